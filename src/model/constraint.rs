@@ -1,0 +1,117 @@
+//! Constraints: what must come before what, what belongs together, what belongs where.
+
+use super::{NodeId, ResourceId, Role, Score};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `then` happens after `first`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub first: OrderEnd,
+    pub then: OrderEnd,
+    pub strength: OrderStrength,
+    /// The opposite actions happen in the opposite order.
+    pub symmetric: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderEnd {
+    /// A resource, group or clone.
+    pub resource: ResourceId,
+    pub action: OrderAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OrderAction {
+    Start,
+    Stop,
+    Promote,
+    Demote,
+}
+
+impl OrderAction {
+    /// What undoes it.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Start => Self::Stop,
+            Self::Stop => Self::Start,
+            Self::Promote => Self::Demote,
+            Self::Demote => Self::Promote,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OrderStrength {
+    /// `then` does not run without `first`, and stops when `first` stops.
+    Required,
+    /// Only the order is kept, when both happen.
+    Advisory,
+    /// Never both at once, in whichever order.
+    Serialize,
+}
+
+/// `resource` goes where `with` is, or where it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Colocation {
+    pub resource: ColocationEnd,
+    pub with: ColocationEnd,
+    pub strength: Strength,
+    /// For `Preferred` and `Avoid`, 1 to 999,999.
+    pub weight: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColocationEnd {
+    pub resource: ResourceId,
+    /// None: whatever its role.
+    pub role: Option<Role>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub resource: ResourceId,
+    pub nodes: NodeSelector,
+    pub strength: Strength,
+    /// For `Preferred` and `Avoid`, 1 to 999,999.
+    pub weight: u32,
+    /// None: whatever its role.
+    pub role: Option<Role>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeSelector {
+    Names(Vec<NodeId>),
+    /// Every label must be equal.
+    Labels(BTreeMap<String, String>),
+}
+
+impl NodeSelector {
+    pub fn matches(&self, name: &NodeId, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Names(names) => names.contains(name),
+            Self::Labels(wanted) => wanted.iter().all(|(key, value)| labels.get(key) == Some(value)),
+        }
+    }
+}
+
+/// The words for scores: what a constraint means when it says how strongly it is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Strength {
+    Required,
+    Preferred,
+    Avoid,
+    Forbidden,
+}
+
+impl Strength {
+    /// The score that the word compiles to.
+    pub fn score(self, weight: u32) -> Score {
+        match self {
+            Self::Required => Score::INFINITY,
+            Self::Preferred => Score::new(i64::from(weight)),
+            Self::Avoid => -Score::new(i64::from(weight)),
+            Self::Forbidden => Score::NEVER,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The nouns of hafen: what everybody else talks about.
+//!
+//! Answers: what is a node, a resource, a role, a constraint, an action, an outcome, a diagnostic.
+//! Input → output: none; these are values. The only code here is parsing and formatting of single words.
+//!
+//! Invariants: a [`Spec`] built by `manifest::load` without errors is valid: every reference in it resolves,
+//! durations are positive, names match the grammar. Code behind that point does not check again.
+//!
+//! Deliberately absent: decisions, clocks, files, processes. `model` imports nothing else of this crate.
+
+pub mod action;
+pub mod constraint;
+pub mod diagnostic;
+pub mod duration;
+pub mod id;
+pub mod node;
+pub mod resource;
+pub mod score;
+pub mod spec;
+pub mod suggest;
+
+pub use action::{ActionKind, AgentRequest, CloneMeta, Definition, ExecStatus, Outcome, Reading};
+pub use constraint::{
+    Colocation, ColocationEnd, Location, NodeSelector, Order, OrderAction, OrderEnd, OrderStrength, Strength,
+};
+pub use diagnostic::{Diagnostic, Severity};
+pub use id::{
+    AttemptId, BootId, DeviceId, Digest, Epoch, Incarnation, InstanceId, LogIndex, NodeId, OverrideId, ResourceId,
+    Revision,
+};
+pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
+pub use resource::{
+    AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,
+    Resource, Role, TargetRole,
+};
+pub use score::Score;
+pub use spec::{Kind, ObjectRef, Origin, Spec};

@@ -1,0 +1,121 @@
+//! Nodes, the cluster around them and the devices that fence them.
+
+use super::{DeviceId, NodeId, QuorumLoss};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Settings of the whole cluster: the Cluster document with its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub name: String,
+    pub detection: Detection,
+    pub fencing: FencingPolicy,
+    pub quorum_loss: QuorumLoss,
+    /// How long a node that was a member before may be unheard after the cluster started before it is fenced.
+    pub join_grace: Duration,
+    /// A push that removes more resources than this needs `-o allow-removals`.
+    pub max_removals: u32,
+    /// True: every resource may run everywhere unless a constraint says otherwise. False: only where one allows it.
+    pub symmetric: bool,
+    pub source: Option<Source>,
+}
+
+/// When a silent node counts as suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detection {
+    pub heartbeat: Duration,
+    pub suspect_after: Duration,
+}
+
+impl Detection {
+    /// The profile for LANs: a second and a half survives stalls of a busy machine.
+    pub const DEFAULT: Self =
+        Self { heartbeat: Duration::from_millis(100), suspect_after: Duration::from_millis(1500) };
+    pub const FAST: Self = Self { heartbeat: Duration::from_millis(50), suspect_after: Duration::from_millis(400) };
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencingPolicy {
+    pub enabled: bool,
+    /// How long one attempt (one level, all its devices) may take.
+    pub timeout: Duration,
+    pub action: FencingAction,
+    /// Evidence of devices that were never proved does not count.
+    pub require_tested: bool,
+    /// A node fenced more often than this within an hour stays off.
+    pub max_fences: u32,
+    /// UNSAFE: with fencing disabled, a node silent for so long is taken to be off.
+    pub assume_off: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum FencingAction {
+    Reboot,
+    Off,
+}
+
+/// A git repository that the cluster follows, besides taking pushes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub url: Option<String>,
+    pub branch: String,
+    /// Folder of the manifests within the repository.
+    pub path: String,
+    pub interval: Duration,
+}
+
+/// A machine, as its Node document describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub role: NodeRole,
+    /// One per network; the first is link 0.
+    pub addresses: Vec<IpAddr>,
+    pub labels: BTreeMap<String, String>,
+    pub capacity: BTreeMap<String, i64>,
+    /// Levels in order; within a level every device must succeed.
+    pub fencing: Vec<Vec<DeviceId>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum NodeRole {
+    /// Votes and runs resources.
+    Voter,
+    /// Runs resources, counts for nothing in a quorum.
+    Agent,
+    /// Votes, runs no resources.
+    Witness,
+}
+
+impl NodeRole {
+    pub fn votes(self) -> bool {
+        matches!(self, Self::Voter | Self::Witness)
+    }
+    pub fn runs_resources(self) -> bool {
+        matches!(self, Self::Voter | Self::Agent)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencingDevice {
+    /// A fence agent such as `fence_ipmilan`, or `redfish`, or `watchdog`.
+    pub agent: String,
+    pub params: BTreeMap<String, String>,
+    /// Read from files on the node that runs the agent; never in the log.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// What the device calls each node; nodes not listed are called by their name.
+    pub targets: BTreeMap<NodeId, String>,
+    pub timeout: Duration,
+    pub delay: Duration,
+    /// Tries after the first one failed, within the time-out.
+    pub retries: u32,
+    /// How often the device is asked whether it answers.
+    pub check: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Path on the node that runs the agent.
+    pub file: String,
+}

@@ -1,0 +1,234 @@
+//! Resources, groups and clones: what the cluster runs.
+
+use super::ResourceId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One service, as its Resource document describes it, with what its Group, its Clone and the Cluster default filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    pub agent: AgentRef,
+    pub params: BTreeMap<String, String>,
+    /// Has an entry for `Start`, `Stop` and `Monitor` at least; the rest as the document gives them.
+    pub operations: BTreeMap<OpName, Operation>,
+    pub failure: FailurePolicy,
+    pub stickiness: i32,
+    pub priority: i32,
+    pub target_role: TargetRole,
+    pub managed: bool,
+    pub maintenance: bool,
+    pub requires: Requires,
+    pub quorum_loss: QuorumLoss,
+    pub migratable: bool,
+    pub multiple_active: MultipleActive,
+    /// What it takes of a node's capacity.
+    pub utilization: BTreeMap<String, i64>,
+}
+
+/// `ocf:PROVIDER:TYPE` or `systemd:UNIT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentRef {
+    Ocf { provider: String, name: String },
+    Systemd { unit: String },
+}
+
+impl fmt::Display for AgentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ocf { provider, name } => write!(f, "ocf:{provider}:{name}"),
+            Self::Systemd { unit } => write!(f, "systemd:{unit}"),
+        }
+    }
+}
+
+impl FromStr for AgentRef {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Parts become file and unit names: no separators, and no way out of the agents' folder.
+        let clean = |part: &&str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@\\".contains(c))
+        };
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            ["ocf", provider, name] if clean(provider) && clean(name) => {
+                Ok(Self::Ocf { provider: (*provider).into(), name: (*name).into() })
+            }
+            ["systemd", unit @ ..] if !unit.is_empty() && unit.iter().all(|part| clean(&part)) => {
+                Ok(Self::Systemd { unit: unit.join(":") })
+            }
+            _ => Err(format!("`{text}` is not an agent: write `ocf:PROVIDER:TYPE` or `systemd:UNIT`")),
+        }
+    }
+}
+impl Serialize for AgentRef {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for AgentRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The operations a manifest can configure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OpName {
+    Start,
+    Stop,
+    Monitor,
+    /// The monitor of a promoted instance, where it differs.
+    MonitorPromoted,
+    Promote,
+    Demote,
+    Notify,
+    MigrateTo,
+    MigrateFrom,
+    Reload,
+}
+
+impl fmt::Display for OpName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Monitor => "monitor",
+            Self::MonitorPromoted => "monitorPromoted",
+            Self::Promote => "promote",
+            Self::Demote => "demote",
+            Self::Notify => "notify",
+            Self::MigrateTo => "migrateTo",
+            Self::MigrateFrom => "migrateFrom",
+            Self::Reload => "reload",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Zero: not repeated. Only monitors repeat.
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub on_fail: OnFail,
+}
+
+/// What follows from a failed operation (Pacemaker Explained, `on-fail`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum OnFail {
+    /// Stop and start again, on the same node until the threshold is reached.
+    Restart,
+    Ignore,
+    /// Touch it no more until an operator cleans up.
+    Block,
+    /// Stop it and leave it stopped.
+    Stop,
+    Demote,
+    /// Move everything away from that node.
+    Standby,
+    Fence,
+    /// Move away at the first failure.
+    Move,
+}
+
+/// When repeated failures ban a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailurePolicy {
+    /// Failures on one node before the resource leaves it; 0 means never.
+    pub threshold: u32,
+    /// Failures older than this are forgotten; zero means never.
+    pub timeout: Duration,
+}
+
+/// What an instance is doing, or shall do. `Started` is the role of everything that is not promotable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Role {
+    Started,
+    Unpromoted,
+    Promoted,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Started => "Started",
+            Self::Unpromoted => "Unpromoted",
+            Self::Promoted => "Promoted",
+        })
+    }
+}
+
+/// The most a manifest wants of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum TargetRole {
+    Started,
+    Stopped,
+    /// The same as `Started`: promotion where the promotable clone allows it.
+    Promoted,
+    Unpromoted,
+}
+
+/// What must hold before a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Requires {
+    /// The same as `Quorum`: every start needs a commit.
+    Nothing,
+    Quorum,
+    /// Unclean nodes must have been fenced first.
+    Fencing,
+    /// Plans, but does not run in this version.
+    Unfencing,
+}
+
+/// What a node does with a resource when it has lost the quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum QuorumLoss {
+    Stop,
+    Freeze,
+    Demote,
+    Fence,
+}
+
+/// What is done when more copies run than may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum MultipleActive {
+    StopStart,
+    StopOnly,
+    Block,
+    StopUnexpected,
+}
+
+/// Resources that run on one node, started in order and stopped in reverse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub members: Vec<ResourceId>,
+}
+
+/// Several copies of one resource or group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clone {
+    /// A Resource or a Group.
+    pub resource: ResourceId,
+    /// None: one per node that may run resources.
+    pub max: Option<u32>,
+    pub per_node: u32,
+    pub promotable: Option<Promotable>,
+    pub notify: bool,
+    /// Dependants wait only for the copy on their own node.
+    pub interleave: bool,
+    /// Copies start one after the other.
+    pub ordered: bool,
+    /// Each copy is a different thing, told apart by its number.
+    pub globally_unique: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotable {
+    /// Promoted copies at most.
+    pub max: u32,
+    pub per_node: u32,
+}

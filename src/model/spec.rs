@@ -1,0 +1,130 @@
+//! A whole desired state: one commit's manifests, resolved.
+
+use super::{
+    Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Location, Node, NodeId, Order, Resource,
+    ResourceId,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What the admin wants, complete: every default is filled in, every reference resolves.
+///
+/// Built by `manifest::load` (or by a test). Ordered maps, so that equal manifests have equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub cluster: Cluster,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub devices: BTreeMap<DeviceId, FencingDevice>,
+    pub resources: BTreeMap<ResourceId, Resource>,
+    pub groups: BTreeMap<ResourceId, Group>,
+    pub clones: BTreeMap<ResourceId, CloneSpec>,
+    pub orders: BTreeMap<String, Order>,
+    pub colocations: BTreeMap<String, Colocation>,
+    pub locations: BTreeMap<String, Location>,
+    /// Where each object is written, for refusals, plans and `why`.
+    pub origins: BTreeMap<ObjectRef, Origin>,
+}
+
+impl Spec {
+    /// Nodes that may run resources, in order of name.
+    pub fn resource_nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.role.runs_resources()).map(|(name, _)| name)
+    }
+
+    /// The group that lists this resource as a member, if any. A resource is in one group at most.
+    pub fn group_of(&self, resource: &ResourceId) -> Option<&ResourceId> {
+        self.groups.iter().find(|(_, group)| group.members.contains(resource)).map(|(name, _)| name)
+    }
+
+    /// The clone around this resource: its own, or that of its group.
+    pub fn clone_of(&self, resource: &ResourceId) -> Option<(&ResourceId, &CloneSpec)> {
+        let group = self.group_of(resource);
+        self.clones.iter().find(|(_, clone)| &clone.resource == resource || Some(&clone.resource) == group)
+    }
+
+    /// The primitives behind a name: itself, a group's members in order, or what a clone copies.
+    pub fn primitives_of<'a>(&'a self, name: &'a ResourceId) -> Vec<&'a ResourceId> {
+        if let Some(clone) = self.clones.get(name) {
+            return self.primitives_of(&clone.resource);
+        }
+        match self.groups.get(name) {
+            Some(group) => group.members.iter().collect(),
+            None => vec![name],
+        }
+    }
+
+    pub fn origin(&self, kind: Kind, name: &str) -> Option<&Origin> {
+        self.origins.get(&ObjectRef { kind, name: name.to_owned() })
+    }
+}
+
+/// The nine kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Kind {
+    Cluster,
+    Node,
+    FencingDevice,
+    Resource,
+    Group,
+    Clone,
+    Order,
+    Colocation,
+    Location,
+}
+
+impl Kind {
+    pub const ALL: [Self; 9] = [
+        Self::Cluster,
+        Self::Node,
+        Self::FencingDevice,
+        Self::Resource,
+        Self::Group,
+        Self::Clone,
+        Self::Order,
+        Self::Colocation,
+        Self::Location,
+    ];
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "Cluster",
+            Self::Node => "Node",
+            Self::FencingDevice => "FencingDevice",
+            Self::Resource => "Resource",
+            Self::Group => "Group",
+            Self::Clone => "Clone",
+            Self::Order => "Order",
+            Self::Colocation => "Colocation",
+            Self::Location => "Location",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A document by kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectRef {
+    pub kind: Kind,
+    pub name: String,
+}
+
+/// Where a document's name is written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
