@@ -13,6 +13,7 @@ pub mod constraint;
 pub mod diagnostic;
 pub mod duration;
 pub mod id;
+pub mod metadata;
 pub mod node;
 pub mod resource;
 pub mod score;
@@ -28,6 +29,7 @@ pub use id::{
     AttemptId, BootId, DeviceId, Digest, Epoch, Incarnation, InstanceId, LogIndex, NodeId, OverrideId, ResourceId,
     Revision,
 };
+pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, ParameterMeta};
 pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
 pub use resource::{
     AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,

@@ -58,7 +58,7 @@ impl FromStr for AgentRef {
             ["ocf", provider, name] if clean(provider) && clean(name) => {
                 Ok(Self::Ocf { provider: (*provider).into(), name: (*name).into() })
             }
-            ["systemd", unit @ ..] if !unit.is_empty() && unit.iter().all(|part| clean(&part)) => {
+            ["systemd", unit @ ..] if !unit.is_empty() && unit.iter().all(clean) => {
                 Ok(Self::Systemd { unit: unit.join(":") })
             }
             _ => Err(format!("`{text}` is not an agent: write `ocf:PROVIDER:TYPE` or `systemd:UNIT`")),
