@@ -97,10 +97,10 @@ pub struct Outcome {
 impl Outcome {
     /// Whether the action did what was asked, as the agent says: exit status 0 (190 and 191 too: running, but degraded).
     pub fn succeeded(&self, kind: ActionKind) -> bool {
-        match (kind, self.status) {
-            (_, ExecStatus::Exited(0)) => true,
-            (ActionKind::Monitor | ActionKind::Probe, ExecStatus::Exited(8 | 190 | 191)) => true,
-            _ => false,
+        match self.status {
+            ExecStatus::Exited(0) => true,
+            ExecStatus::Exited(8 | 190 | 191) => matches!(kind, ActionKind::Monitor | ActionKind::Probe),
+            ExecStatus::Exited(_) | ExecStatus::TimedOut | ExecStatus::NotInstalled | ExecStatus::Failed => false,
         }
     }
 

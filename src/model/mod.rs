@@ -15,6 +15,7 @@ pub mod duration;
 pub mod id;
 pub mod metadata;
 pub mod node;
+pub mod reason;
 pub mod resource;
 pub mod score;
 pub mod spec;
@@ -31,6 +32,7 @@ pub use id::{
 };
 pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, ParameterMeta};
 pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
+pub use reason::Reason;
 pub use resource::{
     AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,
     Resource, Role, TargetRole,

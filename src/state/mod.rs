@@ -1,1 +1,373 @@
-//! (to be written)
+//! The replicated state machine: what the cluster has agreed on.
+//!
+//! Answers: is this command allowed now, and what is true after it? Input: a [`State`] and an [`Entry`] of the log.
+//! Output: the next state, an answer per command and the [`Event`]s that people read.
+//!
+//! Invariants (each also checked by a test):
+//! - live claims of a resource never exceed its limits, except claims *found* running;
+//! - a claim ends only by evidence: `Released`, `Rebooted`, `FenceConfirmed`, `WatchdogElapsed`, `ConfirmedOff`;
+//! - a boot proven off is burnt and never joins again;
+//! - apply is total and deterministic: it never panics, and a refused command changes nothing.
+//!
+//! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
+//!
+//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides` a concern
+//! each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
+
+mod apply;
+mod claims;
+pub mod command;
+pub mod event;
+mod fencing;
+mod members;
+mod overrides;
+pub mod port;
+pub mod query;
+pub mod snapshot;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use command::{
+    AssignChange, Assigned, Command, Entry, Fact, FactPhase, FailureKind, FenceOutcome, JoinFacts, OpReport,
+    ProbeReport, Refusal,
+};
+pub use event::{Event, EventKind};
+
+use crate::model::{
+    ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
+    Incarnation, InstanceId, LogIndex, Node, NodeId, OverrideId, Reading, ResourceId, Revision, Role, Spec,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The feature level of this build: the highest one it can apply.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// Everything agreed. Equal on every replica that applied the same entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct State {
+    /// Selects the semantics of `apply` and `order`.
+    pub feature_level: u32,
+    /// Raised by `hafen recover`; replicas of different generations never talk.
+    pub generation: u64,
+    /// The last applied entry.
+    pub index: LogIndex,
+    /// Wall time in ms since 1970 as agreed through `Tick`; never goes back. Expiries use it; evidence never does.
+    pub now_ms: u64,
+    /// Source of epochs.
+    pub last_epoch: Epoch,
+    pub target: Option<Target>,
+    pub last_good: Option<Target>,
+    /// Revisions not to return to.
+    pub held: BTreeSet<Revision>,
+    /// Specs on their way in chunks.
+    pub uploads: BTreeMap<Digest, Upload>,
+    /// Complete specs: the target's and those not yet targeted.
+    pub specs: BTreeMap<Digest, Arc<Spec>>,
+    /// What the target says of each resource: its definition by digest.
+    pub current: BTreeMap<ResourceId, Digest>,
+    /// Kept while the target or a claim refers to them.
+    pub definitions: BTreeMap<Digest, Arc<Definition>>,
+    pub nodes: BTreeMap<NodeId, NodeState>,
+    pub assignment: BTreeMap<InstanceId, Assignment>,
+    pub claims: BTreeMap<ClaimKey, Claim>,
+    pub history: BTreeMap<ClaimKey, OpRecord>,
+    pub probes: BTreeMap<ProbeKey, Probe>,
+    pub attempts: BTreeMap<AttemptId, Attempt>,
+    pub last_attempt: AttemptId,
+    /// Which fencing levels were proved to work.
+    pub trust: BTreeMap<TrustKey, Trust>,
+    pub overrides: BTreeMap<OverrideId, Override>,
+    pub last_override: OverrideId,
+    /// The leader that may propose what rests on a count, since its `LeaderStart`.
+    pub leader: Option<Leader>,
+    /// Broken invariants and contradictions, newest last, bounded.
+    pub alarms: Vec<Alarm>,
+}
+
+/// The commit that the cluster is to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub revision: Revision,
+    pub spec: Digest,
+    pub accepted_at: LogIndex,
+    pub accepted_ms: u64,
+    pub by: String,
+}
+
+/// A spec of which some chunks are here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    pub total: u32,
+    pub chunks: BTreeMap<u32, Vec<u8>>,
+    /// When the last chunk came; stale uploads are dropped when room is needed.
+    pub touched: LogIndex,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub term: u64,
+    /// A new leader may set the clock once.
+    pub may_set_clock: bool,
+}
+
+/// A member, or a former one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeState {
+    pub membership: Membership,
+    pub incarnation: Incarnation,
+    /// The entry that accepted the current boot; observations that began before it are dropped.
+    pub joined_at: LogIndex,
+    pub since_ms: u64,
+    /// Addresses it joined with; the document's win where there is one.
+    pub addresses: Vec<std::net::IpAddr>,
+    pub port: u16,
+    pub version: String,
+    pub feature_level: u32,
+    /// Set by agents (`crm_attribute`); gone with the boot.
+    pub attributes: BTreeMap<String, String>,
+    /// Set by agents with `--lifetime forever`.
+    pub permanent_attributes: BTreeMap<String, String>,
+    /// Boots proven off. They never join, claim or count again.
+    pub burnt: BTreeSet<BootId>,
+    pub suspicion: Option<Suspicion>,
+    /// Numbers suspicions, so that an old `Clear` cannot clear a new one.
+    pub last_suspicion: u64,
+    /// The newest document and its devices; kept after its removal from git while the node has claims or attempts.
+    pub document: Option<Arc<NodeDocument>>,
+    /// The target has a document for it.
+    pub listed: bool,
+    /// Times of its fencings within the last hour.
+    pub fenced_ms: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDocument {
+    pub node: Node,
+    pub devices: BTreeMap<DeviceId, FencingDevice>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Membership {
+    /// Let in, but an attempt against it is still open.
+    Joining,
+    Online,
+    /// Not heard; may still run everything.
+    Suspect,
+    /// Proven off.
+    Fenced,
+    /// Went of its own accord, with nothing running.
+    Left,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    pub number: u64,
+    pub boot: BootId,
+    pub since_ms: u64,
+    pub reason: String,
+}
+
+/// Where an instance is to run, and what must be true before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub to: Assigned,
+    /// The entry that made it; a `Claim` names it.
+    pub index: LogIndex,
+    pub since_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClaimKey {
+    pub instance: InstanceId,
+    pub node: NodeId,
+}
+
+impl std::fmt::Display for ClaimKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.instance, self.node)
+    }
+}
+
+/// The right, and the duty, of a node to run an instance. It pins how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub incarnation: Incarnation,
+    pub epoch: Epoch,
+    pub definition: Digest,
+    pub phase: Phase,
+    /// The role it has; with `Promoting` and `Demoting` the role it comes from.
+    pub role: Role,
+    pub granted_at: LogIndex,
+    /// The last entry that changed it; observations that began before are dropped.
+    pub changed_at: LogIndex,
+    pub since_ms: u64,
+    /// Running without having been asked: a failed stop of it blocks and never fences.
+    pub found: bool,
+    /// What went wrong since the last success. The owner settles such a claim: stop, verify, release.
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    Starting,
+    Running,
+    Promoting,
+    Demoting,
+    Stopping,
+    MigratingTo,
+    MigratingFrom,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub action: ActionKind,
+    pub kind: FailureKind,
+    pub at_ms: u64,
+    /// One line for people; never secret.
+    pub text: String,
+    /// Only an operator's cleanup goes on from here (`onFail: Block`, or a stop that failed where fencing may not be used).
+    pub blocked: bool,
+    /// The node must be fenced for it (`onFail: Fence`, a failed stop).
+    pub fence: bool,
+}
+
+/// What happened to an instance on a node, kept after its claim is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRecord {
+    pub last_action: ActionKind,
+    pub last_status: ExecStatus,
+    pub at_ms: u64,
+    pub duration_ms: u64,
+    pub fail_count: u32,
+    pub last_failure_ms: u64,
+    pub last_failure: String,
+    /// A start failed: the node is banned until the failure expires, or, where nothing else is left, until `retry_ms`.
+    pub start_failed: bool,
+    pub retry_ms: u64,
+    /// `onFail: Move`: banned whatever the count.
+    pub moved: bool,
+    /// `onFail: Stop`: stays stopped everywhere until cleaned up or expired.
+    pub stopped: bool,
+    /// `onFail: Demote`: not promoted here until cleaned up or expired.
+    pub demoted: bool,
+    /// `onFail: Standby`: nothing runs on this node until cleaned up or expired.
+    pub standby: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProbeKey {
+    pub resource: ResourceId,
+    pub node: NodeId,
+}
+
+/// What a node last said of a resource it holds no claim on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub incarnation: Incarnation,
+    /// [`State::identity`] of the definition that was asked.
+    pub identity: Digest,
+    pub reading: Reading,
+    pub at: LogIndex,
+    pub text: String,
+}
+
+/// One try to switch one boot off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub node: NodeId,
+    pub boot: BootId,
+    /// From 0, as an index into the node's levels.
+    pub level: u32,
+    pub devices: Vec<DeviceId>,
+    pub executor: Incarnation,
+    pub executor_node: NodeId,
+    pub action: FencingAction,
+    pub started_ms: u64,
+    pub deadline_ms: u64,
+    pub reason: String,
+    pub outcome: Option<FenceOutcome>,
+    pub ended_ms: u64,
+    /// Whether the node is to be switched on again by this attempt's executor, and what came of it.
+    pub on: SwitchOn,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SwitchOn {
+    NotWanted,
+    /// As soon as the result is committed.
+    Wanted,
+    Done,
+    Failed(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TrustKey {
+    pub node: NodeId,
+    pub level: u32,
+    /// Of agents and non-secret parameters.
+    pub digest: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    pub by: String,
+    pub at_ms: u64,
+}
+
+/// A fact of the hour that is no desired state: drained, moved, in maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    pub scope: Scope,
+    pub kind: OverrideKind,
+    pub by: String,
+    pub reason: String,
+    pub since_ms: u64,
+    /// None: until it is cleared, or for `Move` until it is done.
+    pub expires_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    Cluster,
+    Node(NodeId),
+    /// A resource, group or clone.
+    Resource(ResourceId),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("the cluster"),
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Resource(resource) => write!(f, "resource {resource}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverrideKind {
+    /// A node runs nothing.
+    Drain,
+    /// A resource goes to this node.
+    Move { to: NodeId },
+    /// A resource leaves this node.
+    Ban { node: NodeId },
+    /// Nothing is started, stopped or settled.
+    Maintenance,
+    /// The watchdog of a node is let go (no claims may be held).
+    Disarm,
+    /// A resource is stopped.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub at: LogIndex,
+    pub at_ms: u64,
+    pub text: String,
+}
