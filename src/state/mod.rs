@@ -24,7 +24,7 @@ mod overrides;
 pub mod port;
 pub mod query;
 pub mod snapshot;
-mod target;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
@@ -363,6 +363,10 @@ pub enum OverrideKind {
     Disarm,
     /// A resource is stopped.
     Stop,
+    /// A node is going down of its own accord: like `Drain`, until its next `Join`.
+    Shutdown,
+    /// An operator wants this node powered off (and on again, where the policy says so), heard or not.
+    Fence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
