@@ -105,9 +105,10 @@ impl SourceError {
     }
 }
 
-/// Both libgit2 and git end their messages with the words of the system (git is run with `LC_ALL=C`).
+/// libgit2 and git mostly end their messages with the words of the system (git is run with `LC_ALL=C`); git's writer of
+/// checksummed files says "Out of diskspace" after a short write.
 pub(super) fn says_disk_full(text: &str) -> bool {
-    text.contains("No space left on device") || text.contains("Disk quota exceeded")
+    ["No space left on device", "Disk quota exceeded", "Out of diskspace"].iter().any(|words| text.contains(words))
 }
 
 /// One path of a tree that makes the revision unusable.

@@ -162,7 +162,7 @@ mod tests {
         let mut output = Vec::new();
         let refused = Report::Refused { name: name.clone(), reason: "two\nlines \u{1b}[31m".into() };
         write_report(&mut output, &[Report::Accepted { name }, refused]).unwrap();
-        assert_eq!(output, b"0017ok refs/heads/main\n0027ng refs/heads/main two lines [31m\n0000");
+        assert_eq!(output, b"0017ok refs/heads/main\n0026ng refs/heads/main two lines [31m\n0000");
         let mut output = Vec::new();
         let reason = "ä".repeat(100_000);
         write_report(&mut output, &[Report::Refused { name: "r".into(), reason }]).unwrap();
