@@ -114,7 +114,7 @@ pub(super) fn says_disk_full(text: &str) -> bool {
 /// One path of a tree that makes the revision unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileProblem {
-    /// From the root of the repository, `/` between names; bytes that are not UTF-8 are replaced.
+    /// From the root of the repository, `/` between names; what a terminal could not show is replaced.
     pub path: String,
     pub kind: ProblemKind,
 }
@@ -125,7 +125,7 @@ pub enum ProblemKind {
     Submodule,
     LfsPointer,
     Symlink,
-    NotUtf8,
+    BadName,
     TooLarge { bytes: u64, limit: u64 },
 }
 
@@ -136,7 +136,7 @@ impl FileProblem {
             ProblemKind::Submodule => "commit the manifests themselves, for example with `git subtree add`",
             ProblemKind::LfsPointer => "remove the pattern from .gitattributes and run `git add --renormalize .`",
             ProblemKind::Symlink => "commit a copy of the file or directory in place of the link",
-            ProblemKind::NotUtf8 => "rename the file",
+            ProblemKind::BadName => "rename the file",
             ProblemKind::TooLarge { .. } => "split the file; any number of documents and files is fine",
         }
     }
@@ -163,7 +163,7 @@ impl fmt::Display for ProblemKind {
             Self::Submodule => f.write_str("submodules are not followed"),
             Self::LfsPointer => f.write_str("a Git LFS pointer holds no manifest"),
             Self::Symlink => f.write_str("symbolic links are not followed"),
-            Self::NotUtf8 => f.write_str("the name is not UTF-8"),
+            Self::BadName => f.write_str("the name is not UTF-8 or holds control characters"),
             Self::TooLarge { bytes, limit } => write!(f, "the file has {bytes} bytes, the limit is {limit}"),
         }
     }

@@ -29,7 +29,8 @@ pub(super) fn write(git_dir: &Path, binary: &Path, socket: &Path) -> Result<(), 
 /// Replaces a file durably: a reader, also after a power cut, sees the old content or the new.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SourceError> {
     let failed = |error| SourceError::io("writing a file", path, error);
-    let temporary = path.with_added_extension("new");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
     let written = (|| {
         let _ = fs::remove_file(&temporary);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;

@@ -109,10 +109,7 @@ fn wait(child: &mut Child, call: &GitCall<'_>) -> Result<Option<ExitStatus>, Sou
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let _ = ended.send(());
     });
-    let in_time = match waiter {
-        Ok(_) => end.recv_timeout(call.timeout).is_ok(),
-        Err(_) => false,
-    };
+    let in_time = waiter.is_ok() && end.recv_timeout(call.timeout).is_ok();
     if !in_time {
         let _ = killpg(pid, Signal::SIGTERM);
         let _ = end.recv_timeout(TERM_GRACE);
@@ -120,6 +117,7 @@ fn wait(child: &mut Child, call: &GitCall<'_>) -> Result<Option<ExitStatus>, Sou
     // Fails with ESRCH when nobody is left, which is what we want.
     let _ = killpg(pid, Signal::SIGKILL);
     let status = child.wait().map_err(failed)?;
+    waiter.map_err(failed)?;
     Ok(in_time.then_some(status))
 }
 

@@ -6,7 +6,7 @@
 use super::error::{FileProblem, ProblemKind, SourceError};
 use super::repo::Repo;
 use crate::model::Revision;
-use git2::{ErrorCode, ObjectType, Repository, Tree};
+use git2::{ObjectType, Repository, Tree};
 use std::collections::BTreeSet;
 
 /// Where a Git LFS pointer begins (git-lfs, docs/spec.md).
@@ -78,21 +78,17 @@ impl Repo {
             bytes: 0,
         };
         let subdir: Vec<&str> = subdir.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        if subdir.is_empty() {
-            reader.directory(&root, "", 0)?;
-        } else {
-            let directory = subdir.join("/");
-            let missing = || SourceError::NoSuchDirectory { revision: revision.clone(), directory: directory.clone() };
-            let entry = root.get_path(directory.as_ref()).map_err(|error| match error.code() {
-                ErrorCode::NotFound => missing(),
-                _ => failed(error),
+        let mut tree = root.clone();
+        for part in &subdir {
+            let entry = tree.get_name(part).filter(|entry| entry.kind() == Some(ObjectType::Tree));
+            let id = entry.map(|entry| entry.id()).ok_or_else(|| SourceError::NoSuchDirectory {
+                revision: revision.clone(),
+                directory: subdir.join("/"),
             })?;
-            if entry.kind() != Some(ObjectType::Tree) {
-                return Err(missing());
-            }
-            let tree = git.find_tree(entry.id()).map_err(failed)?;
-            reader.directory(&tree, &format!("{directory}/"), 0)?;
+            tree = git.find_tree(id).map_err(failed)?;
         }
+        let prefix: String = subdir.iter().map(|part| format!("{part}/")).collect();
+        reader.directory(&tree, &prefix, 0)?;
         reader.finish()
     }
 
@@ -145,6 +141,11 @@ fn describe(commit: &git2::Commit<'_>) -> CommitInfo {
     }
 }
 
+/// The replacement character stands for bytes that are not UTF-8, of this name or of a directory above it.
+fn is_unprintable(character: char) -> bool {
+    character.is_control() || character == char::REPLACEMENT_CHARACTER
+}
+
 struct Reader<'a> {
     repo: &'a Repo,
     git: &'a Repository,
@@ -184,8 +185,8 @@ impl Reader<'_> {
                         self.problem(path, ProblemKind::Symlink);
                     }
                 }
-                Some(ObjectType::Blob) if is_manifest && std::str::from_utf8(name).is_err() => {
-                    self.problem(path, ProblemKind::NotUtf8);
+                Some(ObjectType::Blob) if is_manifest && path.contains(is_unprintable) => {
+                    self.problem(path, ProblemKind::BadName);
                 }
                 Some(ObjectType::Blob) if is_manifest => self.file(entry.id(), path)?,
                 // Other files, and kinds that git does not allow in a tree.
@@ -253,6 +254,7 @@ impl Reader<'_> {
 
     fn problem(&mut self, path: String, kind: ProblemKind) {
         if self.problems.len() < MAX_PROBLEMS {
+            let path = path.replace(char::is_control, "\u{FFFD}");
             self.problems.push(FileProblem { path, kind });
         }
     }

@@ -42,9 +42,9 @@ impl Repo {
     ///
     /// For the daemon's start only: it also removes what an earlier run left half-done.
     pub fn open_or_init(path: &Path, hafen_binary: &Path, socket: &Path) -> Result<Self, SourceError> {
-        let repo = Self { path: path.to_owned(), quarantine: None };
-        let is_new = Repository::open_bare(path).is_err();
-        if is_new {
+        let repo = Self::at(path)?;
+        let path = repo.path.as_path();
+        if Repository::open_bare(path).is_err() {
             let mut options = git2::RepositoryInitOptions::new();
             options.bare(true).external_template(false).initial_head("main").mkpath(true);
             Repository::init_opts(path, &options).map_err(|e| repo.git_error("making the repository", e))?;
@@ -57,15 +57,13 @@ impl Repo {
         repo.configure()?;
         hooks::write(path, hafen_binary, socket)?;
         repo.sweep();
-        if is_new {
-            repo.sync_skeleton()?;
-        }
+        repo.sync_skeleton()?;
         Ok(repo)
     }
 
     /// Opens an existing repository without changing anything.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let repo = Self { path: path.to_owned(), quarantine: None };
+        let repo = Self::at(path)?;
         repo.git()?;
         Ok(repo)
     }
@@ -78,10 +76,8 @@ impl Repo {
     }
 
     pub(super) fn from_hook_environment(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, SourceError> {
-        let repo = Self {
-            path: get("GIT_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from),
-            quarantine: get("GIT_QUARANTINE_PATH").or_else(|| get("GIT_OBJECT_DIRECTORY")).map(PathBuf::from),
-        };
+        let mut repo = Self::at(&get("GIT_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from))?;
+        repo.quarantine = get("GIT_QUARANTINE_PATH").or_else(|| get("GIT_OBJECT_DIRECTORY")).map(PathBuf::from);
         repo.git()?;
         Ok(repo)
     }
@@ -139,11 +135,10 @@ impl Repo {
         if self.tip(&name)?.is_none() {
             connectivity::check(&git, revision, &self.known_tips(&git)?, &self.path)?;
         }
-        for directory in ["objects/pack", "objects"] {
-            let path = self.path.join(directory);
-            sync_directory(&path).map_err(|e| SourceError::io("making objects durable", &path, e))?;
-        }
-        self.set_ref(&name, revision)
+        // The objects before the ref that vouches for them; then the directories of the ref, which gc removes when empty.
+        self.sync(&["objects/pack", "objects"])?;
+        self.set_ref(&name, revision)?;
+        self.sync(&["refs/hafen", "refs"])
     }
 
     /// Revisions protected from gc, in order of id.
@@ -182,6 +177,12 @@ impl Repo {
             self.sweep_packs();
         }
         done
+    }
+
+    /// Absolute, since git runs in the repository's own directory.
+    fn at(path: &Path) -> Result<Self, SourceError> {
+        let path = std::path::absolute(path).map_err(|e| SourceError::io("finding the repository", path, e))?;
+        Ok(Self { path, quarantine: None })
     }
 
     pub(super) fn git(&self) -> Result<Repository, SourceError> {
@@ -258,12 +259,12 @@ impl Repo {
 
     fn configure(&self) -> Result<(), SourceError> {
         let failed = |error| self.git_error("writing the settings of the repository", error);
-        let git = self.git()?;
-        if git.find_reference("HEAD").ok().and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
-            != Some(MAIN.to_owned())
-        {
-            git.set_head(MAIN).map_err(failed)?;
+        // libgit2 refuses to replace a HEAD that a power cut left empty.
+        let (head, wanted) = (self.path.join("HEAD"), format!("ref: {MAIN}\n"));
+        if !fs::read(&head).is_ok_and(|there| there == wanted.as_bytes()) {
+            hooks::replace(&head, wanted.as_bytes(), 0o644)?;
         }
+        let git = self.git()?;
         let mut config = git.config().and_then(|c| c.open_level(git2::ConfigLevel::Local)).map_err(failed)?;
         for (name, value) in settings() {
             if config.get_string(name).ok().as_deref() != Some(value.as_str()) {
@@ -273,13 +274,15 @@ impl Repo {
         Ok(())
     }
 
-    /// A new repository outlives a power cut.
+    /// A new repository outlives a power cut, also one whose making was interrupted by another.
     fn sync_skeleton(&self) -> Result<(), SourceError> {
-        for directory in ["objects/pack", "objects", "refs/heads", "refs", "hooks", ".", ".."] {
-            let path = self.path.join(directory);
-            if path.is_dir() {
-                sync_directory(&path).map_err(|e| SourceError::io("making the repository durable", &path, e))?;
-            }
+        self.sync(&["config", "HEAD", "objects/pack", "objects", "refs/heads", "refs", ".", ".."])
+    }
+
+    fn sync(&self, names: &[&str]) -> Result<(), SourceError> {
+        for name in names {
+            let path = self.path.join(name);
+            sync_directory(&path).map_err(|e| SourceError::io("making the repository durable", &path, e))?;
         }
         Ok(())
     }
@@ -288,6 +291,8 @@ impl Repo {
 /// What `git receive-pack` and `git fetch` must know. All of it is read by the system's git.
 fn settings() -> Vec<(&'static str, String)> {
     [
+        ("core.bare", "true"),
+        ("core.repositoryformatversion", "0"),
         ("receive.procReceiveRefs", MAIN),
         ("receive.advertisePushOptions", "true"),
         // Rewinding is our rule (`-o allow-rewind`), with a better message.

@@ -3,6 +3,7 @@
 use super::super::{ProblemKind, ReadLimits, Repo, SourceError};
 use super::{World, git};
 use crate::model::Revision;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 fn names(files: &[(String, Vec<u8>)]) -> Vec<&str> {
@@ -28,7 +29,7 @@ fn manifests_below_a_directory_are_read_and_others_are_not() {
     }
     for subdir in ["nowhere", "a.yaml", "../x"] {
         let error = repo.read_files(&revision, subdir, ReadLimits::default()).unwrap_err();
-        assert!(matches!(error, SourceError::NoSuchDirectory { .. } | SourceError::Git { .. }), "{error}");
+        assert!(matches!(error, SourceError::NoSuchDirectory { .. }), "{error}");
     }
 }
 
@@ -38,6 +39,10 @@ fn files_that_would_silently_be_missing_are_named() {
     world.write("lfs.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
     world.write("dir/real.yaml", "a: b\n");
     world.write("big.yaml", vec![b'#'; 2000]);
+    world.write("e\u{1b}[2J.yaml", "a: b\n");
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    std::fs::create_dir(world.work().join(odd)).unwrap();
+    std::fs::write(world.work().join(odd).join("x.yaml"), "a: b\n").unwrap();
     world.write("docs/readme.md", "text\n");
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, world.work().join(name)).unwrap();
     link("dir/real.yaml", "link.yaml");
@@ -61,9 +66,11 @@ fn files_that_would_silently_be_missing_are_named() {
         [
             ("big.yaml", ProblemKind::TooLarge { bytes: 2000, limit: 1000 }),
             ("escapes", ProblemKind::Symlink),
+            ("e\u{FFFD}[2J.yaml", ProblemKind::BadName),
             ("lfs.yaml", ProblemKind::LfsPointer),
             ("link.yaml", ProblemKind::Symlink),
             ("linked-directory", ProblemKind::Symlink),
+            ("odd\u{FFFD}/x.yaml", ProblemKind::BadName),
             ("sub", ProblemKind::Submodule),
         ]
     );
@@ -157,4 +164,26 @@ fn opening_again_repairs_settings_and_hooks_and_changes_nothing_else() {
     // git accepts every setting without a word.
     let output = super::command("git", repo.path()).args(["for-each-ref"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_repository_that_a_power_cut_emptied_is_made_whole_again() {
+    let world = World::new();
+    let revision = world.commit("first");
+    let repo = world.repo();
+    world.bring(&repo, &revision);
+    for name in ["HEAD", "config", "hafen-libgit2.config", "hooks/pre-receive"] {
+        std::fs::write(repo.path().join(name), "").unwrap();
+    }
+    let again = world.repo();
+    assert_eq!(again, repo);
+    assert_eq!(again.kept().unwrap(), std::slice::from_ref(&revision));
+    again.set_main(&revision).unwrap();
+    assert_eq!(git(again.path(), &["rev-parse", "HEAD"]).trim(), revision.as_str());
+    assert_eq!(git(again.path(), &["config", "core.bare"]).trim(), "true");
+    for name in ["HEAD", "objects", "refs"] {
+        let path = repo.path().join(name);
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+    assert_eq!(world.repo().main().unwrap(), None);
 }
