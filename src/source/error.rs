@@ -29,6 +29,8 @@ pub enum SourceError {
     },
     #[error("the program `git` is not installed or not in PATH")]
     GitMissing,
+    #[error("git {found} is too old, {needed} is needed")]
+    GitTooOld { found: String, needed: &'static str },
     #[error("`git {command}` failed: {stderr}")]
     Command { command: &'static str, stderr: String },
     #[error("`git {command}` did not finish within {} and was killed", crate::model::duration::format(*after))]
@@ -79,6 +81,7 @@ impl SourceError {
             | Self::Io { .. }
             | Self::Git { .. }
             | Self::GitMissing
+            | Self::GitTooOld { .. }
             | Self::Command { .. }
             | Self::TimedOut { .. }
             | Self::NotFound { .. }

@@ -23,6 +23,14 @@ const KEPT: &str = "refs/hafen/kept/";
 /// The largest push. Manifests are text; whoever sends more has committed something by mistake.
 const MAX_PUSH_BYTES: u64 = 64 * 1024 * 1024;
 
+/// `proc-receive` came with 2.29, `core.fsync` with 2.36.
+const OLDEST_GIT: (u32, u32, &str) = (2, 36, "2.36");
+/// It answers in milliseconds, unless the machine is in trouble.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Locks of refs and settings are held for milliseconds; an older one belongs to nobody.
+const STALE_LOCK: Duration = Duration::from_secs(10);
+
 /// Read by libgit2 alone, which knows only the old name of the setting; git itself warns about that name.
 const LIBGIT2_CONFIG: &str = "hafen-libgit2.config";
 
@@ -54,9 +62,10 @@ impl Repo {
         if !fs::read(&libgit2_config).is_ok_and(|there| there == wanted.as_bytes()) {
             hooks::replace(&libgit2_config, wanted.as_bytes(), 0o644)?;
         }
+        repo.check_git()?;
+        repo.sweep();
         repo.configure()?;
         hooks::write(path, hafen_binary, socket)?;
-        repo.sweep();
         repo.sync_skeleton()?;
         Ok(repo)
     }
@@ -103,8 +112,14 @@ impl Repo {
 
     /// Moves `main`, durably. Only the daemon calls this, after the log said so; the revision must be here.
     pub fn set_main(&self, revision: &Revision) -> Result<(), SourceError> {
-        if self.main()?.as_ref() == Some(revision) {
-            return Ok(());
+        match self.main() {
+            Ok(Some(current)) if current == *revision => return Ok(()),
+            Ok(_) => {}
+            // What is unreadable holds nothing that the log does not know better, and libgit2 would not replace it.
+            Err(_) => {
+                let path = self.path.join(MAIN);
+                fs::remove_file(&path).map_err(|e| SourceError::io("replacing a damaged ref", &path, e))?;
+            }
         }
         self.set_ref(MAIN, revision)
     }
@@ -252,9 +267,40 @@ impl Repo {
         self.path.join("hafen-incoming")
     }
 
+    /// Removes what an earlier run of the daemon or a power cut left.
     fn sweep(&self) {
         self.sweep_packs();
         let _ = fs::remove_dir_all(self.incoming());
+        for name in ["config.lock", "HEAD.lock", "packed-refs.lock"] {
+            remove_stale_lock(&self.path.join(name));
+        }
+        let mut directories = vec![self.path.join("refs")];
+        while let Some(entries) = directories.pop().map(fs::read_dir) {
+            for entry in entries.into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                    Ok(_) if entry.path().extension().is_some_and(|ending| ending == "lock") => {
+                        remove_stale_lock(&entry.path());
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// An old git would ignore `receive.procReceiveRefs` and accept every push by itself.
+    fn check_git(&self) -> Result<(), SourceError> {
+        let call = GitCall {
+            name: "version",
+            doing: "asking git for its version",
+            git_dir: &self.path,
+            args: &["version"],
+            env: &[],
+            timeout: VERSION_TIMEOUT,
+        };
+        let stdout = process::run(&call)?;
+        let found = String::from_utf8_lossy(&stdout).trim().replace("git version ", "");
+        if is_new_enough(&found) { Ok(()) } else { Err(SourceError::GitTooOld { found, needed: OLDEST_GIT.2 }) }
     }
 
     fn configure(&self) -> Result<(), SourceError> {
@@ -314,9 +360,45 @@ fn settings() -> Vec<(&'static str, String)> {
     .collect()
 }
 
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split(['.', ' ', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (major, minor) >= (OLDEST_GIT.0, OLDEST_GIT.1)
+}
+
+fn remove_stale_lock(path: &Path) {
+    let Ok(modified) = fs::symlink_metadata(path).and_then(|meta| meta.modified()) else { return };
+    // An age below zero means that the clock went back, as it may after a power cut.
+    if modified.elapsed().map_or(true, |age| age >= STALE_LOCK) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 pub(super) fn oid(revision: &Revision) -> Result<Oid, SourceError> {
     let text = revision.as_str();
     let is_hex = text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let bad = || SourceError::BadRevision { text: text.chars().take(80).collect() };
     if is_hex { Oid::from_str(text).map_err(|_| bad()) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_git_are_compared_by_number() {
+        for (version, expected) in [
+            ("2.47.3", true),
+            ("2.36", true),
+            ("2.39.5 (Apple Git-154)", true),
+            ("3.0.0", true),
+            ("2.9.1", false),
+            ("2.35.9", false),
+            ("1.99", false),
+            ("", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_new_enough(version), expected, "{version}");
+        }
+    }
 }

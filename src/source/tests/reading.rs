@@ -187,3 +187,26 @@ fn a_repository_that_a_power_cut_emptied_is_made_whole_again() {
     }
     assert_eq!(world.repo().main().unwrap(), None);
 }
+
+#[test]
+fn locks_and_a_damaged_main_left_by_a_power_cut_stop_nothing() {
+    let world = World::new();
+    let revision = world.commit("first");
+    let repo = world.repo();
+    world.bring(&repo, &revision);
+    std::fs::write(repo.path().join("refs/heads/main"), "").unwrap();
+    let locks = ["config.lock", "packed-refs.lock", "refs/heads/main.lock", "refs/hafen/kept/x.lock"];
+    for name in locks {
+        let lock = std::fs::File::create(repo.path().join(name)).unwrap();
+        lock.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    }
+    let fresh = repo.path().join("HEAD.lock");
+    std::fs::write(&fresh, "").unwrap();
+    let repo = world.repo();
+    for name in locks {
+        assert!(!repo.path().join(name).exists(), "{name}");
+    }
+    assert!(fresh.exists());
+    repo.set_main(&revision).unwrap();
+    assert_eq!(repo.main().unwrap(), Some(revision));
+}
