@@ -90,7 +90,8 @@ pub(super) fn run(call: &GitCall<'_>) -> Result<Stdout, SourceError> {
     if status.success() {
         return Ok(stdout);
     }
-    let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
+    // Some of it was written by the other side.
+    let stderr = String::from_utf8_lossy(&stderr).trim().replace(|c: char| c.is_control() && c != '\n', " ");
     if says_disk_full(&stderr) {
         return Err(SourceError::DiskFull { doing: call.doing, path: call.git_dir.to_owned() });
     }

@@ -92,6 +92,8 @@ impl Repo {
     }
 
     /// The same repository with the objects below `objects` visible too: how the daemon reads a push in quarantine.
+    ///
+    /// Reading fails if the directory is not inside the repository, where git puts it: the path comes from a pusher.
     pub fn with_quarantine(&self, objects: &Path) -> Self {
         Self { path: self.path.clone(), quarantine: Some(objects.to_owned()) }
     }
@@ -112,14 +114,16 @@ impl Repo {
 
     /// Moves `main`, durably. Only the daemon calls this, after the log said so; the revision must be here.
     pub fn set_main(&self, revision: &Revision) -> Result<(), SourceError> {
-        match self.main() {
-            Ok(Some(current)) if current == *revision => return Ok(()),
+        match self.git()?.refname_to_id(MAIN) {
+            Ok(current) if current == oid(revision)? => return Ok(()),
             Ok(_) => {}
-            // What is unreadable holds nothing that the log does not know better, and libgit2 would not replace it.
-            Err(_) => {
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            // A damaged file holds nothing that the log does not know better, and libgit2 would not replace it.
+            Err(error) if error.class() == git2::ErrorClass::Reference => {
                 let path = self.path.join(MAIN);
                 fs::remove_file(&path).map_err(|e| SourceError::io("replacing a damaged ref", &path, e))?;
             }
+            Err(error) => return Err(self.git_error("reading a ref", error)),
         }
         self.set_ref(MAIN, revision)
     }
@@ -211,8 +215,9 @@ impl Repo {
         if let Some(objects) = self.quarantine.as_deref().filter(|path| path.is_dir()) {
             let objects = fs::canonicalize(objects)
                 .map_err(|e| SourceError::io("opening the quarantine of a push", objects, e))?;
-            let text = objects.to_str().ok_or_else(|| {
-                let error = std::io::Error::other("the path is not UTF-8");
+            let is_inside = fs::canonicalize(&self.path).is_ok_and(|path| objects.starts_with(path));
+            let text = objects.to_str().filter(|_| is_inside).ok_or_else(|| {
+                let error = std::io::Error::other("it is not inside the repository, or its path is not UTF-8");
                 SourceError::io("opening the quarantine of a push", &objects, error)
             })?;
             git.odb().and_then(|odb| odb.add_disk_alternate(text)).map_err(failed)?;

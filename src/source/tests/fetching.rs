@@ -65,7 +65,7 @@ fn a_fetch_that_hangs_is_killed_with_its_helpers() {
     std::fs::write(&ssh, script).unwrap();
     std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
     let start = Instant::now();
-    let timeout = Duration::from_secs(1);
+    let timeout = Duration::from_secs(2);
     let error = repo.fetch_with("ssh://host/repo.git", "main", timeout, ssh.to_str()).unwrap_err();
     assert!(matches!(error, SourceError::TimedOut { command: "fetch", after } if after == timeout), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10));

@@ -131,6 +131,8 @@ fn unknown_and_malformed_revisions_are_different_errors() {
     let repo = world.clone_as_repo();
     let absent = Revision::new("1".repeat(40));
     assert!(!repo.has(&absent).unwrap());
+    assert!(repo.with_quarantine(&world.work().join(".git/objects/gone")).has(&first).unwrap());
+    assert!(repo.with_quarantine(world.path()).has(&first).is_err());
     assert!(repo.has(&first).unwrap());
     assert!(matches!(repo.commit_info(&absent), Err(SourceError::NotFound { .. })));
     for text in ["main", "", "HEAD", &"A".repeat(40), &"1".repeat(39), "../../x", &"ä".repeat(20)] {
