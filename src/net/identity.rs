@@ -171,6 +171,9 @@ impl Identity {
         }
         self.key_der().map_err(|_| damaged("node.key", "not a private key in PEM"))?;
         super::tls::server_config(self).map_err(|_| damaged("node.key", "it does not fit the certificate"))?;
+        if !super::tls::signed_by_its_ca(self)? {
+            return Err(damaged("node.pem", "it is not signed by the CA in ca.pem"));
+        }
         Ok(())
     }
 

@@ -14,7 +14,10 @@
 
 pub mod certificate;
 pub mod clock;
+pub mod contacts;
+pub mod datagram;
 pub mod error;
+pub mod heartbeat;
 pub mod identity;
 pub mod join;
 pub mod listener;
@@ -22,10 +25,15 @@ pub mod peers;
 pub mod tls;
 pub mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use certificate::{belongs_to, server_name};
+pub use contacts::{BootContact, Contact, Contacts, LinkContact, Report};
 pub use error::NetError;
+pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use identity::Identity;
 pub use join::{JoinGrant, JoinKey, JoinRequest, PinnedClient};
 pub use listener::{PeerCert, serve};
-pub use peers::{PeerAddr, Peers, Repeat};
+pub use peers::{LinkState, PeerAddr, Peers, Repeat};
 pub use token::{JoinToken, TokenError, TokenRecord, TokenRole};

@@ -10,7 +10,7 @@
 //! Invariants: [`NetError::NotSent`] only if no attempt can have reached the peer. A request that may not be repeated
 //! is sent at most once. The peer must show the certificate of the node that is meant, whatever its address.
 
-use super::{Identity, NetError, certificate, clock, tls};
+use super::{Contacts, Identity, NetError, certificate, clock, tls};
 use crate::model::NodeId;
 use axum::body::Bytes;
 use axum::http::Method;
@@ -108,6 +108,15 @@ impl Peers {
     /// The peers that can be asked, with their addresses.
     pub fn known(&self) -> BTreeMap<NodeId, PeerAddr> {
         self.read().iter().map(|(node, peer)| (node.clone(), peer.address.clone())).collect()
+    }
+
+    /// Takes over what heartbeats say of all links. To be called after every change of them.
+    pub fn follow(&self, contacts: &Contacts) {
+        for (node, contact) in &contacts.peers {
+            for (index, link) in contact.links.iter().enumerate() {
+                self.set_link_state(node, index, link.state);
+            }
+        }
     }
 
     /// Tells what heartbeats say. A link that comes back gets fresh connections: the old ones may be dead.
