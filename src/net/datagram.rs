@@ -235,10 +235,15 @@ mod tests {
 
     #[test]
     fn bytes_of_the_first_version_are_still_read() {
-        let head = "010163026e310106612062 6f6f7403090102".replace(' ', "");
-        let bytes = Codec::new("c", &[1; 32]).encode(&beat()).0;
-        let start: String = bytes.iter().take(19).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(start, format!("{head}6e32"));
+        let recorded = concat!(
+            "010163026e3101066120626f6f74030901026e320100ab939eabb4a480bf9dfda8d2f3cfd3b79d1f",
+            "03070c026e33000088276614ed083fefc2878c7f8a93c358b14a924ddbdaf1f0e35f61f1706d5c60",
+            "3635"
+        );
+        let byte = |at| u8::from_str_radix(&recorded[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..recorded.len()).step_by(2).map(byte).collect();
+        assert_eq!(Codec::new("c", &[1; 32]).decode(&bytes), Ok(beat()));
+        assert_eq!(Codec::new("c", &[1; 32]).encode(&beat()).0, bytes, "a new format needs a new version");
     }
 
     #[test]
