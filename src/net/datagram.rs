@@ -256,4 +256,30 @@ mod tests {
         assert!(bytes.len() <= MAX_DATAGRAM && (30..64).contains(&written), "{} bytes, {written}", bytes.len());
         assert_eq!(codec.decode(&bytes).unwrap().heard.len(), written);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_payload_panics_even_with_a_right_signature(payload: Vec<u8>) {
+            let codec = Codec::new("c", &[1; 32]);
+            let mut bytes = vec![VERSION];
+            // Half of them begin like a real one.
+            if payload.len() % 2 == 0 {
+                bytes = codec.encode(&beat()).0;
+                bytes.truncate(bytes.len() - MAC_BYTES);
+            }
+            bytes.extend(payload);
+            let mac = hmac::sign(&codec.key, &bytes);
+            bytes.extend_from_slice(mac.as_ref());
+            match codec.decode(&bytes) {
+                Ok(_) | Err(Refused::Garbled | Refused::OtherCluster) => {}
+                Err(other) => proptest::prop_assert!(false, "{other}"),
+            }
+        }
+
+        #[test]
+        fn any_boot_id_arrives_as_it_was_sent(boot: String) {
+            let incarnation = Incarnation { boot: BootId::new(boot), counter: 1 };
+            proptest::prop_assert_eq!(from_wire(to_wire(&incarnation)), incarnation);
+        }
+    }
 }

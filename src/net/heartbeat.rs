@@ -31,8 +31,8 @@ const MAX_READ_AT_ONCE: usize = 4096;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Below this a beat is only load; the `Fast` profile uses 50 ms.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-/// Input is gathered for this part of an interval before it is read: ten to twenty wake-ups per interval become two or
-/// three, and all of them together at most ten, however many nodes there are. It makes silence look shorter, never longer.
+/// Input is gathered for this part of an interval before it is read, so there are at most so many wake-ups in an
+/// interval, however many nodes there are. It makes silence look shorter, never longer.
 const GATHERING: u32 = 10;
 /// Links are numbered in a byte; nobody has more networks than this.
 const MAX_LINKS: usize = 8;
@@ -231,7 +231,7 @@ impl Worker {
 fn open(address: SocketAddr) -> Result<UdpSocket, NetError> {
     let socket = || {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_address(true)?;
+        // No SO_REUSEADDR: UDP needs none to start again, and with it a second daemon would silently take the input.
         // The address may come later than the daemon, and go and come with its network.
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,

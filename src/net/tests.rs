@@ -288,6 +288,12 @@ fn start_heartbeats(identity: &Identity, links: &[u8], port: u16, peers: &[(&str
     Heartbeats::start(identity, config).unwrap()
 }
 
+/// A port number that is free on the addresses of these tests.
+fn free_port(link: u8) -> u16 {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::new(127, 0, 9, link), 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
 /// Waits for changes until `met` holds.
 async fn until(heartbeats: &Heartbeats, what: &str, met: impl Fn(&Contacts) -> bool) {
     let mut changes = heartbeats.changes();
@@ -305,8 +311,9 @@ async fn nodes_hear_each_other_and_notice_when_one_falls_silent() {
     let n1 = cluster("n1", clock::wall_ms());
     let n2 = member(&n1, "n2");
     let all: &[(&str, &[u8])] = &[("n1", &[1, 2]), ("n2", &[3, 4])];
-    let first = start_heartbeats(&n1, &[1, 2], 17_443, all);
-    let second = start_heartbeats(&n2, &[3, 4], 17_443, all);
+    let port = free_port(1);
+    let first = start_heartbeats(&n1, &[1, 2], port, all);
+    let second = start_heartbeats(&n2, &[3, 4], port, all);
     let heard = |contacts: &Contacts| {
         let echoed = contacts.peers["n2"].current().is_some_and(|boot| boot.echoed.is_some());
         echoed && contacts.peers["n2"].links.iter().all(|link| link.last_heard.is_some())
@@ -334,11 +341,9 @@ async fn heartbeats_cost_little() {
     let n1 = cluster("n1", clock::wall_ms());
     let all: &[(&str, &[u8])] = &[("n1", &[11, 12]), ("n2", &[13, 14]), ("n3", &[15, 16])];
     let identities = [n1.clone(), member(&n1, "n2"), member(&n1, "n3")];
-    let running: Vec<_> = identities
-        .iter()
-        .zip(all)
-        .map(|(identity, (_, links))| start_heartbeats(identity, links, 17_444, all))
-        .collect();
+    let port = free_port(11);
+    let running: Vec<_> =
+        identities.iter().zip(all).map(|(identity, (_, links))| start_heartbeats(identity, links, port, all)).collect();
     let before = used();
     tokio::time::sleep(Duration::from_secs(20)).await;
     let spent = used() - before;
@@ -349,4 +354,52 @@ async fn heartbeats_cost_little() {
 fn used() -> Duration {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
     Duration::new(time.tv_sec() as u64, time.tv_nsec() as u32)
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_addresses_is_refused() {
+    let n1 = cluster("n1", clock::wall_ms());
+    let port = free_port(21);
+    let _first = start_heartbeats(&n1, &[21], port, &[]);
+    let address = IpAddr::V4(Ipv4Addr::new(127, 0, 9, 21));
+    let config = HeartbeatConfig {
+        incarnation: Incarnation { boot: "b".into(), counter: 2 },
+        links: vec![address],
+        port,
+        interval: Duration::from_millis(100),
+        stall_after: Duration::from_secs(1),
+        peers: BTreeMap::new(),
+    };
+    let error = Heartbeats::start(&n1, config).err().unwrap();
+    assert!(matches!(error, NetError::Socket { address: at, .. } if at.ip() == address), "{error}");
+}
+
+#[tokio::test]
+async fn forged_and_replayed_datagrams_count_for_nothing() {
+    let n1 = cluster("n1", clock::wall_ms());
+    let port = free_port(31);
+    let heartbeats = start_heartbeats(&n1, &[31], port, &[("n2", &[32])]);
+    let beat = datagram::Beat {
+        from: "n2".into(),
+        incarnation: Incarnation { boot: "b".into(), counter: 1 },
+        seq: 1,
+        link: 0,
+        heard: Vec::new(),
+    };
+    let sender = std::net::UdpSocket::bind((Ipv4Addr::new(127, 0, 9, 32), 0)).unwrap();
+    let good = datagram::Codec::new(&n1.cluster_id, &n1.heartbeat_key).encode(&beat).0;
+    let forged = datagram::Codec::new(&n1.cluster_id, &[0; 32]).encode(&beat).0;
+    let foreign = datagram::Codec::new("another", &n1.heartbeat_key).encode(&beat).0;
+    // The good one last, so that all have arrived when it was heard; then the replay.
+    for bytes in [&forged, &foreign, &good] {
+        sender.send_to(bytes, (Ipv4Addr::new(127, 0, 9, 31), port)).unwrap();
+    }
+    until(&heartbeats, "the good one", |contacts| contacts.peers["n2"].current().is_some()).await;
+    sender.send_to(&good, (Ipv4Addr::new(127, 0, 9, 31), port)).unwrap();
+    until(&heartbeats, "the link goes down: the replay did not count", |contacts| {
+        contacts.peers["n2"].links[0].state == LinkState::Down
+    })
+    .await;
+    use datagram::Refused::{Forged, OtherCluster, Replayed};
+    assert_eq!(heartbeats.contacts().refused, [(Forged, 1), (OtherCluster, 1), (Replayed, 1)].into());
 }
