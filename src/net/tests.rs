@@ -403,3 +403,58 @@ async fn forged_and_replayed_datagrams_count_for_nothing() {
     use datagram::Refused::{Forged, OtherCluster, Replayed};
     assert_eq!(heartbeats.contacts().refused, [(Forged, 1), (OtherCluster, 1), (Replayed, 1)].into());
 }
+
+/// Forwards connections on `from` to `to` until the token is cancelled; then it holds them open and forwards nothing,
+/// like a network that was cut.
+async fn cable(from: SocketAddr, to: SocketAddr, cut: CancellationToken) {
+    let listener = TcpListener::bind(from).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let cut = cut.clone();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    () = cut.cancelled() => std::future::pending().await,
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_cut_of_a_link_in_use_is_survived() {
+    let n1 = cluster("n1", clock::wall_ms());
+    let (server, _shutdown) = listen(&member(&n1, "n2"), SocketAddr::new(SECOND, 0)).await;
+    let cut = CancellationToken::new();
+    cable(SocketAddr::new(HOME, server.port()), server, cut.clone()).await;
+    let clients = peers(&n1, "n2", &[HOME, SECOND], server.port());
+    assert!(ask_who(&clients, "n2").await.is_ok());
+    cut.cancel();
+    let timeout = Duration::from_millis(600);
+    for (least, most) in [(timeout / 2, timeout), (Duration::ZERO, timeout / 2)] {
+        let began = Instant::now();
+        let answer = clients.post(&"n2".into(), "/echo", Bytes::from("a"), timeout, Repeat::Harmless).await;
+        assert_eq!(answer.unwrap(), "a");
+        assert!((least..most).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_peer_that_restarted_is_reached_at_once_over_its_only_link() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let n1 = cluster("n1", clock::wall_ms());
+    let n2 = member(&n1, "n2");
+    let client = runtime();
+    let first = runtime();
+    let (address, _shutdown) = first.block_on(listen(&n2, SocketAddr::new(HOME, 0)));
+    let clients = peers(&n1, "n2", &[HOME], address.port());
+    let n2_name = NodeId::new("n2");
+    let post = || clients.post(&n2_name, "/echo", Bytes::from("a"), TIMEOUT, Repeat::Harmless);
+    assert_eq!(client.block_on(post()).unwrap(), "a");
+    drop(first);
+    let second = runtime();
+    let _shutdown = second.block_on(listen(&n2, address));
+    assert_eq!(client.block_on(post()).unwrap(), "a");
+}
