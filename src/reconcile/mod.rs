@@ -27,7 +27,9 @@ pub use contacts::{Contact, Contacts};
 pub use leader::desired_voters;
 pub use node::Node;
 
-use crate::model::{AgentRequest, AttemptId, DeviceId, FencingDevice, Incarnation, InstanceId, NodeId, Outcome};
+use crate::model::{
+    AgentRef, AgentRequest, AttemptId, DeviceId, FencingDevice, Incarnation, InstanceId, NodeId, Outcome,
+};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{ClaimKey, Command, FenceOutcome, JoinFacts, State};
 use std::sync::Arc;
@@ -102,6 +104,7 @@ pub enum Effect {
     /// The instance runs: say when something of it ends.
     Watch {
         instance: InstanceId,
+        agent: AgentRef,
     },
     Unwatch {
         instance: InstanceId,

@@ -331,7 +331,8 @@ impl Node {
         for (key, claim) in running {
             let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { continue };
             if self.ops.watched.insert(key.clone(), claim.epoch) != Some(claim.epoch) {
-                self.effects.push(Effect::Watch { instance: key.instance.clone() });
+                let agent = definition.resource.agent.clone();
+                self.effects.push(Effect::Watch { instance: key.instance.clone(), agent });
             }
             let Some(operation) = monitor_of(&definition, claim.role).filter(|m| !m.interval.is_zero()) else {
                 continue;

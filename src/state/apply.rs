@@ -83,6 +83,9 @@ impl State {
             Command::SetAttribute { node, boot, name, value } => {
                 self.apply_set_attribute(node, boot.as_ref(), name, value.as_deref())
             }
+            Command::PutToken { id, token } => self.apply_put_token(*id, token),
+            Command::RevokeToken { id } => self.tokens.remove(id).map(|_| ()).ok_or(Refusal::NothingToDo),
+            Command::Admit { token, node, addresses, port } => self.apply_admit(ctx, *token, node, addresses, *port),
             Command::RaiseLevel { level } => self.apply_raise_level(*level),
             Command::Tick { leader, elapsed_ms, wall_ms } => self.apply_tick(ctx, leader, *elapsed_ms, *wall_ms),
         }

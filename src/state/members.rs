@@ -2,8 +2,14 @@
 
 use super::apply::Ctx;
 use super::target::document_of;
-use super::{EventKind, JoinFacts, Leader, Membership, NodeState, OverrideKind, Refusal, Scope, State, Suspicion};
+use super::{
+    Admitted, EventKind, JoinFacts, Leader, Membership, NodeState, OverrideKind, Refusal, Scope, State, Suspicion,
+    Token, TokenFor,
+};
 use crate::model::{BootId, Incarnation, LogIndex, NodeId};
+
+/// Tokens live for hours; more than these are a mistake.
+const MAX_TOKENS: usize = 1_000;
 
 /// What proves that a boot is over. `Released` is not here: it ends one claim, by its owner's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +30,44 @@ impl std::fmt::Display for Evidence {
 }
 
 impl State {
+    pub(super) fn apply_put_token(&mut self, id: u64, token: &Token) -> Result<(), Refusal> {
+        let now_ms = self.now_ms;
+        self.tokens.retain(|_, old| old.expires_ms > now_ms);
+        if self.tokens.len() >= MAX_TOKENS {
+            return Err(Refusal::TooLarge { what: "the number of valid tokens".into() });
+        }
+        self.tokens.insert(id, token.clone());
+        Ok(())
+    }
+
+    pub(super) fn apply_admit(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: u64,
+        name: &NodeId,
+        addresses: &[std::net::IpAddr],
+        port: u16,
+    ) -> Result<(), Refusal> {
+        let Some(token) = self.tokens.get_mut(&id).filter(|token| token.role == TokenFor::Node) else {
+            return Err(Refusal::NotAllowed { why: "the token is unknown".into() });
+        };
+        let admitted = Admitted { addresses: addresses.to_vec(), port };
+        match &token.used_by {
+            // The answer was lost and the node asks again.
+            Some(used) if used == name && self.admitted.get(name) == Some(&admitted) => return Ok(()),
+            Some(_) => return Err(Refusal::NotAllowed { why: "the token was used before".into() }),
+            None => {}
+        }
+        if self.admitted.contains_key(name) {
+            let why = format!("there is a node `{name}` already; let it `hafen leave` first, or choose another name");
+            return Err(Refusal::NotAllowed { why });
+        }
+        token.used_by = Some(name.clone());
+        self.admitted.insert(name.clone(), admitted);
+        ctx.event(EventKind::Joined, Some(name), None, format!("{name} was admitted"));
+        Ok(())
+    }
+
     pub(super) fn apply_leader_start(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -88,6 +132,8 @@ impl State {
                 node.document = Some(document.into());
             }
         }
+        let admitted = Admitted { addresses: facts.addresses.clone(), port: facts.port };
+        self.admitted.insert(name.clone(), admitted);
         // A restarted daemon takes its claims over; whatever it saw before is seen anew.
         for (key, claim) in &mut self.claims {
             if &key.node == name {
@@ -139,6 +185,7 @@ impl State {
             }
         }
         self.nodes.remove(name);
+        self.admitted.remove(name);
         self.history.retain(|key, _| &key.node != name);
         self.probes.retain(|key, _| &key.node != name);
         ctx.event(EventKind::Left, Some(name), None, format!("{name} was forgotten"));
