@@ -177,6 +177,8 @@ impl Entry {
 pub struct Process {
     pub pid: i32,
     pub parent: i32,
+    /// Ended, but not yet reaped.
+    pub is_zombie: bool,
     /// In clock ticks since the boot.
     started: u64,
 }
@@ -186,8 +188,9 @@ impl Process {
     pub fn parse(line: &str) -> Option<Self> {
         let pid = line.split(' ').next()?.parse().ok()?;
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
-        // Field 3 is the first here: 4 is the parent, 22 the start time.
-        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, started: fields.get(19)?.parse().ok()? })
+        // Field 3, the state, is the first here: 4 is the parent, 22 the start time.
+        let is_zombie = matches!(*fields.first()?, "Z" | "X");
+        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, is_zombie, started: fields.get(19)?.parse().ok()? })
     }
 
     pub fn read(pid: i32) -> Option<Self> {
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn a_process_line_is_read_whatever_the_name_holds() {
         let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 0 0";
-        assert_eq!(Process::parse(line), Some(Process { pid: 42, parent: 7, started: 123_456 }));
+        assert_eq!(Process::parse(line), Some(Process { pid: 42, parent: 7, is_zombie: false, started: 123_456 }));
         assert_eq!(Process::parse("nonsense"), None);
     }
 }

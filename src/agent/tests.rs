@@ -110,10 +110,11 @@ async fn the_real_address_comes_and_goes_and_has_no_death() {
     };
     ip(&format!("netns add {space}"));
     ip(&format!("-n {space} link set lo up"));
-    ip(&format!("-n {space} link add d0 type dummy"));
+    ip(&format!("-n {space} link add d0 type veth peer name d1"));
     ip(&format!("-n {space} link set d0 up"));
+    ip(&format!("-n {space} link set d1 up"));
     bench.agent("address", &format!("exec ip netns exec {space} $OCF_ROOT/resource.d/heartbeat/IPaddr2 \"$@\""));
-    let params = [("ip", "192.0.2.50"), ("cidr_netmask", "24"), ("nic", "d0"), ("arp_count", "0")];
+    let params = [("ip", "192.0.2.50"), ("cidr_netmask", "24"), ("nic", "d0"), ("arp_count", "1"), ("arp_bg", "no")];
     let (address, instance) = (resource("ocf:test:address", &params), InstanceId::plain("ip"));
     let mut codes = Vec::new();
     for kind in [ActionKind::Probe, ActionKind::Start, ActionKind::Monitor, ActionKind::Stop, ActionKind::Monitor] {
@@ -173,11 +174,15 @@ async fn the_death_of_a_main_process_is_told_at_once_although_workers_live() {
     assert!(death.what.starts_with("main process") && death.what.ends_with("; 1 left"), "{}", death.what);
     // 20 ms is the aim; a test machine that is busy may take longer, a poll of a second would not pass.
     assert!(latency < Duration::from_millis(300), "{latency:?}");
-    assert_eq!(bench.run(ActionKind::Monitor, &instance, &service).await.reading(), Reading::Failed);
+    println!("told after {latency:?}");
+    // Process 1 may be slow to reap; then the end is told once more, and the monitor after that sees it.
+    while bench.run(ActionKind::Monitor, &instance, &service).await.reading() != Reading::Failed {
+        tokio::time::timeout(Duration::from_secs(5), bench.deaths.recv()).await.expect("told again").unwrap();
+    }
     // The worker has become a main process, so its end is told too.
     kill(&bench.read("worker"));
-    let death = tokio::time::timeout(Duration::from_secs(5), bench.deaths.recv()).await.unwrap().unwrap();
-    assert!(death.what.ends_with("; 0 left"), "{}", death.what);
+    let told = async { while !bench.deaths.recv().await.unwrap().what.ends_with("; 0 left") {} };
+    tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
 }
 
 #[tokio::test]

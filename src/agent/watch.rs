@@ -5,9 +5,10 @@
 //! address) is not watched. An instance of systemd is watched by `systemd`.
 //!
 //! Invariants: at rest nothing runs; a burst of ends is one event; an end is told at once, then at most every
-//! [`QUIET`], and never lost.
+//! [`QUIET`], and never lost. If process 1 is slow to reap, an end is told twice: at once, and when the id is free.
 
 use super::cgroup::{main_processes, processes};
+use super::journal::Process;
 use super::process::pidfd_open;
 use crate::model::InstanceId;
 use std::collections::BTreeMap;
@@ -27,6 +28,11 @@ const DEBOUNCE: Duration = Duration::from_millis(3);
 /// The least time between two events of an instance: a service that forks and ends all the time costs five monitors
 /// a second at most.
 const QUIET: Duration = Duration::from_millis(200);
+/// How long an end is held back until the process has been reaped by its parent, mostly process 1.
+const REAP_AT_ONCE: Duration = Duration::from_millis(8);
+/// How long after that a second event waits for it; a process 1 that is slower than this has more to answer for.
+const REAP_LATER: Duration = Duration::from_secs(5);
+const REAP_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Main processes that are watched, of one instance. Services have one; the rest is covered by `cgroup.events`.
 const MAINS_MAX: usize = 256;
 
@@ -116,12 +122,12 @@ impl Targets {
         (populated || !mains.is_empty()).then_some(Self { mains, events })
     }
 
-    /// Waits for the first end, and says of what.
-    async fn end(&self) -> String {
+    /// Waits for the first end; of this main process, or of the last process.
+    async fn end(&self) -> Option<i32> {
         let mains = self.mains.iter().map(|(pid, pidfd)| {
             Box::pin(async move {
                 let _ = pidfd.readable().await;
-                format!("main process {pid} ended")
+                Some(*pid)
             })
         });
         let main = async {
@@ -131,8 +137,8 @@ impl Targets {
             futures_util::future::select_all(mains).await.0
         };
         tokio::select! {
-            what = main => what,
-            () = self.emptied() => "the last process ended".to_owned(),
+            pid = main => pid,
+            () = self.emptied() => None,
         }
     }
 
@@ -163,20 +169,43 @@ async fn watch(instance: InstanceId, folder: PathBuf, targets: Option<Targets>, 
     let mut targets = targets;
     let mut told: Option<Instant> = None;
     while let Some(now) = targets {
-        let mut what = now.end().await;
+        let pid = now.end().await;
         let ended = Instant::now();
         tokio::time::sleep(DEBOUNCE).await;
         if let Some(told) = told {
             tokio::time::sleep_until(told + QUIET).await;
         }
+        let reaped = gone_within(pid, REAP_AT_ONCE).await;
         // Armed again before the end is told, so that nothing between the two is missed.
         targets = Targets::of(&folder);
         let left = processes(&folder).len();
-        what += &format!("; {left} left");
+        let what = match pid {
+            Some(pid) => format!("main process {pid} ended; {left} left"),
+            None => format!("the last process ended; {left} left"),
+        };
         tracing::info!(%instance, what, after_ms = ended.elapsed().as_millis() as u64, "something of an instance ended");
-        if deaths.send(Death { instance: instance.clone(), what }).await.is_err() {
+        let death = Death { instance: instance.clone(), what };
+        if deaths.send(death.clone()).await.is_err() {
+            return;
+        }
+        if !reaped && gone_within(pid, REAP_LATER).await && deaths.send(death).await.is_err() {
             return;
         }
         told = Some(Instant::now());
     }
+}
+
+/// Whether the process is gone for those who look for its id: `kill -0` still finds a zombie, and so would a monitor.
+async fn gone_within(pid: Option<i32>, patience: Duration) -> bool {
+    let Some(pid) = pid else { return true };
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
+    while Process::read(pid).is_some_and(|process| process.is_zombie) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REAP_PAUSE_MAX);
+    }
+    true
 }
