@@ -26,11 +26,13 @@ const AT_ONCE: usize = 8;
 pub struct Catalogue {
     ocf_root: PathBuf,
     fence_dirs: Vec<PathBuf>,
-    remembered: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Arc<AgentMetadata>)>>>,
+    remembered: Arc<Mutex<Remembered>>,
 }
 
 /// A file's time of change and size: another one is another agent.
 type Stamp = (SystemTime, u64);
+
+type Remembered = BTreeMap<PathBuf, (Stamp, Arc<AgentMetadata>)>;
 
 /// Reads once, without remembering: see [`Catalogue::read`].
 pub async fn catalogue(names: &BTreeSet<String>, ocf_root: &Path, fence_dirs: &[PathBuf]) -> AgentCatalogue {
@@ -116,7 +118,7 @@ impl Catalogue {
         read.inspect_err(|why| tracing::debug!(agent = name, why, "an agent says nothing of itself")).ok()
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, (Stamp, Arc<AgentMetadata>)>> {
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
         // Whole entries are put in at once, so a panic elsewhere leaves nothing half done.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -66,10 +66,8 @@ impl Cgroups {
 
     /// Removes what is empty, after a stop.
     pub fn remove(&self, instance: &InstanceId) {
-        let Some(folder) = self.folder(instance) else { return };
-        for part in [folder.join("run"), folder.join("op"), folder] {
-            // A populated one stays: its processes are the instance's until they end.
-            let _ = fs::remove_dir(part);
+        if let Some(folder) = self.folder(instance) {
+            remove_empty(&folder);
         }
     }
 
@@ -82,6 +80,26 @@ impl Cgroups {
             let folder = folder.map(|folder| folder.display().to_string());
             tracing::warn!(folder, %error, "no cgroup v2: a service that dies is noticed by its next monitor only");
         });
+    }
+}
+
+/// A daemon that ends leaves no empty folders behind.
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let Some(base) = &self.base else { return };
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_empty(&entry.path());
+            }
+        }
+        let _ = fs::remove_dir(base);
+    }
+}
+
+fn remove_empty(folder: &Path) {
+    for part in [folder.join("run"), folder.join("op"), folder.to_owned()] {
+        // A populated one stays: its processes are the instance's until they end.
+        let _ = fs::remove_dir(part);
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::catalogue::Catalogue;
 use super::journal::{Journal, JournalledOp};
-use super::ocf::{SEARCH_PATH, scrub, secret_values};
+use super::ocf::{SEARCH_PATH, inherited, scrub, secret_values};
 use super::process::{self, Capture, Finished, Program};
 use crate::model::{AgentMetadata, DeviceId, ExecStatus, FencingDevice, NodeId};
 use std::collections::BTreeMap;
@@ -310,9 +310,7 @@ fn environment() -> BTreeMap<String, String> {
         // Words of Python about its own future would bury the agent's.
         ("PYTHONWARNINGS".to_owned(), "ignore".to_owned()),
     ]);
-    if let Ok(home) = std::env::var("HOME") {
-        env.insert("HOME".to_owned(), home);
-    }
+    env.extend(inherited());
     env
 }
 

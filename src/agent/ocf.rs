@@ -1,6 +1,6 @@
 //! What an OCF agent is told: its environment and arguments (OCF 1.1, "Resource Agent Actions" and "Parameter passing").
 //!
-//! A request and where this node keeps things → variables. Pure.
+//! A request and where this node keeps things → variables. Pure but for [`inherited`].
 //!
 //! As Pacemaker does it, since that is what the agents were written for: `OCF_RESKEY_*` for parameters,
 //! `OCF_RESKEY_CRM_meta_*` for what surrounds them, interval 0 for a probe. The instance is called `db`, and `db:0` only
@@ -115,12 +115,15 @@ pub fn base(ocf_root: &Path, shim_dir: &Path) -> BTreeMap<String, String> {
         ("HA_debug".to_owned(), "0".to_owned()),
         ("LC_ALL".to_owned(), "C".to_owned()),
     ]);
-    for name in ["HOME", "TZ"] {
-        if let Ok(value) = std::env::var(name) {
-            env.insert(name.to_owned(), value);
-        }
-    }
+    env.extend(inherited());
     env
+}
+
+/// What programs expect of their surroundings: a home, which a service of systemd does not get, and the time zone.
+pub fn inherited() -> impl Iterator<Item = (String, String)> {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let zone = std::env::var("TZ").ok().map(|zone| ("TZ".to_owned(), zone));
+    [("HOME".to_owned(), home)].into_iter().chain(zone)
 }
 
 fn about_clone(clone: &CloneMeta, number: Option<u32>, meta: &mut impl FnMut(&str, String)) {

@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -99,10 +99,25 @@ pub async fn run(program: Program) -> Finished {
     }
     let mut tail = Tail::new(limit);
     let (status, lingering) = match wait(&pidfd, &mut pipe, &mut tail, timeout).await {
-        Ended::ByItself => (child.wait().await.map_or(ExecStatus::Failed, status_of), None),
-        Ended::NotInTime => (ExecStatus::TimedOut, end_group(child, &pidfd).await),
+        Ended::ByItself => (child.wait().await, None),
+        Ended::NotInTime => {
+            let lingering = end_group(child, &pidfd).await;
+            drain(pipe, &mut tail);
+            return Finished { status: ExecStatus::TimedOut, output: tail.into_text(), lingering };
+        }
     };
     drain(pipe, &mut tail);
+    let status = match status.map(|status| (status.code(), status)) {
+        Ok((Some(code), _)) => ExecStatus::Exited(code),
+        Ok((None, status)) => {
+            tail.push(format!("\n(ended by signal {})", status.signal().unwrap_or(0)).as_bytes());
+            ExecStatus::Failed
+        }
+        Err(error) => {
+            tail.push(format!("\n(its end was lost: {error})").as_bytes());
+            ExecStatus::Failed
+        }
+    };
     Finished { status, output: tail.into_text(), lingering }
 }
 
@@ -172,6 +187,8 @@ fn before_exec(parent: i32, cgroup: Option<i32>, journal: Option<i32>) -> io::Re
         if libc::setsid() < 0 {
             return Err(io::Error::last_os_error());
         }
+        // What the daemon keeps to itself is not what services expect.
+        libc::umask(0o022);
         if let Some(cgroup) = cgroup {
             // Best effort: without a cgroup a death is seen at the next monitor.
             libc::write(cgroup, c"0".as_ptr().cast(), 1);
@@ -301,16 +318,6 @@ async fn end_group(mut child: Child, pidfd: &AsyncFd<OwnedFd>) -> Option<Child> 
     }
 }
 
-fn status_of(status: ExitStatus) -> ExecStatus {
-    match status.code() {
-        Some(code) => ExecStatus::Exited(code),
-        None => {
-            tracing::debug!(signal = status.signal(), "an agent died by a signal");
-            ExecStatus::Failed
-        }
-    }
-}
-
 /// The last bytes of a stream.
 struct Tail {
     kept: Vec<u8>,
@@ -422,6 +429,12 @@ mod tests {
             1
         );
         assert!(lines[1].ends_with(lines[2]), "it leads its session: {output}");
+    }
+
+    #[tokio::test]
+    async fn an_end_by_a_signal_is_no_exit_code() {
+        let finished = run(sh("echo word; kill -9 $$", 10_000)).await;
+        assert_eq!((finished.status, finished.output.as_str()), (ExecStatus::Failed, "word\n\n(ended by signal 9)"));
     }
 
     #[tokio::test]

@@ -145,7 +145,10 @@ impl Systemd {
         let bus = self.bus().await?;
         let path = load(&bus, unit).await?;
         let state = State::read(&bus, &path).await?;
-        if let Some(answer) = state.unfit(unit) {
+        // One that runs already, for whatever reason, is taken as started.
+        if state.active != "active"
+            && let Some(answer) = state.unfit(unit)
+        {
             return Ok(answer);
         }
         self.put_drop_in(unit).await?;
@@ -160,8 +163,9 @@ impl Systemd {
     async fn stop(&self, unit: &str) -> Result<Answer, Trouble> {
         let bus = self.bus().await?;
         let path = load(&bus, unit).await?;
-        if State::read(&bus, &path).await?.load == "not-found" {
-            // OCF 1.1: stopping what is not installed succeeds.
+        let state = State::read(&bus, &path).await?;
+        if state.load == "not-found" && state.active == "inactive" {
+            // OCF 1.1: stopping what is not installed succeeds. A unit whose file was removed may still run.
             return Ok((ExecStatus::Exited(0), format!("unit {unit} is not on this node")));
         }
         let result = self.job(&bus, "StopUnit", unit).await?;

@@ -103,6 +103,8 @@ impl Drop for Watches {
 
 struct Targets {
     mains: Vec<(i32, AsyncFd<OwnedFd>)>,
+    /// A main process that ended while it was looked at.
+    gone: Option<i32>,
     events: Option<AsyncFd<File>>,
 }
 
@@ -114,16 +116,21 @@ impl Targets {
         let populated = events.as_ref().is_some_and(is_populated);
         // SAFETY: the file belongs to the AsyncFd, and is open for as long as that.
         let events = events.and_then(|file| unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) }.ok());
-        let mains: Vec<_> = main_processes(folder)
-            .into_iter()
-            .take(MAINS_MAX)
-            .filter_map(|pid| Some((pid, pidfd_open(pid).ok()?)))
-            .collect();
-        (populated || !mains.is_empty()).then_some(Self { mains, events })
+        let (mut mains, mut gone) = (Vec::new(), None);
+        for pid in main_processes(folder).into_iter().take(MAINS_MAX) {
+            match pidfd_open(pid) {
+                Ok(pidfd) => mains.push((pid, pidfd)),
+                Err(_) => gone = Some(pid),
+            }
+        }
+        (populated || gone.is_some() || !mains.is_empty()).then_some(Self { mains, gone, events })
     }
 
     /// Waits for the first end; of this main process, or of the last process.
     async fn end(&self) -> Option<i32> {
+        if self.gone.is_some() {
+            return self.gone;
+        }
         let mains = self.mains.iter().map(|(pid, pidfd)| {
             Box::pin(async move {
                 let _ = pidfd.readable().await;
@@ -208,4 +215,33 @@ async fn gone_within(pid: Option<i32>, patience: Duration) -> bool {
         pause = (pause * 2).min(REAP_PAUSE_MAX);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::cgroup::Cgroups;
+    use crate::model::ActionKind;
+    use std::io::Write;
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn an_emptied_cgroup_is_told_by_the_kernel() {
+        let key = tempfile::tempdir().unwrap();
+        let cgroups = Cgroups::find(None, key.path());
+        let instance = InstanceId::plain("emptied");
+        let Some(mut place) = cgroups.place(&instance, ActionKind::Start) else { return };
+        let folder = cgroups.run_folder(&instance).unwrap();
+        assert!(Targets::of(&folder).is_none(), "nothing to watch in an empty one");
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        place.write_all(child.id().to_string().as_bytes()).unwrap();
+        let targets = Targets::of(&folder).unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), targets.emptied()).await.is_err());
+        child.kill().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), targets.emptied()).await.unwrap();
+        child.wait().unwrap();
+        drop(targets);
+        cgroups.remove(&instance);
+        assert!(!folder.exists());
+    }
 }
