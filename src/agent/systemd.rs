@@ -391,7 +391,7 @@ mod tests {
         assert!(!drop_in("a.socket").contains("[Service]"));
     }
 
-    /// On a machine with systemd: the real thing, in `systemd::tests::a_real_unit_is_run`. Elsewhere: the words.
+    /// On a machine with systemd: the real thing, in the two tests below. Elsewhere: the words.
     #[tokio::test]
     async fn without_systemd_the_answer_says_so() {
         if Path::new(UNITS_AT_RUN_TIME).is_dir() {
@@ -433,6 +433,35 @@ mod tests {
         assert_eq!(act(ActionKind::Stop).await.0, ExecStatus::Exited(0));
         monitors(7).await;
         fs::remove_file(file).unwrap();
+        fs::remove_dir_all(Path::new(UNITS_AT_RUN_TIME).join(format!("{unit}.d"))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_real_unit_that_hangs_times_out_and_one_that_is_enabled_bans_the_node() {
+        if !Path::new(UNITS_AT_RUN_TIME).is_dir() || !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let unit = format!("hafen-test-hang-{}.service", std::process::id());
+        let file = Path::new(UNITS_AT_RUN_TIME).join(&unit);
+        let text = "[Service]\nType=notify\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
+        fs::write(&file, text).unwrap();
+        let systemctl = |args: &[&str]| {
+            assert!(std::process::Command::new("systemctl").args(args).arg(&unit).status().unwrap().success());
+        };
+        let systemd = Systemd::new();
+        let limit = Duration::from_secs(20);
+        assert_eq!(systemd.act(ActionKind::Start, &unit, Duration::from_secs(1)).await.0, ExecStatus::TimedOut);
+        systemd.settle(&unit).await;
+        assert_eq!(systemd.act(ActionKind::Stop, &unit, limit).await.0, ExecStatus::Exited(0));
+        assert_eq!(systemd.act(ActionKind::Probe, &unit, limit).await.0, ExecStatus::Exited(7));
+        systemctl(&["--runtime", "enable"]);
+        for kind in [ActionKind::Probe, ActionKind::Start] {
+            let (status, words) = systemd.act(kind, &unit, limit).await;
+            assert_eq!(status, ExecStatus::NotInstalled);
+            assert!(words.contains("is enabled at boot"), "{words}");
+        }
+        systemctl(&["--runtime", "disable"]);
+        let _ = fs::remove_file(file);
         fs::remove_dir_all(Path::new(UNITS_AT_RUN_TIME).join(format!("{unit}.d"))).unwrap();
     }
 }
