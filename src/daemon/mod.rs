@@ -1,1 +1,69 @@
-//! (to be written)
+//! The daemon: one program on every node, that wires the pure core to the world.
+//!
+//! Answers nothing by itself. `reconcile::Node` decides; this performs its effects and feeds back what came of them.
+//!
+//! Invariants: one daemon per boot and data directory (the log's lock); nothing runs before the journal of an earlier
+//! daemon is settled; a listener that cannot be opened ends the start with the reason.
+//!
+//! Files: `setup` init, join and the facts of this node · `run` start to end · `event_loop` the core's loop · `effects`
+//! what it asks for · `transport` RPCs of the log · `members` who belongs to the log · `routes` what other nodes ask ·
+//! `push` manifests from a push to the target · `sync` git objects and `source.url` · `backend` what people ask.
+
+mod backend;
+mod effects;
+mod event_loop;
+mod members;
+mod push;
+mod routes;
+mod run;
+mod setup;
+mod shims;
+mod sync;
+mod transport;
+
+pub use run::{Options, run};
+pub use setup::{InitOptions, JoinOptions, NodeFacts, init, join};
+
+use std::path::PathBuf;
+
+/// Why the daemon cannot start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Net(#[from] crate::net::NetError),
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
+    #[error(transparent)]
+    Membership(#[from] crate::log::MembershipError),
+    #[error(transparent)]
+    Agent(#[from] crate::agent::AgentError),
+    #[error(transparent)]
+    Source(#[from] crate::source::SourceError),
+    #[error("failed to use `{path}`: {source}", path = path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{path}` is damaged: {why}", path = path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("none of this node's addresses can be listened on: {reasons}")]
+    NoAddress { reasons: String },
+    #[error("`{name}` is not a name of a node: letters, digits, `_`, `.` and `-`, at most 128")]
+    BadName { name: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl DaemonError {
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+}

@@ -17,8 +17,8 @@ pub struct Contact {
     pub boot: BootId,
     /// How long ago, by this node's monotonic clock.
     pub age: Duration,
-    /// How long ago that peer heard others, as it said in its last heartbeat.
-    pub heard: BTreeMap<NodeId, (BootId, Duration)>,
+    /// What that peer said lately of others: which boot it hears (None: never any) and how long ago it heard it.
+    pub heard: BTreeMap<NodeId, (Option<BootId>, Duration)>,
 }
 
 impl Contacts {
@@ -32,10 +32,15 @@ impl Contacts {
         self.peers.get(peer).is_some_and(|contact| contact.age <= within)
     }
 
-    /// Whether `voter` says that it heard this boot of `peer` within the given time. A voter that is silent itself
-    /// says nothing.
+    /// Whether `voter` says that it heard this boot of `peer` within the given time. None: it says nothing, or hears
+    /// another boot of it.
     pub fn says_heard(&self, voter: &NodeId, peer: &NodeId, boot: &BootId, within: Duration) -> Option<bool> {
         let contact = self.peers.get(voter).filter(|contact| contact.age <= within)?;
-        Some(contact.heard.get(peer).is_some_and(|(heard, age)| heard == boot && *age + contact.age <= within))
+        let (heard, age) = contact.heard.get(peer)?;
+        match heard {
+            Some(heard) if heard != boot => None,
+            Some(_) => Some(*age <= within),
+            None => Some(false),
+        }
     }
 }

@@ -224,7 +224,7 @@ impl Node {
     fn others_lost(&self, name: &NodeId, boot: &crate::model::BootId, within: Duration) -> bool {
         self.contacts.peers.iter().any(|(_, contact)| {
             contact.age <= within
-                && contact.heard.get(name).is_some_and(|(heard, age)| heard == boot && *age + contact.age > within)
+                && contact.heard.get(name).is_some_and(|(heard, age)| heard.as_ref() == Some(boot) && *age > within)
         })
     }
 
