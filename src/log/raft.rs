@@ -127,7 +127,7 @@ pub(super) struct Inner<T> {
     pub(super) published: Published,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) halt: Halt,
-    store: Store,
+    pub(super) store: Store,
     _runtime: Runtime,
 }
 

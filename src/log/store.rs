@@ -68,7 +68,7 @@ struct Queue {
 
 impl Queue {
     fn send(&self, job: impl FnOnce(&mut Disk) + Send + 'static) -> Result<(), LogError> {
-        let stopped = || self.halt.get().unwrap_or_else(|| LogError::Closed);
+        let stopped = || self.halt.get().unwrap_or(LogError::Closed);
         self.jobs.send(Some(Box::new(job))).map_err(|_| stopped())
     }
 

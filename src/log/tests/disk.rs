@@ -197,7 +197,7 @@ async fn commands_of_another_term_are_refused_one_by_one() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut machine = Machine::open(dir.path(), Published::new(), Halt::new()).expect("opens");
     let bytes = codec::encode_entry(&crate::state::Entry { at_ms: 0, commands: command("x") });
-    let mut of_term = |index, term| {
+    let of_term = |index, term| {
         let mut entry = Entry::from_app_data(Proposal::new(Some(term), bytes.clone()).0);
         entry.set_log_id(&log_id(4, 0, index));
         entry

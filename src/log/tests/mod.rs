@@ -1,5 +1,6 @@
 //! Whole clusters in one process: real disks, real Raft, a network with switches.
 
+mod chaos;
 mod cluster;
 mod disk;
 mod measure;
