@@ -34,10 +34,29 @@ enum Edge {
 }
 type Vertex<'a> = (&'a str, OrderAction, Edge);
 
+/// What an edge comes from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// A group, a clone, or the nature of actions.
+    Structure,
+    /// An Order as it is written.
+    Written(&'a Doc),
+    /// The opposite of an Order.
+    Mirrored(&'a Doc),
+}
+
+impl<'a> Origin<'a> {
+    fn doc(self) -> Option<&'a Doc> {
+        match self {
+            Self::Structure => None,
+            Self::Written(doc) | Self::Mirrored(doc) => Some(doc),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Builder<'a> {
-    /// Edges carry the Order that they come from, if any.
-    graph: DiGraph<Vertex<'a>, Option<&'a Doc>>,
+    graph: DiGraph<Vertex<'a>, Origin<'a>>,
     vertices: BTreeMap<Vertex<'a>, NodeIndex>,
 }
 
@@ -53,19 +72,19 @@ impl<'a> Builder<'a> {
         if vertex.2 == Edge::End {
             // An action begins before it ends.
             let begin = self.vertex((vertex.0, vertex.1, Edge::Begin));
-            self.graph.add_edge(begin, index, None);
+            self.graph.add_edge(begin, index, Origin::Structure);
         }
         index
     }
 
-    fn edge(&mut self, from: Vertex<'a>, to: Vertex<'a>, order: Option<&'a Doc>) {
+    fn edge(&mut self, from: Vertex<'a>, to: Vertex<'a>, origin: Origin<'a>) {
         let (from, to) = (self.vertex(from), self.vertex(to));
-        self.graph.add_edge(from, to, order);
+        self.graph.add_edge(from, to, origin);
     }
 
     fn inside(&mut self, outer: &'a str, inner: &'a str, action: OrderAction) {
-        self.edge((outer, action, Edge::Begin), (inner, action, Edge::Begin), None);
-        self.edge((inner, action, Edge::End), (outer, action, Edge::End), None);
+        self.edge((outer, action, Edge::Begin), (inner, action, Edge::Begin), Origin::Structure);
+        self.edge((inner, action, Edge::End), (outer, action, Edge::End), Origin::Structure);
     }
 
     fn structure(&mut self, topology: &Topology<'a>) {
@@ -77,7 +96,7 @@ impl<'a> Builder<'a> {
                         OrderAction::Start | OrderAction::Promote => (pair[0], pair[1]),
                         OrderAction::Stop | OrderAction::Demote => (pair[1], pair[0]),
                     };
-                    self.edge((before, action, Edge::End), (after, action, Edge::Begin), None);
+                    self.edge((before, action, Edge::End), (after, action, Edge::Begin), Origin::Structure);
                 }
             }
         }
@@ -86,7 +105,7 @@ impl<'a> Builder<'a> {
             for (before, after) in
                 [(OrderAction::Start, OrderAction::Promote), (OrderAction::Demote, OrderAction::Stop)]
             {
-                self.edge((name, before, Edge::End), (name, after, Edge::Begin), None);
+                self.edge((name, before, Edge::End), (name, after, Edge::Begin), Origin::Structure);
             }
         }
     }
@@ -104,10 +123,10 @@ fn cycles(tree: &Tree, topology: &Topology, strengths: &[OrderStrength], code: C
         }
         let action = |action: Option<OrderAction>| action.unwrap_or(OrderAction::Start);
         let (before, after) = (action(order.first.action), action(order.then.action));
-        builder.edge((first, before, Edge::End), (then, after, Edge::Begin), Some(doc));
+        builder.edge((first, before, Edge::End), (then, after, Edge::Begin), Origin::Written(doc));
         if order.symmetric.unwrap_or(true) {
             let (before, after) = (after.opposite(), before.opposite());
-            builder.edge((then, before, Edge::End), (first, after, Edge::Begin), Some(doc));
+            builder.edge((then, before, Edge::End), (first, after, Edge::Begin), Origin::Mirrored(doc));
         }
     }
     let graph = &builder.graph;
@@ -119,14 +138,17 @@ fn cycles(tree: &Tree, topology: &Topology, strengths: &[OrderStrength], code: C
     // By the documents that take part: what is a cycle when starting is one when stopping too.
     let mut reported = BTreeSet::new();
     let mut starting_edges: BTreeMap<usize, _> = BTreeMap::new();
-    for edge in graph.edge_references().filter(|edge| edge.weight().is_some()) {
+    for edge in graph.edge_references().filter(|edge| edge.weight().doc().is_some()) {
         let (from, to) = (component_of[edge.source().index()], component_of[edge.target().index()]);
         if from == to {
             starting_edges.entry(from).or_insert(edge);
         }
     }
-    for edge in starting_edges.into_values() {
-        let Some(doc) = edge.weight() else { continue };
+    // Written ones first: people think of starting.
+    let mut starting_edges: Vec<_> = starting_edges.into_values().collect();
+    starting_edges.sort_by_key(|edge| matches!(edge.weight(), Origin::Mirrored(_)));
+    for edge in starting_edges {
+        let Some(doc) = edge.weight().doc() else { continue };
         let (path, mut docs) = path_back(graph, edge.target(), edge.source(), &component_of);
         docs.insert((doc.file, doc.name.as_str()));
         if reported.insert(docs.clone()) {
@@ -140,12 +162,12 @@ type Docs<'a> = BTreeSet<(usize, &'a str)>;
 
 /// The shortest way from one vertex to another within their component, and the Orders along it.
 fn path_back<'a>(
-    graph: &DiGraph<Vertex<'a>, Option<&'a Doc>>,
+    graph: &DiGraph<Vertex<'a>, Origin<'a>>,
     from: NodeIndex,
     to: NodeIndex,
     component_of: &[usize],
 ) -> (Vec<Vertex<'a>>, Docs<'a>) {
-    let mut came_by: BTreeMap<NodeIndex, (NodeIndex, Option<&Doc>)> = BTreeMap::new();
+    let mut came_by: BTreeMap<NodeIndex, (NodeIndex, Origin)> = BTreeMap::new();
     let mut queue = VecDeque::from([from]);
     while let Some(vertex) = queue.pop_front().filter(|vertex| *vertex != to) {
         for edge in graph.edges(vertex) {
@@ -160,8 +182,8 @@ fn path_back<'a>(
     let mut path = vec![graph[to]];
     let mut docs = BTreeSet::new();
     let mut at = to;
-    while let Some((before, order)) = came_by.get(&at).filter(|_| at != from) {
-        docs.extend(order.iter().map(|doc| (doc.file, doc.name.as_str())));
+    while let Some((before, origin)) = came_by.get(&at).filter(|_| at != from) {
+        docs.extend(origin.doc().map(|doc| (doc.file, doc.name.as_str())));
         path.push(graph[*before]);
         at = *before;
     }

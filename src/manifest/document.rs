@@ -184,7 +184,8 @@ fn read_one(schemas: &Schemas, file: usize, document: YamlDocument, report: &mut
     let kind = header(file, &root, document.broken, report)?;
     let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default().to_owned();
     let mut doc = Doc { file, root, kind, name, labels: BTreeMap::new(), spec: None };
-    let clean = structure::check(schemas, schemas.kind(kind), file, &doc.root, report);
+    // What a document lacks that was cut short may stand behind the error.
+    let clean = !document.cut && structure::check(schemas, schemas.kind(kind), file, &doc.root, report);
     if clean && !document.broken {
         deserialize(&mut doc, report);
     }

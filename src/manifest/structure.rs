@@ -245,7 +245,13 @@ impl Checker<'_, '_> {
             resolved => {
                 let number = scalar.text.parse::<i64>().is_ok();
                 let help = number.then(|| format!("write `{}` without quotes", scalar.text));
-                let message = format!("`{field}` must be a whole number, not {}", describe_scalar(resolved));
+                let what = match resolved {
+                    Resolved::Float(_) => format!("`{}`", scalar.text),
+                    Resolved::Null | Resolved::Bool(_) | Resolved::Int(_) | Resolved::Str => {
+                        describe_scalar(resolved).to_owned()
+                    }
+                };
+                let message = format!("`{field}` must be a whole number, not {what}");
                 self.find(Code::WrongType, span, message, help);
             }
         }

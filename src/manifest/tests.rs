@@ -264,7 +264,7 @@ fn the_nearest_setting_wins_field_by_field() {
 fn limits_hold_and_findings_stay_bounded() {
     let deep = "[".repeat(100_000);
     assert!(load_text(&deep).spec.is_none());
-    let deep = format!("a: {}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let deep = format!("a: {}{}", "[".repeat(200), "]".repeat(200));
     assert!(load_text(&deep).diagnostics.iter().any(|found| found.code == "HA0106"));
     let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {

@@ -68,6 +68,8 @@ pub(super) struct YamlDocument {
     pub root: Node,
     /// It has a finding: its content is not to be trusted.
     pub broken: bool,
+    /// A syntax error cut it short: what it lacks may stand behind that.
+    pub cut: bool,
 }
 
 impl Scalar {
@@ -203,7 +205,7 @@ fn readable<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Option<&'a
             file,
             at(offset),
             message,
-            Some("write it in double quotes, as in \"\\u0007\"".into()),
+            Some(format!("write it in double quotes as \"\\u{:04x}\"", c as u32)),
         );
         return None;
     }
@@ -220,7 +222,14 @@ struct Frame {
 }
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: BTreeMap<String, u32>, key: Option<(Scalar, Span)> },
+    Map { entries: Vec<Entry>, seen: BTreeMap<String, u32>, key: Option<Key> },
+}
+
+/// A key that waits for its value.
+enum Key {
+    Good(Scalar, Span),
+    /// It was refused, and its value goes with it.
+    Refused,
 }
 
 struct Builder {
@@ -265,7 +274,7 @@ impl Builder {
             }
             if self.stack.is_empty() && self.root.is_some() {
                 // Complete, or the rest of it is a syntax error: either way it lends its name.
-                self.finish(out);
+                self.finish(false, out);
             }
         };
         if result.is_err() {
@@ -274,16 +283,16 @@ impl Builder {
                 let end = self.last;
                 self.close(frame, end, report);
             }
-            self.finish(out);
+            self.finish(true, out);
         }
         result
     }
 
-    fn finish(&mut self, out: &mut Vec<YamlDocument>) {
+    fn finish(&mut self, cut: bool, out: &mut Vec<YamlDocument>) {
         if let Some(root) = self.root.take() {
             let empty = matches!(&root.value, Value::Scalar(scalar) if scalar.resolve() == Resolved::Null);
             if !empty {
-                out.push(YamlDocument { root, broken: self.broken });
+                out.push(YamlDocument { root, broken: self.broken, cut });
             }
         }
         self.broken = false;
@@ -359,7 +368,7 @@ impl Builder {
             let message = "a list or a map cannot be a key";
             report.add(Code::Unsupported, self.file, node.head(), message, None);
             if let Some(Frame { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
-                *key = Some((Scalar { text: String::new(), plain: false }, node.head()));
+                *key = Some(Key::Refused);
             }
             return;
         }
@@ -411,23 +420,25 @@ impl Builder {
                     let Value::Scalar(scalar) = node.value else {
                         self.broken = true;
                         report.add(Code::Unsupported, file, span, "a list or a map cannot be a key", None);
-                        *key = Some((Scalar { text: String::new(), plain: false }, span));
+                        *key = Some(Key::Refused);
                         return;
                     };
+                    let refused = scalar.plain && scalar.text == "<<";
                     if let Some(line) = seen.insert(scalar.text.clone(), span.line) {
                         self.broken = true;
                         let message = format!("the key `{}` is already set on line {line}", scalar.text);
                         let help = "keep one of the two; most readers would silently take the last";
                         report.add(Code::DuplicateKey, file, span, message, Some(help.into()));
-                    } else if scalar.plain && scalar.text == "<<" {
+                    } else if refused {
                         self.broken = true;
                         let help = "write the fields out; aliases of single values work";
                         let message = "merge keys (`<<`) are YAML 1.1";
                         report.add(Code::Unsupported, file, span, message, Some(help.into()));
                     }
-                    *key = Some((scalar, span));
+                    *key = Some(if refused { Key::Refused } else { Key::Good(scalar, span) });
                 }
-                Some((key, key_span)) => entries.push(Entry { key, key_span, value: node }),
+                Some(Key::Good(key, key_span)) => entries.push(Entry { key, key_span, value: node }),
+                Some(Key::Refused) => {}
             },
         }
     }
