@@ -38,7 +38,7 @@ watch) cat >/dev/null; remove "$2" ;;
 wipe)
     for lab in "${HAFEN_LAB_ROOT:-/tmp}"/hafen-lab.[0-9]*; do
         [ -d "$lab" ] || continue
-        [ ! -e "$lab/lock" ] || flock -n "$lab/lock" true || continue
+        flock -n "$lab/lock" true || continue
         remove "$lab" && echo "removed $lab" >&2
     done ;;
 *) sed -n '2,5s/^# \{0,3\}//p' "$0" >&2; exit 64 ;;
