@@ -28,11 +28,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use node::{Node, Output};
+pub use control::ask;
+pub use node::{Node, Output, enter_node};
 pub use observe::{DirectoryWatch, Sightings, VipWatch};
 pub use pdu::{Feeds, PduMode};
 pub use probe::{Probe, ProbeKind, ProbeReport};
-pub use switch::{Cable, Link};
+pub use switch::{Cable, Link, client_command};
 
 use node::Machine;
 use pdu::Pdu;
@@ -100,9 +101,7 @@ impl Lab {
             return None;
         }
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let wiped = Command::new(script("janitor.sh")).arg("wipe").status().expect("janitor.sh runs");
-        assert!(wiped.success(), "leftovers of dead labs could not be removed");
-
+        wipe();
         let (dir, owner_lock) = make_lab_dir();
         let janitor = Command::new(script("janitor.sh"))
             .arg("watch")
@@ -215,7 +214,7 @@ impl Lab {
 
     /// A shell command on the client host (the host's files, the client's network).
     pub fn client_sh(&self, command: &str) -> Output {
-        node::run(self.world.switch.client_command(command), &self.world.dir, node::SH_TIMEOUT)
+        node::run(client_command(&self.world.name(), command), &self.world.dir, node::SH_TIMEOUT)
     }
 
     /// Starts to ask `address` (`IP:PORT`) every 5 ms from the client host.
@@ -296,6 +295,11 @@ impl World {
         self.note("heal");
     }
 
+    /// The name of the lab: what it makes on the host begins with it.
+    fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
@@ -307,6 +311,25 @@ impl World {
         // The log is for readers of a failed test: a full disk must not fail the test by itself.
         let _ = writeln!(log, "{}.{:03} {text}", since_1970.as_secs(), since_1970.subsec_millis());
     }
+}
+
+/// Removes what labs left whose owner is dead.
+pub fn wipe() {
+    let wiped = Command::new(script("janitor.sh")).arg("wipe").status().expect("janitor.sh runs");
+    assert!(wiped.success(), "leftovers of dead labs could not be removed");
+}
+
+/// The folders of the labs that are up on this host.
+pub fn living() -> Vec<PathBuf> {
+    let entries = fs::read_dir(labs_root()).into_iter().flatten().flatten();
+    let labs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("hafen-lab."));
+    labs.map(|entry| entry.path())
+        .filter(|dir| File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_err()))
+        .collect()
+}
+
+fn labs_root() -> PathBuf {
+    PathBuf::from(std::env::var_os("HAFEN_LAB_ROOT").unwrap_or_else(|| "/tmp".into()))
 }
 
 /// Where a script of the lab lies on the host.
@@ -336,7 +359,7 @@ fn lab_possible() -> Result<(), String> {
 /// Makes the lab's folder complete with the lock that says its owner lives, and only then gives it its name: `wipe` of another
 /// process removes folders whose lock is free.
 fn make_lab_dir() -> (PathBuf, File) {
-    let root = PathBuf::from(std::env::var_os("HAFEN_LAB_ROOT").unwrap_or_else(|| "/tmp".into()));
+    let root = labs_root();
     for lower in ["/usr", "/etc", "/var"] {
         assert!(!root.starts_with(lower), "HAFEN_LAB_ROOT must not be below {lower}: an overlay cannot contain itself");
     }

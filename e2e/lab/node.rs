@@ -287,10 +287,7 @@ impl<'lab> Node<'lab> {
 
     fn boot_command(&self) -> Command {
         let (name, dir) = (self.name(), self.dir());
-        let cgroup = self.world.cgroups.as_ref().map(|mount| {
-            let lab = self.world.dir.file_name().unwrap_or_default().to_string_lossy();
-            mount.join(format!("{lab}.{name}"))
-        });
+        let cgroup = self.world.cgroups.as_ref().map(|mount| mount.join(format!("{}.{name}", self.world.name())));
         if let Some(cgroup) = &cgroup {
             fs::create_dir_all(cgroup).expect("root may make cgroups");
         }

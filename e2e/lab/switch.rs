@@ -137,12 +137,6 @@ impl Switch {
         })
     }
 
-    pub fn client_command(&self, shell: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.client_netns().display())).args(["--", "bash", "-c", shell]);
-        command
-    }
-
     fn ip(&self, batch: &str) {
         feed(Command::new("ip").args(["-n", &self.netns, "-batch", "-"]), batch);
     }
@@ -150,6 +144,13 @@ impl Switch {
     fn nft(&self, rules: &str) {
         feed(Command::new("nsenter").arg(format!("--net=/run/netns/{}", self.netns)).args(["nft", "-f", "-"]), rules);
     }
+}
+
+/// A command that runs `shell` in the client's network of the lab called `lab_name`.
+pub fn client_command(lab_name: &str, shell: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{lab_name}-cl")).args(["--", "bash", "-c", shell]);
+    command
 }
 
 /// Moves the calling thread into a network namespace, for good.
