@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Cable, Feeds, Lab, Link, PduMode, ProbeKind};
+use crate::lab::{Cable, Feeds, Lab, Link, PduMode, ProbeKind, services};
 
 const VIP: &str = "10.77.0.100";
 
@@ -194,6 +194,59 @@ fn the_prober_and_the_observer_measure_a_move_of_the_address() {
 }
 
 #[test]
+fn a_database_on_shared_storage_starts_stops_and_is_seen_when_it_runs_twice() {
+    let Some(lab) = Lab::new(2) else { return };
+    let n1 = lab.node("n1");
+    services::prepare_mariadb(&lab);
+    let watch = lab.watch_directory("mariadbd", "mysql");
+    let probe = lab.probe("10.77.0.11:3306", ProbeKind::Greeting);
+    let mysql = |action| {
+        let begin = Instant::now();
+        let output = services::ocf(n1, "mysql", services::MARIADB, action);
+        eprintln!("mysql {action} took {:?}", begin.elapsed());
+        output.status
+    };
+    assert_eq!(mysql("monitor"), Some(7));
+    let begin = Instant::now();
+    assert_eq!(mysql("start"), Some(0));
+    assert_eq!(mysql("monitor"), Some(0));
+    // A copy of the process on another node, as far as an observer can tell: same name, same folder.
+    let copy = "cp /usr/bin/sleep /tmp/mariadbd && cd /srv/shared/mysql && timeout 0.3 /tmp/mariadbd 5";
+    assert_eq!(lab.node("n2").sh(copy).status, Some(124));
+    assert_eq!(mysql("stop"), Some(0));
+    assert_eq!(mysql("monitor"), Some(7));
+    let report = probe.finish();
+    eprintln!("first greeting {:?} after start began", report.served_after(begin));
+    assert!(report.answered() > 100);
+    let seen = watch.finish();
+    assert!((150..1000).contains(&seen.overlap.as_millis()), "overlap {:?}", seen.overlap);
+    assert_eq!(seen.holders.iter().map(|nodes| nodes.len()).max(), Some(2));
+    assert_eq!(seen.holders.last().map(|nodes| nodes.len()), Some(0));
+}
+
+#[test]
+fn a_node_may_have_systemd_as_pid_1_with_units_and_d_bus() {
+    let begin = Instant::now();
+    let Some(lab) = Lab::with_systemd(2) else { return };
+    eprintln!("two nodes with systemd up after {:?}", begin.elapsed());
+    let n1 = lab.node("n1");
+    assert_eq!(n1.sh("cat /proc/1/comm").ok(), "systemd");
+    let unit = "[Service]\\nExecStart=/bin/sleep 1000\\n";
+    n1.sh(&format!("printf '{unit}' >/etc/systemd/system/nap.service; systemctl daemon-reload; systemctl start nap"))
+        .ok();
+    assert_eq!(n1.sh("systemctl is-active nap").ok(), "active");
+    let manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager";
+    n1.sh(&format!("busctl call {manager} StopUnit ss nap.service replace")).ok();
+    lab.wait_until(Duration::from_secs(5), "nap stops", || n1.sh("systemctl is-active nap").stdout == "inactive\n");
+    assert_eq!(n1.sh("systemctl --failed --no-legend").ok(), "");
+    let boot = n1.boot_id();
+    n1.off();
+    n1.on();
+    assert_ne!(n1.boot_id(), boot);
+    assert!(n1.sh("systemctl cat nap").success());
+}
+
+#[test]
 fn a_lab_leaves_nothing_behind() {
     let Some(lab) = Lab::new(2) else { return };
     let dir = lab.dir().to_owned();
@@ -231,13 +284,11 @@ fn fence(lab: &Lab, parameters: &str) -> Option<i32> {
 
 /// A web server on the node that answers with the node's name, and the address of the service.
 fn serve_name(lab: &Lab, name: &str) {
-    let conf = "events {} pid /run/web.pid; error_log /var/log/web.log; http { access_log off; \
-                server { listen 80 reuseport; location / { return 200 \"$hostname\\n\"; } } }";
-    lab.node(name).sh(&format!("cat >/etc/web.conf <<'CONF'\n{conf}\nCONF\nnginx -c /etc/web.conf")).ok();
+    services::prepare_web(lab);
+    services::ocf(lab.node(name), "nginx", services::NGINX, "start").ok();
     take_address(lab, name);
 }
 
 fn take_address(lab: &Lab, name: &str) {
-    let agent = "/usr/lib/ocf/resource.d/heartbeat/IPaddr2";
-    lab.node(name).sh(&format!("OCF_RESKEY_ip={VIP} OCF_RESKEY_cidr_netmask=24 {agent} start")).ok();
+    services::ocf(lab.node(name), "IPaddr2", &[("ip", VIP), ("cidr_netmask", "24")], "start").ok();
 }

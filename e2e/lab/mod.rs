@@ -17,6 +17,7 @@ mod node;
 mod observe;
 mod pdu;
 mod probe;
+pub mod services;
 mod switch;
 
 use std::collections::BTreeMap;

@@ -72,7 +72,8 @@ impl Watch {
         let thread = thread::spawn(move || {
             let mut seen = Sightings { overlap: Duration::ZERO, holders: Vec::new() };
             let mut last_look = Instant::now();
-            while !stopped.load(Ordering::SeqCst) {
+            loop {
+                let is_last_look = stopped.load(Ordering::SeqCst);
                 let holders = look();
                 let now = Instant::now();
                 if holders.len() > 1 {
@@ -82,9 +83,11 @@ impl Watch {
                 if seen.holders.last() != Some(&holders) {
                     seen.holders.push(holders);
                 }
+                if is_last_look {
+                    return seen;
+                }
                 thread::sleep(interval);
             }
-            seen
         });
         Watch { stop, thread: Some(thread) }
     }
