@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::lab::{Cable, Feeds, Lab, Link, PduMode, ProbeKind, services};
 
 const VIP: &str = "10.77.0.100";
@@ -49,8 +52,7 @@ fn a_power_cut_kills_everything_keeps_the_disk_and_changes_the_boot() {
     let Some(lab) = Lab::new(2) else { return };
     let node = lab.node("n1");
     serve_name(&lab, "n1");
-    let vip = format!("{VIP}:80");
-    lab.wait_until(Duration::from_secs(5), "n1 answers", || lab.client_http(&vip).as_deref() == Ok("n1"));
+    lab.wait_until(Duration::from_secs(5), "n1 answers", || lab.client_http(VIP).as_deref() == Ok("n1"));
     let boot = node.boot_id();
     node.sh("echo kept >/var/lib/kept; echo lost >/run/lost; setsid sleep 1000 >/dev/null 2>&1 &").ok();
 
@@ -60,7 +62,7 @@ fn a_power_cut_kills_everything_keeps_the_disk_and_changes_the_boot() {
     assert!(!node.is_on());
     assert!(node.sh("true").stderr.contains("is off"));
     assert_eq!(processes_in(&namespace), 0, "processes outlived their node's power");
-    assert!(lab.client_http(&vip).is_err(), "the address answers after its node lost power");
+    assert!(lab.client_http(VIP).is_err(), "the address answers after its node lost power");
 
     node.on();
     assert_ne!(node.boot_id(), boot);
@@ -84,6 +86,17 @@ fn a_stack_starts_at_power_on_and_lives_and_dies_on_its_own() {
     node.stop_daemon();
     assert_eq!(node.daemon_pid(), None);
     assert!(node.logs().contains("stopped"));
+
+    node.start_daemon();
+    node.freeze();
+    let lines = node.logs().lines().count();
+    let pid = node.daemon_pid().expect("a frozen process is there");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("is there");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(node.logs().lines().count(), lines, "a frozen node did something");
+    node.thaw();
+    lab.wait_until(Duration::from_secs(5), "the signal arrives after the thaw", || node.logs().lines().count() > lines);
+    lab.wait_until(Duration::from_secs(5), "the stack ends", || node.daemon_pid().is_none());
 
     node.start_daemon();
     node.kill_daemon();
@@ -174,7 +187,7 @@ fn the_prober_and_the_observer_measure_a_move_of_the_address() {
     serve_name(&lab, "n1");
     serve_name(&lab, "n2");
     lab.node("n2").sh(&format!("ip addr del {VIP}/24 dev eth0")).ok();
-    lab.wait_until(Duration::from_secs(5), "n1 answers", || lab.client_http("10.77.0.100:80").as_deref() == Ok("n1"));
+    lab.wait_until(Duration::from_secs(5), "n1 answers", || lab.client_http(VIP).as_deref() == Ok("n1"));
     let probe = lab.probe("10.77.0.100:80", ProbeKind::Http);
     let watch = lab.watch_vip(VIP);
     std::thread::sleep(Duration::from_millis(200));

@@ -208,7 +208,7 @@ impl Lab {
         self.world.note(&format!("{name} mode {mode:?}"));
     }
 
-    /// One HTTP request from the client host. The body, or what went wrong; waits at most a second.
+    /// One HTTP request to `IP` or `IP:PORT` from the client host. The body, or what went wrong; waits at most a second.
     pub fn client_http(&self, address: &str) -> Result<String, String> {
         self.world.switch.in_client(|| probe::http_get(address, Duration::from_secs(1)))
     }

@@ -216,6 +216,16 @@ impl<'lab> Node<'lab> {
         self.signal_daemon(Signal::SIGCONT);
     }
 
+    /// Freezes every process of the node, as a paused virtual machine is (its network card still answers pings). Needs cgroup v2.
+    pub fn freeze(&self) {
+        self.set_frozen("1");
+    }
+
+    /// Lets a frozen node go on where it was.
+    pub fn thaw(&self) {
+        self.set_frozen("0");
+    }
+
     /// The stack's process as the host counts; `None` when it does not run.
     pub fn daemon_pid(&self) -> Option<i32> {
         let pid1 = self.pid()?;
@@ -287,7 +297,7 @@ impl<'lab> Node<'lab> {
 
     fn boot_command(&self) -> Command {
         let (name, dir) = (self.name(), self.dir());
-        let cgroup = self.world.cgroups.as_ref().map(|mount| mount.join(format!("{}.{name}", self.world.name())));
+        let cgroup = self.cgroup();
         if let Some(cgroup) = &cgroup {
             fs::create_dir_all(cgroup).expect("root may make cgroups");
         }
@@ -309,6 +319,23 @@ impl<'lab> Node<'lab> {
             .stdout(console.try_clone().expect("a file can be cloned"))
             .stderr(console);
         command
+    }
+
+    /// The node's cgroup on the host, where cgroup v2 is mounted.
+    fn cgroup(&self) -> Option<PathBuf> {
+        self.world.cgroups.as_ref().map(|mount| mount.join(format!("{}.{}", self.world.name(), self.name())))
+    }
+
+    fn set_frozen(&self, state: &str) {
+        let cgroup = self.cgroup().expect("freezing a node needs cgroup v2");
+        fs::write(cgroup.join("cgroup.freeze"), state).expect("the cgroup of a node that is on exists");
+        let wanted = format!("frozen {state}");
+        let begin = Instant::now();
+        while !fs::read_to_string(cgroup.join("cgroup.events")).unwrap_or_default().contains(&wanted) {
+            assert!(begin.elapsed() < BOOT_TIMEOUT, "{} does not become {wanted}", self.name());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.world.note(&format!("{} {wanted}", self.name()));
     }
 
     fn signal_daemon(&self, signal: Signal) {

@@ -123,9 +123,10 @@ impl ProbeReport {
     }
 }
 
-/// One HTTP request; the body.
+/// One HTTP request to `IP` or `IP:PORT`; the body.
 pub fn http_get(address: &str, timeout: Duration) -> Result<String, String> {
-    let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
+    let with_port = if address.contains(':') { address.to_owned() } else { format!("{address}:80") };
+    let address: SocketAddr = with_port.parse().map_err(|error| format!("{address}: {error}"))?;
     let read = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_read_timeout(Some(timeout))?;
