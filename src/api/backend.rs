@@ -46,6 +46,8 @@ pub trait Backend: Send + Sync + 'static {
     fn predict(&self, commands: Vec<Command>) -> impl Future<Output = Answer<PlanView>> + Send;
     /// Validates manifests and plans them against the newest state.
     fn check(&self, request: CheckRequest) -> impl Future<Output = Answer<CheckView>> + Send;
+    /// The same for a revision that is being pushed; `refusal` says what a push of it would be told.
+    fn check_push(&self, request: PushRequest) -> impl Future<Output = Answer<CheckView>> + Send;
     /// Makes a revision of the local repository the target.
     fn push(&self, request: PushRequest, by: Caller) -> impl Future<Output = Answer<PushView>> + Send;
     /// Every reason for where a resource, group or clone is. `not`: also why it is not there.

@@ -43,9 +43,13 @@ pub struct Client {
 impl Client {
     /// Does not connect yet.
     pub fn new(data_dir: &Path) -> Result<Self, ClientError> {
+        Self::at(socket::path(data_dir))
+    }
+
+    /// The same for a socket by its own path, as git's hooks are told it.
+    pub fn at(socket: PathBuf) -> Result<Self, ClientError> {
         // reqwest wants a provider of cryptography even for a plain socket; setting it twice is harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let socket = socket::path(data_dir);
         let http = reqwest::Client::builder()
             .unix_socket(socket.clone())
             .tls_certs_only(std::iter::empty::<reqwest::Certificate>())

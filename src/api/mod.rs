@@ -21,6 +21,9 @@ pub mod socket;
 pub mod types;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use access::{Access, Caller, Door};
 pub use backend::Backend;
 pub use client::Client;

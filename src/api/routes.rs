@@ -46,7 +46,8 @@ fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
         Route::Events => get(events::<B>),
         Route::FollowEvents => get(follow_events::<B>),
         Route::Why => get(why::<B>),
-        Route::Plan | Route::Check => post(check::<B>),
+        Route::Plan => post(plan::<B>),
+        Route::Check => post(check::<B>),
         Route::Export => get(export::<B>),
         Route::Operate => post(operate_::<B>),
         Route::Fence => post(fence::<B>),
@@ -164,11 +165,18 @@ async fn why<B: Backend>(
     backend.why(ResourceId::new(resource), query.not.map(NodeId::new)).await.map(Json)
 }
 
-async fn check<B: Backend>(
+async fn plan<B: Backend>(
     State(backend): State<Arc<B>>,
     Json(request): Json<CheckRequest>,
 ) -> Result<Json<CheckView>, ApiError> {
     backend.check(request).await.map(Json)
+}
+
+async fn check<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(request): Json<PushRequest>,
+) -> Result<Json<CheckView>, ApiError> {
+    backend.check_push(request).await.map(Json)
 }
 
 async fn export<B: Backend>(State(backend): State<Arc<B>>) -> Result<Vec<u8>, ApiError> {

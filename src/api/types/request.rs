@@ -21,20 +21,21 @@ pub struct FileText {
 #[serde(rename_all = "camelCase")]
 pub struct CheckRequest {
     pub files: Vec<FileText>,
-    /// Push options (`allow-removals`, `allow-rewind`, `abandon`).
-    #[serde(default)]
-    pub options: Vec<String>,
 }
 
-/// Take this revision, whose objects are in the node's repository.
+/// Take this revision, whose objects are in the node's repository (or, while it is only checked, in git's quarantine).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PushRequest {
     pub revision: String,
     /// What `main` was when the push began; none: it did not exist.
     pub parent: Option<String>,
+    /// Push options (`allow-removals`, `allow-rewind`, `abandon`).
     #[serde(default)]
     pub options: Vec<String>,
+    /// Where git keeps the objects until its hooks accept them.
+    #[serde(default)]
+    pub quarantine: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
