@@ -21,8 +21,9 @@ mod shims;
 mod sync;
 mod transport;
 
-pub use run::{Options, run};
-pub use setup::{InitOptions, JoinOptions, NodeFacts, init, join};
+pub use setup::{InitOptions, JoinOptions, NodeFacts};
+
+use crate::api::{ApiError, ErrorCode};
 
 use std::path::PathBuf;
 
@@ -66,4 +67,63 @@ impl DaemonError {
         let path = path.into();
         move |source| Self::File { path, source }
     }
+}
+
+/// How the daemon is started.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    pub data_dir: PathBuf,
+}
+
+/// Why a daemon ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It left, because it was asked to.
+    Left,
+    /// By a signal; its resources run on.
+    Terminated,
+}
+
+/// Makes the data directory of a first node. Refused if there is one.
+pub fn init(options: &InitOptions) -> Result<(), ApiError> {
+    runtime()?.block_on(setup::init(options)).map_err(to_api)
+}
+
+/// Makes the data directory of a further node, with what the cluster answers.
+pub fn join(options: &JoinOptions) -> Result<(), ApiError> {
+    runtime()?.block_on(setup::join(options)).map_err(to_api)
+}
+
+/// Runs the daemon until it is ended.
+pub fn run(options: &RunOptions) -> Result<Ended, ApiError> {
+    let runtime = runtime()?;
+    let left = runtime.block_on(run::run(options)).map_err(to_api)?;
+    // Tasks that wait for agents are not waited for: agents outlive the daemon and are settled by the next one.
+    runtime.shutdown_timeout(SHUTDOWN);
+    Ok(if left { Ended::Left } else { Ended::Terminated })
+}
+
+/// How long tasks of an ending daemon may take to notice.
+const SHUTDOWN: std::time::Duration = std::time::Duration::from_millis(200);
+
+fn runtime() -> Result<tokio::runtime::Runtime, ApiError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| ApiError::new(ErrorCode::Internal, format!("failed to start: {error}")))
+}
+
+/// An error with everything that caused it, for people.
+fn to_api(error: DaemonError) -> ApiError {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message += &format!(": {text}");
+        }
+        cause = inner.source();
+    }
+    ApiError::new(ErrorCode::Refused, message)
 }

@@ -4,7 +4,7 @@ use super::effects::{Outputs, Performer};
 use super::event_loop::{self, Inputs, Insight};
 use super::setup::{NodeFacts, log_identity};
 use super::transport::PeerTransport;
-use super::{DaemonError, backend, members, routes, sync};
+use super::{DaemonError, RunOptions, backend, members, routes, sync};
 use crate::agent::{self, Runner, install_shims};
 use crate::log::{self, RaftLog};
 use crate::model::Detection;
@@ -27,17 +27,10 @@ const BACKLOG: u32 = 1024;
 /// How long open requests and tasks may go on after the end was decided.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// How the daemon is started.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub data_dir: PathBuf,
-    /// Scratch of agents; gone after a boot. Default `/run/hafen`.
-    pub run_dir: PathBuf,
-}
-
 /// Runs until the node has left, a signal ends it, or it cannot go on. True: it left, with nothing running.
-pub async fn run(options: Options) -> Result<bool, DaemonError> {
-    let Options { data_dir, run_dir } = options;
+pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
+    let data_dir = options.data_dir.clone();
+    let run_dir = run_dir(&data_dir);
     let identity = Identity::load(&data_dir)?;
     let facts = NodeFacts::load(&data_dir)?;
     let peers = Peers::new(&identity, facts.addresses.clone())?;
@@ -132,6 +125,12 @@ pub async fn run(options: Options) -> Result<bool, DaemonError> {
     let _ = std::fs::remove_file(&socket);
     tracing::info!(clean, "ended");
     Ok(clean)
+}
+
+/// Scratch of agents, gone after a boot; a daemon with another data directory has its own.
+fn run_dir(data_dir: &std::path::Path) -> PathBuf {
+    let usual = data_dir == std::path::Path::new("/var/lib/hafen");
+    if usual { "/run/hafen".into() } else { data_dir.join("run") }
 }
 
 /// Listens on every own address. An address that the machine does not have (a cable that is out) is no reason not to

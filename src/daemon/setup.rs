@@ -30,7 +30,7 @@ pub struct NodeFacts {
 pub struct InitOptions {
     pub data_dir: PathBuf,
     pub cluster: String,
-    pub name: NodeId,
+    pub name: String,
     pub addresses: Vec<IpAddr>,
     pub port: u16,
 }
@@ -38,18 +38,18 @@ pub struct InitOptions {
 pub struct JoinOptions {
     pub data_dir: PathBuf,
     pub token: String,
-    pub name: NodeId,
+    pub name: String,
     pub addresses: Vec<IpAddr>,
     pub port: u16,
 }
 
 /// Makes a new cluster whose first voter is this node. The daemon must not be running.
-pub async fn init(options: InitOptions) -> Result<(), DaemonError> {
-    check(&options.name, &options.addresses)?;
+pub(super) async fn init(options: &InitOptions) -> Result<(), DaemonError> {
+    let name = check(&options.name, &options.addresses)?;
     make_data_dir(&options.data_dir)?;
-    let identity = Identity::init(&options.data_dir, &options.cluster, &options.name, clock::wall_ms())?;
+    let identity = Identity::init(&options.data_dir, &options.cluster, &name, clock::wall_ms())?;
     let facts = NodeFacts {
-        name: options.name.clone(),
+        name: name.clone(),
         addresses: options.addresses.clone(),
         port: options.port,
         peers: BTreeMap::new(),
@@ -57,31 +57,31 @@ pub async fn init(options: InitOptions) -> Result<(), DaemonError> {
     facts.store(&options.data_dir)?;
     let log_identity = log_identity(&identity);
     let log = RaftLog::start(log::Config::DEFAULT, &options.data_dir, log_identity, Nobody).await?;
-    let node = RaftNode { name: options.name, addresses: options.addresses, port: options.port };
+    let node = RaftNode { name, addresses: options.addresses.clone(), port: options.port };
     let initialised = log.initialize_single(node).await;
     log.shutdown().await;
     Ok(initialised?)
 }
 
 /// Gets a certificate with a token and stores what the cluster says. The daemon must not be running.
-pub async fn join(options: JoinOptions) -> Result<(), DaemonError> {
-    check(&options.name, &options.addresses)?;
+pub(super) async fn join(options: &JoinOptions) -> Result<(), DaemonError> {
+    let name = check(&options.name, &options.addresses)?;
     make_data_dir(&options.data_dir)?;
     let token: JoinToken = options.token.parse()?;
     let key = JoinKey::generate()?;
     let request = JoinRequest {
         token: token.id,
         secret: token.secret,
-        name: options.name.clone(),
+        name: name.clone(),
         addresses: options.addresses.clone(),
         port: options.port,
         csr: key.csr_pem.clone(),
     };
     let client = PinnedClient::new(&token)?;
     let grant: JoinGrant = client.post_json("/v1/join", &request, JOIN_TIMEOUT).await?;
-    Identity::store_joined(&options.data_dir, &options.name, &key, &grant)?;
+    Identity::store_joined(&options.data_dir, &name, &key, &grant)?;
     let facts =
-        NodeFacts { name: options.name, addresses: options.addresses, port: options.port, peers: grant.peers };
+        NodeFacts { name, addresses: options.addresses.clone(), port: options.port, peers: grant.peers };
     facts.store(&options.data_dir)
 }
 
@@ -112,8 +112,7 @@ impl NodeFacts {
     }
 }
 
-fn check(name: &NodeId, addresses: &[IpAddr]) -> Result<(), DaemonError> {
-    let text = name.as_str();
+fn check(text: &str, addresses: &[IpAddr]) -> Result<NodeId, DaemonError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     if !first || text.len() > 128 || !text.chars().all(good) {
@@ -122,7 +121,7 @@ fn check(name: &NodeId, addresses: &[IpAddr]) -> Result<(), DaemonError> {
     if addresses.is_empty() {
         return Err(DaemonError::Other("at least one address is needed".into()));
     }
-    Ok(())
+    Ok(NodeId::new(text))
 }
 
 fn make_data_dir(path: &Path) -> Result<(), DaemonError> {
