@@ -1,50 +1,54 @@
-//! (to be written)
-use crate::model::*;
-use crate::state::*;
-#[derive(Debug, Clone)]
-pub enum StepKind {
-    Probe,
-    Start,
-    Stop,
-    Promote,
-    Demote,
-    Fence,
-}
-#[derive(Debug, Clone)]
-pub struct Step {
-    pub kind: StepKind,
-    pub key: ClaimKey,
-    pub reason: Reason,
-}
-#[derive(Debug, Default)]
-pub struct Graph;
-impl Graph {
-    pub fn ready<'a>(&'a self, _n: &NodeId) -> impl Iterator<Item = &'a Step> {
-        std::iter::empty()
-    }
-}
-pub fn order(_s: &Spec, _st: &State) -> Graph {
-    Graph
-}
-pub struct FenceDecision {
-    pub node: NodeId,
-    pub boot: BootId,
-    pub level: u32,
-    pub devices: Vec<DeviceId>,
-    pub executor: NodeId,
-    pub executor_incarnation: Incarnation,
-    pub action: FencingAction,
-    pub timeout_ms: u64,
-    pub reason: String,
-}
-pub struct Assignment {
-    pub fence: Vec<FenceDecision>,
-}
-impl Assignment {
-    pub fn changes(&self, _s: &State) -> Vec<AssignChange> {
-        vec![]
-    }
-}
-pub fn assign(_s: &Spec, _st: &State) -> Assignment {
-    Assignment { fence: vec![] }
+//! The planner: what should run where, and in which order.
+//!
+//! Answers: [`assign`] where every instance belongs and whom to fence (run by the leader, committed as a delta);
+//! [`order`] which actions are missing between what is and what is assigned (run by every node on committed state);
+//! [`explain`] why; [`predict`] what a new spec would cause.
+//!
+//! Input: a [`Spec`](crate::model::Spec) and a [`State`](crate::state::State). Output: values; nothing is changed.
+//!
+//! Invariants, each held by a property test: same input, same output; a plan that was executed leaves nothing to plan;
+//! no action on an unclean node but fencing; nothing starts before what it requires; limits hold in every prediction.
+//!
+//! Deliberately absent: safety. A wrong plan can cost availability; `State::apply` refuses what would run twice.
+//!
+//! Files, in reading order: `nodes` who may run anything · `instances` the indexed problem · `score` how much a node
+//! suits a resource · `place` and `copies` who goes where · `roles` who is promoted · `needs` what cannot run alone ·
+//! `fencing` whom to fence · `assign` these as steps · `want` what each claim needs · `links` order constraints
+//! resolved · `order` the graph · `graph` its questions · `explain`, `predict` for people.
+
+mod assign;
+mod copies;
+mod explain;
+mod fencing;
+mod graph;
+mod instances;
+mod links;
+mod needs;
+mod nodes;
+mod order;
+mod place;
+mod roles;
+mod score;
+mod want;
+
+pub use assign::{Assignment, assign};
+pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
+pub use fencing::{FenceDecision, PAUSE_BETWEEN_CYCLES_MS};
+pub use graph::{Graph, Step, StepKind};
+pub use order::order;
+
+use crate::model::Reason;
+use serde::{Deserialize, Serialize};
+
+/// What is to become of an instance: one answer for plan, status, `why`, API and page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is as it should be.
+    Keep,
+    /// Something is done, or can be done now.
+    Act,
+    /// Something is to be done after something else.
+    Wait(Reason),
+    /// Nothing can be done until an operator, or git, changes something.
+    Blocked(Reason),
 }

@@ -1,0 +1,265 @@
+//! Places the copies of a clone.
+//!
+//! Input: a [`Placer`] in which everything the clone is colocated with is placed. Output: its copies with their nodes.
+//!
+//! As in Pacemaker Explained, "Clones": a copy stays on the node it is on if that is among the best; healthy copies are
+//! kept before others when there are fewer copies than nodes; new copies go to the best nodes, spread evenly. Numbers
+//! stay with the nodes where their claims live, whatever `max` becomes; new numbers are the smallest free ones.
+//!
+//! Copies of a group run the members in order, as far as their node may run them.
+
+use super::instances::World;
+use super::place::{Copy, Placer, add};
+use crate::model::{Reason, Score};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A copy that is somewhere already.
+struct Existing {
+    number: u32,
+    node: usize,
+    healthy: bool,
+    pinned: Option<Copy>,
+}
+
+impl Placer<'_, '_> {
+    /// The sum of the members' scores; a member that could run nowhere with the others does not count.
+    pub fn clone_base(&self, clone: usize) -> Vec<Score> {
+        let members = &self.world.clones[clone].members;
+        let Some((first, rest)) = members.split_first() else { return vec![Score::NEVER; self.world.nodes.len()] };
+        let mut scores = self.bases[*first].score.clone();
+        for member in rest {
+            let next = add(&scores, &self.bases[*member].score);
+            if self.any_node(&next) {
+                scores = next;
+            }
+        }
+        scores
+    }
+
+    pub fn place_clone(&mut self, unit: usize, clone: usize) -> Vec<Copy> {
+        let info = &self.world.clones[clone];
+        let Some(&first) = info.members.first() else { return Vec::new() };
+        let stopped = self.world.res[first].stopped.clone();
+        let existing = self.existing(clone);
+        let mut copies: Vec<Copy> = existing.iter().filter_map(|existing| existing.pinned.clone()).collect();
+        let unpinned: Vec<&Existing> = existing.iter().filter(|existing| existing.pinned.is_none()).collect();
+        if let Some(why) = stopped {
+            copies.extend(unpinned.iter().map(|existing| nowhere(existing.number, why.clone())));
+            return copies;
+        }
+        if !self.world.res[first].managed {
+            return copies;
+        }
+        let mut own = self.clone_base(clone);
+        if !self.any_node(&own)
+            && let Some(retry) = self.bases[first].retry.clone()
+        {
+            own = retry;
+        }
+        let scores = self.scores(unit, own);
+        let slots = Slots::new(self, clone, &scores, &copies);
+        self.fill(clone, scores, slots, unpinned, copies)
+    }
+
+    fn fill(
+        &mut self,
+        clone: usize,
+        mut scores: Vec<Score>,
+        mut slots: Slots,
+        mut existing: Vec<&Existing>,
+        mut copies: Vec<Copy>,
+    ) -> Vec<Copy> {
+        let info = &self.world.clones[clone];
+        let members = info.members.clone();
+        let stickiness = Score::new(members.iter().map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
+        if info.max < slots.nodes() {
+            // Where not every node gets one, promotion scores attract.
+            for (node, score) in scores.iter_mut().enumerate() {
+                *score += self.promotion_attribute(clone, node).unwrap_or(Score::ZERO).max(Score::ZERO);
+            }
+        }
+        for copy in copies.iter().filter(|copy| copy.pinned) {
+            if let Some(node) = copy.node {
+                members.iter().for_each(|member| self.take(*member, node));
+            }
+        }
+        existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
+        let mut homeless = Vec::new();
+        for copy in existing {
+            let best = slots.best(&scores);
+            let stays = slots.room(info.max, copy.node)
+                && best.is_some_and(|best| scores[copy.node] + stickiness >= scores[best]);
+            if stays {
+                copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
+            } else {
+                homeless.push(copy);
+            }
+        }
+        let mut numbers: BTreeSet<u32> = copies.iter().filter_map(|copy| copy.number).collect();
+        numbers.extend(homeless.iter().map(|copy| copy.number));
+        let from: BTreeMap<u32, usize> = homeless.iter().map(|copy| (copy.number, copy.node)).collect();
+        let mut waiting: Vec<u32> = homeless.iter().map(|copy| copy.number).collect();
+        waiting.extend((0..=u32::MAX).filter(|number| !numbers.contains(number)).take(slots.left(info.max)));
+        for number in waiting {
+            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(&scores, &self.load)).flatten();
+            match chosen {
+                Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
+                None => {
+                    if let Some(node) = from.get(&number) {
+                        copies.push(nowhere(number, self.why_not_there(members[0], *node)));
+                    }
+                }
+            }
+        }
+        copies.sort_by_key(|copy| copy.number);
+        copies
+    }
+
+    /// Gives a node one copy, as many of the members as it may run.
+    fn settle(&mut self, clone: usize, number: u32, node: usize, slots: &mut Slots) -> Copy {
+        slots.take(node);
+        let members = self.world.clones[clone].members.clone();
+        let may = |member: &&usize| {
+            let res = &self.world.res[**member];
+            let base = &self.bases[**member];
+            let score = base.score[node].max(base.retry.as_ref().map_or(Score::NEVER, |retry| retry[node]));
+            res.stopped.is_none() && score >= Score::ZERO
+        };
+        // The first member decided already.
+        let running = 1 + members.iter().skip(1).take_while(may).count();
+        members.iter().take(running).for_each(|member| self.take(*member, node));
+        let why = self.why_copy(members[0], number, node);
+        Copy { number: Some(number), node: Some(node), running, promoted: false, why, pinned: false }
+    }
+
+    fn why_copy(&self, first: usize, number: u32, node: usize) -> Reason {
+        let claims = &self.world.res[first].claims;
+        match claims.iter().find(|live| live.key.instance.number == Some(number)) {
+            None => Reason::Placed,
+            Some(live) if live.node == node && live.claim.failure.is_some() => {
+                Reason::Recover { node: self.world.nodes[node].id.clone() }
+            }
+            Some(live) if live.node == node => Reason::InPlace,
+            Some(live) => self.why_not_there(first, live.node),
+        }
+    }
+
+    /// Copies with a claim, or with an assignment that waits for its claim. One entry per number.
+    fn existing(&self, clone: usize) -> Vec<Existing> {
+        let world = self.world;
+        let info = &world.clones[clone];
+        let mut existing: BTreeMap<u32, Existing> = BTreeMap::new();
+        for &member in &info.members {
+            for live in &world.res[member].claims {
+                let number = live.key.instance.number.unwrap_or(0);
+                if info.spec.globally_unique && number as usize >= info.max {
+                    continue;
+                }
+                let left_alone = !world.res[member].managed || world.nodes[live.node].maintenance;
+                let mut pinned = self.pinned_claim(member, live).or_else(|| {
+                    let promoted = live.claim.role == crate::model::Role::Promoted;
+                    let why = Reason::Unmanaged;
+                    let running = info.members.len();
+                    left_alone.then_some(Copy {
+                        number: None,
+                        node: Some(live.node),
+                        running,
+                        promoted,
+                        why,
+                        pinned: true,
+                    })
+                });
+                if let Some(copy) = pinned.as_mut() {
+                    (copy.number, copy.running) = (Some(number), info.members.len());
+                }
+                let fit = world.nodes[live.node].fit();
+                let healthy = fit && !live.settling();
+                existing
+                    .entry(number)
+                    .and_modify(|e| {
+                        if (pinned.is_some() && e.pinned.is_none()) || (!world.nodes[e.node].fit() && fit) {
+                            e.node = live.node;
+                        }
+                        e.healthy &= healthy;
+                        e.pinned = e.pinned.take().or(pinned.clone());
+                    })
+                    .or_insert(Existing { number, node: live.node, healthy, pinned });
+            }
+        }
+        self.assigned_copies(clone, &mut existing);
+        existing.into_values().collect()
+    }
+
+    fn assigned_copies(&self, clone: usize, existing: &mut BTreeMap<u32, Existing>) {
+        let world = self.world;
+        let info = &world.clones[clone];
+        let Some(&first) = info.members.first() else { return };
+        let from = crate::model::InstanceId { resource: world.res[first].id.clone(), number: None };
+        for (id, assigned) in
+            world.state.assignment.range(from..).take_while(|(id, _)| &id.resource == world.res[first].id)
+        {
+            let (Some(number), Some(&node)) = (id.number, world.node_ids.get(&assigned.to.node)) else { continue };
+            if world.nodes[node].fit() && !(info.spec.globally_unique && number as usize >= info.max) {
+                existing.entry(number).or_insert(Existing { number, node, healthy: false, pinned: None });
+            }
+        }
+    }
+}
+
+fn nowhere(number: u32, why: Reason) -> Copy {
+    Copy { number: Some(number), node: None, running: 0, promoted: false, why, pinned: false }
+}
+
+/// How many copies each node can still take.
+struct Slots {
+    free: Vec<usize>,
+    taken: Vec<usize>,
+    given: usize,
+    eligible: usize,
+}
+
+impl Slots {
+    fn new(placer: &Placer<'_, '_>, clone: usize, scores: &[Score], pinned: &[Copy]) -> Self {
+        let world: &World<'_> = placer.world;
+        let per_node = world.clones[clone].per_node;
+        let eligible = |node: usize| world.nodes[node].fit() && scores[node] >= Score::ZERO;
+        let mut slots = Self {
+            free: (0..scores.len()).map(|node| if eligible(node) { per_node } else { 0 }).collect(),
+            taken: vec![0; scores.len()],
+            given: 0,
+            eligible: (0..scores.len()).filter(|node| eligible(*node)).count(),
+        };
+        pinned.iter().filter_map(|copy| copy.node).for_each(|node| slots.take(node));
+        slots
+    }
+
+    fn nodes(&self) -> usize {
+        self.eligible
+    }
+
+    /// Copies that still may and can be placed.
+    fn left(&self, max: usize) -> usize {
+        max.saturating_sub(self.given).min(self.free.iter().sum())
+    }
+
+    fn room(&self, max: usize, node: usize) -> bool {
+        self.given < max && self.free[node] > 0
+    }
+
+    fn take(&mut self, node: usize) {
+        self.free[node] = self.free[node].saturating_sub(1);
+        self.taken[node] += 1;
+        self.given += 1;
+    }
+
+    fn best(&self, scores: &[Score]) -> Option<usize> {
+        (0..scores.len()).filter(|node| self.free[*node] > 0).max_by_key(|node| scores[*node])
+    }
+
+    /// The node for one more copy: as even as the scores allow.
+    fn choose(&self, scores: &[Score], load: &[u32]) -> Option<usize> {
+        (0..scores.len())
+            .filter(|node| self.free[*node] > 0)
+            .min_by_key(|node| (self.taken[*node], std::cmp::Reverse(scores[*node]), load[*node], *node))
+    }
+}

@@ -1,0 +1,156 @@
+//! Whom to fence now, with which level, from where.
+//!
+//! Input: the [`World`] and the placements. Output: the attempts to start now, one per node at most.
+//!
+//! Rules: only nodes on which a claim or a waiting start depends; no second attempt while one is open; after a failed
+//! attempt the next level, and a pause once all of them were tried; the executor is another Online node, not the one
+//! that failed the same level last where there is a choice; a node fenced too often within an hour stays off.
+//!
+//! Does not judge evidence: that an attempt succeeded, and that it counts, is decided by `State::apply`.
+
+use super::instances::World;
+use super::nodes::{Ability, Class, is_watchdog};
+use super::score::has_alternative;
+use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId};
+use crate::state::{Assigned, Attempt, FenceOutcome};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Between two rounds through all levels. Long enough for a BMC to recover, short beside the outage it prolongs.
+pub const PAUSE_BETWEEN_CYCLES_MS: u64 = 10_000;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// An attempt to start now; becomes `Command::FenceStart`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceDecision {
+    pub node: NodeId,
+    pub boot: BootId,
+    /// From 0.
+    pub level: u32,
+    pub devices: Vec<DeviceId>,
+    pub executor: NodeId,
+    pub executor_incarnation: Incarnation,
+    pub action: FencingAction,
+    /// How long the attempt may take.
+    pub timeout_ms: u64,
+    pub reason: String,
+}
+
+pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> Vec<FenceDecision> {
+    let waiting = waiting_resources(world, placements);
+    (0..world.nodes.len())
+        .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)
+        .filter_map(|node| attempt(world, node, needed(world, &waiting, node)?))
+        .collect()
+}
+
+/// Why a node must be proven off; None: nothing depends on it.
+pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) -> Option<String> {
+    let info = &world.nodes[node];
+    if let Some(why) = &info.doomed {
+        return Some(why.clone());
+    }
+    let held = world.res.iter().enumerate().find_map(|(place, res)| {
+        let live = res.claims.iter().find(|live| live.node == node)?;
+        has_alternative(world, place).then_some(live.key)
+    });
+    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
+    if let Some(key) = held {
+        return Some(format!("{}; it may run {}", silent(), key.instance));
+    }
+    let place = waiting.iter().find(|place| world.unprobed(**place, node))?;
+    Some(format!("{}; {} waits to know that it does not run there", silent(), world.res[*place].id))
+}
+
+/// Resources with an instance that is to start.
+pub(super) fn waiting_resources(
+    world: &World<'_>,
+    placements: &BTreeMap<InstanceId, Option<Assigned>>,
+) -> BTreeSet<usize> {
+    let mut waiting = BTreeSet::new();
+    for (id, assigned) in placements {
+        let (Some(&place), Some(assigned)) = (world.res_ids.get(&id.resource), assigned) else { continue };
+        let claims = &world.res[place].claims;
+        let there = claims.iter().any(|live| &live.key.instance == id && live.key.node == assigned.node);
+        if !there && world.res[place].managed {
+            waiting.insert(place);
+        }
+    }
+    waiting
+}
+
+fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecision> {
+    let info = &world.nodes[node];
+    let state = info.state?;
+    let now_ms = world.state.now_ms;
+    let boot = &state.incarnation.boot;
+    let kept = state.document.as_ref();
+    let levels = kept.map(|kept| &kept.node.fencing).or(info.document.map(|document| &document.fencing))?;
+    let mut tried: Vec<&Attempt> =
+        world.state.attempts.values().filter(|a| &a.node == info.id && &a.boot == boot).collect();
+    if tried.iter().any(|attempt| is_open(world, attempt)) {
+        return None;
+    }
+    tried.sort_by_key(|attempt| attempt.started_ms);
+    let usable = |level: usize| {
+        let devices = &levels[level];
+        !devices.is_empty() && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
+    };
+    let last = tried.last();
+    let from = last.map_or(0, |last| last.level as usize + 1);
+    let next = (from..levels.len()).find(|level| usable(*level));
+    let level = match (next, last) {
+        (Some(level), _) => level,
+        (None, None) => return None,
+        (None, Some(last)) => {
+            let ended_ms = if last.outcome.is_some() { last.ended_ms } else { last.deadline_ms };
+            if now_ms < ended_ms.saturating_add(PAUSE_BETWEEN_CYCLES_MS) {
+                return None;
+            }
+            // Every level said that it was off, and none of them counts: cutting its power again proves nothing more.
+            let all_off = tried.iter().all(|attempt| attempt.outcome == Some(FenceOutcome::Off));
+            (0..levels.len()).find(|level| usable(*level) && !all_off)?
+        }
+    };
+    let failed =
+        tried.iter().rev().find(|attempt| attempt.level as usize == level).map(|attempt| &attempt.executor_node);
+    let executor = executor(world, node, failed)?;
+    let policy = &world.spec.cluster.fencing;
+    let recent = state.fenced_ms.iter().filter(|at| at.saturating_add(HOUR_MS) > now_ms).count();
+    let action = if recent >= policy.max_fences as usize { FencingAction::Off } else { policy.action };
+    Some(FenceDecision {
+        node: info.id.clone(),
+        boot: boot.clone(),
+        level: level as u32,
+        devices: levels[level].clone(),
+        executor: world.nodes[executor].id.clone(),
+        executor_incarnation: world.nodes[executor].state?.incarnation.clone(),
+        action,
+        timeout_ms: policy.timeout.as_millis() as u64,
+        reason,
+    })
+}
+
+/// An attempt that may still succeed: without a result, in time, its executor still there.
+pub(super) fn is_open(world: &World<'_>, attempt: &Attempt) -> bool {
+    let there = world.node_ids.get(&attempt.executor_node).is_some_and(|node| {
+        let info = &world.nodes[*node];
+        info.class == Class::Online && info.state.is_some_and(|state| state.incarnation == attempt.executor)
+    });
+    attempt.outcome.is_none() && world.state.now_ms < attempt.deadline_ms && there
+}
+
+/// Who runs the fence agents: not the victim, rather not who failed before, rather a resource node with little to do.
+fn executor(world: &World<'_>, victim: usize, failed: Option<&NodeId>) -> Option<usize> {
+    let load = |node: usize| {
+        let id = world.nodes[node].id;
+        world.state.claims.keys().filter(|key| &key.node == id).count()
+    };
+    (0..world.nodes.len()).filter(|node| *node != victim && world.nodes[*node].class == Class::Online).min_by_key(
+        |node| {
+            let info = &world.nodes[*node];
+            (info.doomed.is_some(), failed == Some(info.id), !info.may_have_run, load(*node), *node)
+        },
+    )
+}

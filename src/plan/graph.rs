@@ -1,0 +1,128 @@
+//! The graph of actions that are missing, and the questions asked of it.
+//!
+//! A vertex is a [`Step`]; an edge says that its source must be done before its target. The graph is computed anew from
+//! every committed state: an action that is done is simply no longer in it.
+//!
+//! Does not decide anything (`order` does) and remembers nothing.
+
+use super::Verdict;
+use crate::model::{InstanceId, NodeId, Reason};
+use crate::state::ClaimKey;
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::{EdgeRef, IntoEdgeReferences};
+use std::collections::BTreeMap;
+
+/// One action on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub kind: StepKind,
+    /// For `Fence` the node is the victim and the instance has an empty name.
+    pub key: ClaimKey,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepKind {
+    /// Under the number None, or 0 for a clone: it asks for the resource, not for a copy.
+    Probe,
+    Start,
+    Stop,
+    Promote,
+    Demote,
+    /// Done by the leader through [`FenceDecision`](super::FenceDecision)s; here so that others can wait for it.
+    Fence {
+        node: NodeId,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Vertex {
+    pub step: Step,
+    /// Why it cannot be done, whatever happens to its predecessors.
+    pub blocked: Option<Verdict>,
+    /// Its owner is at it.
+    pub running: bool,
+}
+
+/// What [`order`](super::order()) returns.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    pub(super) graph: StableDiGraph<Vertex, ()>,
+    pub(super) index: BTreeMap<(StepKind, ClaimKey), NodeIndex>,
+    pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
+}
+
+impl Graph {
+    /// The steps that this node can do now: its own, without predecessors and not blocked.
+    pub fn ready<'a>(&'a self, node: &NodeId) -> impl Iterator<Item = &'a Step> {
+        let node = node.clone();
+        self.index.values().filter_map(move |place| {
+            let step = &self.graph[*place].step;
+            let own = step.key.node == node && !matches!(step.kind, StepKind::Fence { .. });
+            (own && self.is_ready(*place)).then_some(step)
+        })
+    }
+
+    /// Every step, by kind and then by instance and node.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.index.values().map(|place| &self.graph[*place].step)
+    }
+
+    /// The steps that must be done before this one.
+    pub fn waiting_for(&self, step: &Step) -> Vec<&Step> {
+        let Some(place) = self.index.get(&(step.kind.clone(), step.key.clone())) else { return Vec::new() };
+        let mut before: Vec<NodeIndex> = self.graph.neighbors_directed(*place, Direction::Incoming).collect();
+        before.sort();
+        before.into_iter().map(|place| &self.graph[place].step).collect()
+    }
+
+    /// Why a step cannot be done even when its predecessors are; None: it can.
+    pub fn blocked(&self, step: &Step) -> Option<&Verdict> {
+        let place = self.index.get(&(step.kind.clone(), step.key.clone()))?;
+        self.graph[*place].blocked.as_ref()
+    }
+
+    /// Pairs (before, after), in a fixed order.
+    pub fn edges(&self) -> Vec<(&Step, &Step)> {
+        let mut edges: Vec<_> = self.graph.edge_references().map(|edge| (edge.source(), edge.target())).collect();
+        edges.sort();
+        edges.into_iter().map(|(a, b)| (&self.graph[a].step, &self.graph[b].step)).collect()
+    }
+
+    /// What is to become of every instance that has a claim or an assignment.
+    pub fn verdicts(&self) -> &BTreeMap<InstanceId, Verdict> {
+        &self.verdicts
+    }
+
+    /// Nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    pub(super) fn is_ready(&self, place: NodeIndex) -> bool {
+        self.graph[place].blocked.is_none()
+            && self.graph.neighbors_directed(place, Direction::Incoming).next().is_none()
+    }
+
+    /// What a step waits for, as a verdict; `Act` if for nothing.
+    pub(super) fn verdict_of(&self, place: NodeIndex) -> Verdict {
+        if let Some(blocked) = &self.graph[place].blocked {
+            return blocked.clone();
+        }
+        let Some(before) = self.graph.neighbors_directed(place, Direction::Incoming).min() else {
+            return Verdict::Act;
+        };
+        let before = &self.graph[before].step;
+        Verdict::Wait(match &before.kind {
+            StepKind::Fence { node } => Reason::Fencing { node: node.clone() },
+            StepKind::Probe => Reason::NotProbed { node: before.key.node.clone() },
+            StepKind::Promote => {
+                Reason::After { instance: before.key.instance.clone(), role: Some(crate::model::Role::Promoted) }
+            }
+            StepKind::Start | StepKind::Stop | StepKind::Demote => {
+                Reason::After { instance: before.key.instance.clone(), role: None }
+            }
+        })
+    }
+}

@@ -1,0 +1,358 @@
+//! The problem, indexed once: resources, groups, clones, constraints, claims and records by small numbers.
+//!
+//! Input: spec and state. Output: a [`World`] that borrows both. Names appear again only in what leaves `plan`.
+//!
+//! Invariants: `res` is in order of name; `unit_of[r]` is the unit that places resource `r`. A *unit* is what is placed
+//! as one: a resource by itself (members of a group too, tied by colocation), or a whole clone.
+//!
+//! Does not score and does not decide. Everything here is linear in the size of its input.
+
+use super::nodes::{Class, NodeInfo, classify, in_force, remembered};
+use crate::model::{
+    Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, Reason, Resource, ResourceId, Role, Score,
+    Spec, TargetRole,
+};
+use crate::state::{Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, Scope, State};
+use std::collections::BTreeMap;
+
+/// More copies of one clone than this are never planned: 64 nodes with a hundred each are far beyond any use, and the
+/// bound keeps a mistyped `max` from filling the memory.
+const MOST_COPIES: usize = 10_000;
+
+pub(super) struct World<'a> {
+    pub spec: &'a Spec,
+    pub state: &'a State,
+    pub nodes: Vec<NodeInfo<'a>>,
+    pub node_ids: BTreeMap<&'a NodeId, usize>,
+    pub res: Vec<Res<'a>>,
+    pub res_ids: BTreeMap<&'a ResourceId, usize>,
+    pub clones: Vec<CloneInfo<'a>>,
+    pub units: Vec<Unit>,
+    pub unit_of: Vec<usize>,
+    /// Claims on resources that are no longer in the spec.
+    pub removed: Vec<Live<'a>>,
+    /// By resource and node: what the node said, if that still counts.
+    probes: Vec<Option<&'a Probe>>,
+}
+
+pub(super) struct Res<'a> {
+    pub id: &'a ResourceId,
+    pub spec: &'a Resource,
+    pub group: Option<&'a ResourceId>,
+    /// Place within its group, from 0.
+    pub position: usize,
+    pub clone: Option<usize>,
+    /// Not to run at all, and why.
+    pub stopped: Option<Reason>,
+    /// False: left alone.
+    pub managed: bool,
+    pub claims: Vec<Live<'a>>,
+    pub history: Vec<(usize, &'a OpRecord)>,
+    pub locations: Vec<(&'a str, &'a Location)>,
+    pub overrides: Vec<&'a Override>,
+    pub identity: Digest,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Live<'a> {
+    pub key: &'a ClaimKey,
+    pub node: usize,
+    pub claim: &'a Claim,
+}
+
+impl Live<'_> {
+    /// Its owner is ending it: it does not count as a copy that runs.
+    pub fn settling(&self) -> bool {
+        self.claim.failure.is_some() || self.claim.phase == Phase::Stopping
+    }
+}
+
+pub(super) struct CloneInfo<'a> {
+    pub spec: &'a CloneSpec,
+    /// The copied resource, or the members of the copied group, in order.
+    pub members: Vec<usize>,
+    pub max: usize,
+    pub per_node: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Plain(usize),
+    Clone(usize),
+}
+
+/// A colocation between two units.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tie<'a> {
+    /// None: members of one group.
+    pub name: Option<&'a str>,
+    pub dependant: usize,
+    pub primary: usize,
+    /// The very resource of the primary unit: a member of a cloned group may be down while others run.
+    pub primary_res: usize,
+    pub score: Score,
+    pub dependant_role: Option<Role>,
+    pub primary_role: Option<Role>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(spec: &'a Spec, state: &'a State) -> Self {
+        let nodes = classify(spec, state);
+        let node_ids = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
+        let res_ids: BTreeMap<_, _> = spec.resources.keys().enumerate().map(|(place, id)| (id, place)).collect();
+        let mut world = Self {
+            spec,
+            state,
+            nodes,
+            node_ids,
+            res: Vec::with_capacity(spec.resources.len()),
+            res_ids,
+            clones: Vec::new(),
+            units: Vec::new(),
+            unit_of: vec![0; spec.resources.len()],
+            removed: Vec::new(),
+            probes: Vec::new(),
+        };
+        world.add_resources();
+        world.add_clones();
+        world.add_claims();
+        world.add_probes();
+        world.add_constraints();
+        world.add_overrides();
+        world
+    }
+
+    fn add_resources(&mut self) {
+        let mut groups = BTreeMap::new();
+        for (group, members) in &self.spec.groups {
+            for (position, member) in members.members.iter().enumerate() {
+                groups.insert(member, (group, position));
+            }
+        }
+        for (id, resource) in &self.spec.resources {
+            let (group, position) = groups.get(id).map_or((None, 0), |(group, position)| (Some(*group), *position));
+            self.res.push(Res {
+                id,
+                spec: resource,
+                group,
+                position,
+                clone: None,
+                stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole),
+                managed: resource.managed && !resource.maintenance,
+                claims: Vec::new(),
+                history: Vec::new(),
+                locations: Vec::new(),
+                overrides: Vec::new(),
+                identity: identity(resource),
+            });
+        }
+    }
+
+    fn add_clones(&mut self) {
+        let nodes = self.spec.resource_nodes().count();
+        for clone in self.spec.clones.values() {
+            let members = self.members(&clone.resource);
+            let place = self.clones.len();
+            for &member in &members {
+                self.res[member].clone = Some(place);
+            }
+            let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
+            let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
+            self.clones.push(CloneInfo { spec: clone, members, max, per_node });
+        }
+        for clone in 0..self.clones.len() {
+            for &member in &self.clones[clone].members {
+                self.unit_of[member] = self.units.len();
+            }
+            self.units.push(Unit::Clone(clone));
+        }
+        for place in 0..self.res.len() {
+            if self.res[place].clone.is_none() {
+                self.unit_of[place] = self.units.len();
+                self.units.push(Unit::Plain(place));
+            }
+        }
+    }
+
+    fn add_claims(&mut self) {
+        for (key, claim) in &self.state.claims {
+            let Some(&node) = self.node_ids.get(&key.node) else { continue };
+            let live = Live { key, node, claim };
+            match self.res_ids.get(&key.instance.resource) {
+                Some(&place) => self.res[place].claims.push(live),
+                None => self.removed.push(live),
+            }
+        }
+        for (key, record) in &self.state.history {
+            let (Some(&place), Some(&node)) = (self.res_ids.get(&key.instance.resource), self.node_ids.get(&key.node))
+            else {
+                continue;
+            };
+            if record.stopped && self.remembers(place, record) {
+                let what = format!("{} failed on {} (onFail: Stop)", key.instance, key.node);
+                self.res[place].stopped.get_or_insert(Reason::FailedBlocked { what });
+            }
+            self.res[place].history.push((node, record));
+        }
+    }
+
+    fn add_probes(&mut self) {
+        self.probes = vec![None; self.res.len() * self.nodes.len()];
+        for (key, probe) in &self.state.probes {
+            let (Some(&place), Some(&node)) = (self.res_ids.get(&key.resource), self.node_ids.get(&key.node)) else {
+                continue;
+            };
+            let boot = self.nodes[node].state.map(|node| &node.incarnation.boot);
+            if boot == Some(&probe.incarnation.boot) && probe.identity == self.res[place].identity {
+                self.probes[place * self.nodes.len() + node] = Some(probe);
+            }
+        }
+    }
+
+    fn add_constraints(&mut self) {
+        for (name, location) in &self.spec.locations {
+            if let Some(first) = self.first_of(&location.resource) {
+                self.res[first].locations.push((name, location));
+            }
+        }
+    }
+
+    fn add_overrides(&mut self) {
+        for o in self.state.overrides.values().filter(|o| in_force(self.state, o)) {
+            match (&o.scope, &o.kind) {
+                (Scope::Resource(name), kind) => self.override_resource(name, kind, o),
+                (Scope::Cluster, OverrideKind::Maintenance) => self.res.iter_mut().for_each(|res| res.managed = false),
+                // Nodes were classified with theirs.
+                (Scope::Cluster | Scope::Node(_), _) => {}
+            }
+        }
+    }
+
+    fn override_resource(&mut self, name: &'a ResourceId, kind: &OverrideKind, o: &'a Override) {
+        for (position, place) in self.members(name).into_iter().enumerate() {
+            let res = &mut self.res[place];
+            if matches!(kind, OverrideKind::Stop) {
+                res.stopped = Some(Reason::Override { by: o.by.clone(), reason: o.reason.clone() });
+            }
+            if matches!(kind, OverrideKind::Maintenance) {
+                res.managed = false;
+            }
+            // A group follows its first member; a ban binds every member.
+            let moves = matches!(kind, OverrideKind::Move { .. }) && position == 0;
+            if moves || matches!(kind, OverrideKind::Ban { .. }) {
+                res.overrides.push(o);
+            }
+        }
+    }
+
+    /// The primitives behind a name, in order. Empty for an unknown name.
+    pub fn members(&self, name: &ResourceId) -> Vec<usize> {
+        let name = self.spec.clones.get(name).map_or(name, |clone| &clone.resource);
+        match self.spec.groups.get(name) {
+            Some(group) => group.members.iter().filter_map(|member| self.res_ids.get(member).copied()).collect(),
+            None => self.res_ids.get(name).copied().into_iter().collect(),
+        }
+    }
+
+    pub fn first_of(&self, name: &ResourceId) -> Option<usize> {
+        self.members(name).first().copied()
+    }
+
+    pub fn last_of(&self, name: &ResourceId) -> Option<usize> {
+        self.members(name).last().copied()
+    }
+
+    pub fn members_of_unit(&self, unit: usize) -> Vec<usize> {
+        match self.units[unit] {
+            Unit::Plain(place) => vec![place],
+            Unit::Clone(clone) => self.clones[clone].members.clone(),
+        }
+    }
+
+    /// Every colocation between different units: those of the spec, and those within plain groups.
+    pub fn ties(&self) -> Vec<Tie<'a>> {
+        let mut ties = Vec::new();
+        for (name, colocation) in &self.spec.colocations {
+            let ends = (self.first_of(&colocation.resource.resource), self.last_of(&colocation.with.resource));
+            let (Some(dependant), Some(primary)) = ends else { continue };
+            if self.unit_of[dependant] != self.unit_of[primary] {
+                ties.push(Tie {
+                    name: Some(name),
+                    dependant: self.unit_of[dependant],
+                    primary: self.unit_of[primary],
+                    primary_res: primary,
+                    score: colocation.strength.score(colocation.weight),
+                    dependant_role: colocation.resource.role,
+                    primary_role: colocation.with.role,
+                });
+            }
+        }
+        for group in self.spec.groups.keys() {
+            let members = self.members(group);
+            for pair in members.windows(2).filter(|pair| self.res[pair[0]].clone.is_none()) {
+                ties.push(Tie {
+                    name: None,
+                    dependant: self.unit_of[pair[1]],
+                    primary: self.unit_of[pair[0]],
+                    primary_res: pair[0],
+                    score: Score::INFINITY,
+                    dependant_role: None,
+                    primary_role: None,
+                });
+            }
+        }
+        ties
+    }
+
+    pub fn remembers(&self, place: usize, record: &OpRecord) -> bool {
+        remembered(self.spec, self.state, self.res[place].id, record.last_failure_ms)
+    }
+
+    /// The only instance of a resource that is not cloned.
+    pub fn plain_instance(&self, place: usize) -> InstanceId {
+        InstanceId { resource: self.res[place].id.clone(), number: None }
+    }
+
+    /// The number under which a node is asked whether a resource runs there.
+    pub fn probe_instance(&self, place: usize) -> InstanceId {
+        let number = self.res[place].clone.map(|_| 0);
+        InstanceId { resource: self.res[place].id.clone(), number }
+    }
+
+    /// What a node said of a resource in its current boot and of the current definition.
+    pub fn probe(&self, place: usize, node: usize) -> Option<&'a Probe> {
+        self.probes[place * self.nodes.len() + node]
+    }
+
+    /// Whether a node must still say if a resource runs there before it may be started anywhere. A claim is an answer.
+    pub fn unprobed(&self, place: usize, node: usize) -> bool {
+        let info = &self.nodes[node];
+        let asked = info.may_have_run && info.class != Class::Gone;
+        asked
+            && !self.probe(place, node).is_some_and(|probe| probe.reading.proves_stopped())
+            && !self.res[place].claims.iter().any(|live| live.node == node)
+    }
+
+    /// Whether two definitions are the same service with the same parameters.
+    pub fn same_definition(&self, place: usize, claim: &Claim) -> bool {
+        let Some(pinned) = self.state.definitions.get(&claim.definition) else { return true };
+        let current = self.res[place].spec;
+        pinned.resource.agent == current.agent && pinned.resource.params == current.params
+    }
+
+    pub fn promotable(&self, place: usize) -> bool {
+        self.res[place].clone.is_some_and(|clone| self.clones[clone].spec.promotable.is_some())
+    }
+
+    /// The end of an order constraint that counts: a group is up with its last member and begins with its first.
+    pub fn order_end(&self, name: &ResourceId, action: OrderAction, is_first: bool) -> Option<usize> {
+        let up = matches!(action, OrderAction::Start | OrderAction::Promote);
+        if is_first == up { self.last_of(name) } else { self.first_of(name) }
+    }
+}
+
+/// What a probe must have asked for: the digest of agent and parameters, as the state computes it.
+pub(super) fn identity(resource: &Resource) -> Digest {
+    let bytes = postcard::to_stdvec(&(&resource.agent, &resource.params)).expect("strings and maps always serialise");
+    Digest::of(&bytes)
+}

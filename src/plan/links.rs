@@ -1,0 +1,89 @@
+//! Order constraints between primitives: those of the spec and those that groups imply.
+//!
+//! Input: the [`World`]. Output: [`Link`]s in a fixed order, each with how its instances pair up.
+//!
+//! A group is up with its last member and begins to stop with its last one too, so an order constraint on a group binds
+//! one end of it; the members in between follow by the links of the group.
+
+use super::instances::World;
+use crate::model::{OrderAction, OrderStrength};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    pub first: usize,
+    pub first_action: OrderAction,
+    pub then: usize,
+    pub then_action: OrderAction,
+    pub strength: OrderStrength,
+    pub symmetric: bool,
+    pub pair: Pair,
+}
+
+impl Link {
+    /// `then` does not run, or is not promoted, without `first`.
+    pub fn is_need(&self) -> bool {
+        let up = |action| matches!(action, OrderAction::Start | OrderAction::Promote);
+        self.strength == OrderStrength::Required && up(self.first_action) && up(self.then_action)
+    }
+    pub fn first_promoted(&self) -> bool {
+        self.first_action == OrderAction::Promote
+    }
+}
+
+/// Which instances of two linked resources have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pair {
+    /// Members of one copy of a group.
+    SameCopy,
+    /// Interleaved clones: the copies on one node.
+    SameNode,
+    All,
+}
+
+pub(super) fn links(world: &World<'_>) -> Vec<Link> {
+    let mut links = Vec::new();
+    for group in world.spec.groups.keys() {
+        for pair in world.members(group).windows(2) {
+            let link = |action| Link {
+                first: pair[0],
+                first_action: action,
+                then: pair[1],
+                then_action: action,
+                strength: OrderStrength::Required,
+                symmetric: true,
+                pair: Pair::SameCopy,
+            };
+            links.push(link(OrderAction::Start));
+            if world.promotable(pair[0]) {
+                links.push(Link { strength: OrderStrength::Advisory, ..link(OrderAction::Promote) });
+            }
+        }
+    }
+    for order in world.spec.orders.values() {
+        let first = world.order_end(&order.first.resource, order.first.action, true);
+        let then = world.order_end(&order.then.resource, order.then.action, false);
+        let (Some(first), Some(then)) = (first, then) else { continue };
+        if first == then {
+            continue;
+        }
+        links.push(Link {
+            first,
+            first_action: order.first.action,
+            then,
+            then_action: order.then.action,
+            strength: order.strength,
+            symmetric: order.symmetric,
+            pair: pairing(world, first, then),
+        });
+    }
+    links
+}
+
+fn pairing(world: &World<'_>, first: usize, then: usize) -> Pair {
+    match (world.res[first].clone, world.res[then].clone) {
+        (Some(a), Some(b)) if a == b => Pair::SameCopy,
+        // What counts is the dependant's word (Pacemaker Explained, "interleave").
+        (Some(_), Some(then)) if world.clones[then].spec.interleave => Pair::SameNode,
+        (Some(_) | None, Some(_) | None) => Pair::All,
+    }
+}

@@ -1,0 +1,210 @@
+//! Classifies nodes: who may be given instances, who is unclean, who can be fenced.
+//!
+//! Input: spec and state. Output: one [`NodeInfo`] per node that either of them knows, in order of name; everything
+//! after this step speaks of nodes by their index in that list.
+//!
+//! Invariants: only an Online node with a document, whose role runs resources and which is neither drained, in
+//! maintenance, in standby nor about to be fenced, is [`NodeInfo::fit`].
+//!
+//! Does not decide whether a node *is* fenced: that needs the placement (`fencing`).
+
+use crate::model::{DeviceId, Node, NodeId, ResourceId, Spec};
+use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The agent name that means the watchdog: it needs no attempt, its lease runs out by itself.
+const WATCHDOG: &str = "watchdog";
+
+pub(super) struct NodeInfo<'a> {
+    pub id: &'a NodeId,
+    /// The wanted spec's document, else the one kept in the state.
+    pub document: Option<&'a Node>,
+    pub state: Option<&'a NodeState>,
+    pub class: Class,
+    /// Why it gets nothing; None: it may be given instances.
+    pub unfit: Option<Unfit<'a>>,
+    /// What runs there is left alone.
+    pub maintenance: bool,
+    /// Heard, but to be fenced for a failed operation or because an operator wants it.
+    pub doomed: Option<String>,
+    pub ability: Ability,
+    /// Its word on every resource counts before anything starts.
+    pub may_have_run: bool,
+}
+
+impl NodeInfo<'_> {
+    pub fn fit(&self) -> bool {
+        self.unfit.is_none()
+    }
+    /// Nothing is done on it but fencing: it is not heard, or about to be powered off.
+    pub fn unclean(&self) -> bool {
+        self.class == Class::Suspect || self.doomed.is_some()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Online,
+    Joining,
+    /// Not heard; may run everything.
+    Suspect,
+    /// Never joined, left, or proven off.
+    Gone,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Unfit<'a> {
+    Unlisted,
+    Witness,
+    NotOnline(Class),
+    Drained(&'a Override),
+    Standby(&'a ResourceId),
+    Maintenance,
+    Doomed,
+}
+
+/// How a lost node could be proven off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ability {
+    /// Levels to try.
+    Attempt,
+    /// Evidence comes without an attempt: the watchdog, or `assumeOff`.
+    ByItself,
+    Impossible(String),
+}
+
+/// The classified nodes, in order of name.
+pub(super) fn classify<'a>(spec: &'a Spec, state: &'a State) -> Vec<NodeInfo<'a>> {
+    let names: BTreeSet<&NodeId> = spec.nodes.keys().chain(state.nodes.keys()).collect();
+    let all_in_maintenance = cluster_in_maintenance(state);
+    let mut nodes: Vec<NodeInfo<'a>> =
+        names.into_iter().map(|id| describe(spec, state, id, all_in_maintenance)).collect();
+    doom(spec, state, &mut nodes);
+    standby(spec, state, &mut nodes);
+    nodes
+}
+
+/// Whether this override still counts.
+pub(super) fn in_force(state: &State, o: &Override) -> bool {
+    o.expires_ms.is_none_or(|until| state.now_ms < until)
+}
+
+pub(super) fn cluster_in_maintenance(state: &State) -> bool {
+    state
+        .overrides
+        .values()
+        .any(|o| o.scope == Scope::Cluster && matches!(o.kind, OverrideKind::Maintenance) && in_force(state, o))
+}
+
+/// Whether a record's flags still count: they expire like the failure that made them.
+pub(super) fn remembered(spec: &Spec, state: &State, resource: &ResourceId, last_failure_ms: u64) -> bool {
+    let Some(resource) = spec.resources.get(resource) else { return false };
+    let timeout_ms = resource.failure.timeout.as_millis() as u64;
+    timeout_ms == 0 || state.now_ms < last_failure_ms.saturating_add(timeout_ms)
+}
+
+fn describe<'a>(spec: &'a Spec, state: &'a State, id: &'a NodeId, all_in_maintenance: bool) -> NodeInfo<'a> {
+    let node = state.nodes.get(id);
+    let kept = node.and_then(|node| node.document.as_deref());
+    let class = match node.map(|node| node.membership) {
+        Some(Membership::Online) => Class::Online,
+        Some(Membership::Joining) => Class::Joining,
+        Some(Membership::Suspect) => Class::Suspect,
+        Some(Membership::Fenced | Membership::Left) | None => Class::Gone,
+    };
+    let overrides =
+        || state.overrides.values().filter(|o| matches!(&o.scope, Scope::Node(n) if n == id) && in_force(state, o));
+    let maintenance = all_in_maintenance || overrides().any(|o| matches!(o.kind, OverrideKind::Maintenance));
+    let drained = overrides().find(|o| empties(&o.kind));
+    let listed = spec.nodes.get(id);
+    let unfit = match (listed, class, drained) {
+        (None, _, _) => Some(Unfit::Unlisted),
+        (Some(document), _, _) if !document.role.runs_resources() => Some(Unfit::Witness),
+        (Some(_), Class::Joining | Class::Suspect | Class::Gone, _) => Some(Unfit::NotOnline(class)),
+        (Some(_), Class::Online, Some(drained)) => Some(Unfit::Drained(drained)),
+        (Some(_), Class::Online, None) if maintenance => Some(Unfit::Maintenance),
+        (Some(_), Class::Online, None) => None,
+    };
+    let document = listed.or(kept.map(|kept| &kept.node));
+    NodeInfo {
+        id,
+        document,
+        state: node,
+        class,
+        unfit,
+        maintenance,
+        doomed: None,
+        ability: ability(spec, node, document),
+        may_have_run: document.is_none_or(|document| document.role.runs_resources()),
+    }
+}
+
+/// Overrides that empty a node.
+fn empties(kind: &OverrideKind) -> bool {
+    matches!(kind, OverrideKind::Drain)
+}
+
+fn ability(spec: &Spec, node: Option<&NodeState>, document: Option<&Node>) -> Ability {
+    let policy = &spec.cluster.fencing;
+    if !policy.enabled {
+        return match policy.assume_off {
+            Some(_) => Ability::ByItself,
+            None => Ability::Impossible("fencing is disabled".into()),
+        };
+    }
+    let levels = document.map(|document| document.fencing.as_slice()).unwrap_or_default();
+    let kept = node.and_then(|node| node.document.as_ref());
+    let by_watchdog =
+        |level: &Vec<DeviceId>| level.iter().all(|device| is_watchdog(spec, kept.map(|k| &k.devices), device));
+    match levels.iter().any(|level| !level.is_empty()) {
+        false => Ability::Impossible("it has no fencing devices".into()),
+        true if levels.iter().filter(|level| !level.is_empty()).all(by_watchdog) => Ability::ByItself,
+        true => Ability::Attempt,
+    }
+}
+
+/// Whether a device of a node is its watchdog.
+pub(super) fn is_watchdog(
+    spec: &Spec,
+    kept: Option<&BTreeMap<DeviceId, crate::model::FencingDevice>>,
+    device: &DeviceId,
+) -> bool {
+    kept.and_then(|kept| kept.get(device)).or_else(|| spec.devices.get(device)).is_some_and(|d| d.agent == WATCHDOG)
+}
+
+/// Marks nodes that are heard but must be fenced, where that is possible and somebody else could go on.
+fn doom(spec: &Spec, state: &State, nodes: &mut [NodeInfo<'_>]) {
+    for place in 0..nodes.len() {
+        if nodes[place].class != Class::Online || nodes[place].ability != Ability::Attempt {
+            continue;
+        }
+        let id = nodes[place].id;
+        let others = nodes.iter().any(|other| other.id != id && other.class == Class::Online);
+        let failed = others.then(|| failed_for_good(spec, state, id)).flatten();
+        if let Some(why) = failed {
+            nodes[place].doomed = Some(why);
+            nodes[place].unfit.get_or_insert(Unfit::Doomed);
+        }
+    }
+}
+
+/// What failed on this node so that it must be fenced. A resource that only this node may run blocks instead.
+fn failed_for_good(spec: &Spec, state: &State, node: &NodeId) -> Option<String> {
+    state.claims.iter().find_map(|(key, claim)| {
+        let failure =
+            claim.failure.as_ref().filter(|failure| &key.node == node && failure.fence && !failure.blocked)?;
+        spec.resources.contains_key(&key.instance.resource).then(|| format!("{}: {}", key.instance, failure.text))
+    })
+}
+
+/// `onFail: Standby`: nothing runs on such a node until it is cleaned up or forgotten.
+fn standby<'a>(spec: &'a Spec, state: &'a State, nodes: &mut [NodeInfo<'a>]) {
+    for (key, record) in state.history.iter().filter(|(_, record)| record.standby) {
+        if !remembered(spec, state, &key.instance.resource, record.last_failure_ms) {
+            continue;
+        }
+        if let Some(node) = nodes.iter_mut().find(|node| node.id == &key.node) {
+            node.unfit.get_or_insert(Unfit::Standby(&key.instance.resource));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! `predict`: what a spec would cause, if every step succeeded.

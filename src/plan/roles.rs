@@ -1,0 +1,125 @@
+//! Chooses which copies of a promotable clone are promoted.
+//!
+//! Input: a [`Placer`] in which the clone is placed. Output: `promoted` of its copies.
+//!
+//! As in Pacemaker Explained, "Determining Which Instance is Promoted": the promotion score (the node attribute
+//! `master-RESOURCE`, −1 where there is none), plus locations and colocations for the role Promoted, plus stickiness
+//! where it is promoted now; highest first, then what is promoted already, then the lower number. A negative sum is
+//! never promoted, so without any score nothing is.
+
+use super::instances::{Unit, World};
+use super::place::{Copy, Placer, scaled};
+use crate::model::{Role, Score, Strength, TargetRole};
+
+impl Placer<'_, '_> {
+    pub fn choose_roles(&mut self, unit: usize) {
+        let Unit::Clone(clone) = self.world.units[unit] else { return };
+        let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
+        let Some(mut copies) = self.placed[unit].take() else { return };
+        let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();
+        for (place, copy) in copies.iter().enumerate() {
+            let (Some(node), false) = (copy.node, copy.pinned) else { continue };
+            let now = promoted_now(self.world, clone, copy);
+            let score = self.promotion_score(unit, clone, copy, node, now);
+            if score >= Score::ZERO {
+                ranked.push((score, now, copy.number.unwrap_or(0), place));
+            }
+        }
+        ranked.sort_by_key(|(score, now, number, _)| (std::cmp::Reverse(*score), std::cmp::Reverse(*now), *number));
+        let mut total = copies.iter().filter(|copy| copy.promoted).count();
+        for (_, _, _, place) in ranked {
+            let here = copies.iter().filter(|copy| copy.promoted && copy.node == copies[place].node).count();
+            if total < promotable.max as usize && here < promotable.per_node as usize {
+                copies[place].promoted = true;
+                total += 1;
+            }
+        }
+        self.placed[unit] = Some(copies);
+    }
+
+    /// The sum of the members' promotion attributes on a node; None: no member has one.
+    pub fn promotion_attribute(&self, clone: usize, node: usize) -> Option<Score> {
+        let attributes = self.world.nodes[node].state?;
+        let scores = self.world.clones[clone].members.iter().filter_map(|member| {
+            let name = format!("master-{}", self.world.res[*member].id);
+            let text = attributes.attributes.get(&name).or_else(|| attributes.permanent_attributes.get(&name))?;
+            parse_score(text)
+        });
+        scores.reduce(|a, b| a + b)
+    }
+
+    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize, now: bool) -> Score {
+        let members = &self.world.clones[clone].members;
+        let forbidden = members.iter().any(|member| {
+            let res = &self.world.res[*member];
+            let demoted = |(at, record): &(usize, &crate::state::OpRecord)| {
+                *at == node && record.demoted && self.world.remembers(*member, record)
+            };
+            res.spec.target_role == TargetRole::Unpromoted || res.history.iter().any(demoted)
+        });
+        if forbidden || copy.running < members.len() {
+            return Score::NEVER;
+        }
+        let mut score = self.promotion_attribute(clone, node).unwrap_or(Score::new(-1));
+        for member in members {
+            for (_, location) in &self.world.res[*member].locations {
+                let Some(document) = self.world.nodes[node].document else { continue };
+                if location.role != Some(Role::Promoted) {
+                    continue;
+                }
+                if location.nodes.matches(self.world.nodes[node].id, &document.labels) {
+                    score += location.strength.score(location.weight);
+                } else if location.strength == Strength::Required {
+                    score += Score::NEVER;
+                }
+            }
+            if now {
+                score += Score::new(i64::from(self.world.res[*member].spec.stickiness));
+            }
+        }
+        score + self.promotion_neighbours(unit, node)
+    }
+
+    /// Colocations of the promoted role, in both directions.
+    fn promotion_neighbours(&self, unit: usize, node: usize) -> Score {
+        let mut score = Score::ZERO;
+        for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
+            if tie.dependant_role == Some(Role::Promoted) && self.placed[tie.primary].is_some() {
+                let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role)[node];
+                score += match there {
+                    true if tie.score.is_infinite() => Score::ZERO,
+                    true => tie.score,
+                    false if tie.score.is_infinite() => Score::NEVER,
+                    false => Score::ZERO,
+                };
+            }
+        }
+        for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
+            if tie.primary_role == Some(Role::Promoted) && self.placed[tie.dependant].is_none() {
+                let wish = self.own_wish(tie.dependant, &mut vec![unit]);
+                // What could run nowhere has no say.
+                if self.any_node(&wish) {
+                    score += scaled(wish[node], tie.score);
+                }
+            }
+        }
+        score
+    }
+}
+
+fn promoted_now(world: &World<'_>, clone: usize, copy: &Copy) -> bool {
+    world.clones[clone].members.iter().any(|member| {
+        world.res[*member].claims.iter().any(|live| {
+            live.key.instance.number == copy.number && Some(live.node) == copy.node && live.claim.role == Role::Promoted
+        })
+    })
+}
+
+/// A score as agents write it: a number, or INFINITY with a sign.
+fn parse_score(text: &str) -> Option<Score> {
+    match text.trim() {
+        "INFINITY" | "+INFINITY" => Some(Score::INFINITY),
+        "-INFINITY" => Some(Score::NEVER),
+        number => number.parse::<i64>().ok().map(Score::new),
+    }
+}

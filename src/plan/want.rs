@@ -1,0 +1,305 @@
+//! What each claim needs, taken by itself: to stay, to stop, or to be left alone; and what follows for its dependants.
+//!
+//! Input: the [`World`] with the *committed* assignment, and the [`Link`]s. Output: one [`Inst`] per instance with a
+//! [`Fate`] per claim.
+//!
+//! Rules: a claim stays where it is assigned, under the current parameters and without a failure. When something stops,
+//! what requires it stops too and starts again afterwards. What is not known yet disturbs nobody: dependants of a
+//! resource that is still being probed, is stuck, or sits on a lost node are left alone.
+//!
+//! Does not order anything (`order`).
+
+use super::assign::solve;
+use super::instances::{Live, World};
+use super::links::{Link, Pair};
+use super::needs::position;
+use super::nodes::Ability;
+use super::place::why_leaves;
+use super::score::has_alternative;
+use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
+use crate::state::{Assigned, Phase};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) struct Inst<'a> {
+    pub id: &'a InstanceId,
+    /// None: no longer in the spec.
+    pub place: Option<usize>,
+    pub claims: Vec<(Live<'a>, Fate)>,
+    pub assigned: Option<(usize, &'a Assigned)>,
+    /// Something it needs for its promotion goes away.
+    pub demote: Option<Reason>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stay,
+    Stop(Reason),
+    /// Left alone.
+    Stuck(Reason),
+    /// Not assigned here yet, but it will be as soon as the leader has seen it.
+    Found,
+    /// On an unclean node; ends by evidence.
+    Lost,
+}
+
+/// All instances in order, and their indices by resource.
+pub(super) struct Wants<'a> {
+    pub insts: Vec<Inst<'a>>,
+    pub by_res: Vec<Vec<usize>>,
+    /// Some node has not said yet whether the resource runs there.
+    pub unknown: Vec<bool>,
+}
+
+impl Inst<'_> {
+    pub fn wants_promoted(&self) -> bool {
+        self.demote.is_none() && self.assigned.is_some_and(|(_, assigned)| assigned.role == Role::Promoted)
+    }
+
+    /// Whether it runs, promoted if asked, and will go on doing so.
+    pub fn is_good(&self, promoted: bool) -> bool {
+        self.claims.iter().any(|(live, fate)| {
+            let kept = match fate {
+                Fate::Stay | Fate::Found => true,
+                Fate::Stuck(_) => true,
+                Fate::Stop(_) | Fate::Lost => false,
+            };
+            let claim = live.claim;
+            let up = match claim.phase {
+                Phase::Running => true,
+                Phase::Promoting | Phase::Demoting => !promoted,
+                Phase::Starting | Phase::Stopping | Phase::MigratingTo | Phase::MigratingFrom => false,
+            };
+            let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
+            let in_role = !promoted || (claim.role == Role::Promoted && (stuck || self.wants_promoted()));
+            kept && up && in_role && claim.failure.is_none()
+        })
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
+    }
+
+    /// It has a claim of which nothing can be said.
+    fn is_unknown(&self) -> bool {
+        self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stuck(_) | Fate::Lost | Fate::Found))
+    }
+
+    pub fn is_on(&self, node: usize) -> bool {
+        self.claims.iter().any(|(live, _)| live.node == node) || self.assigned.is_some_and(|(to, _)| to == node)
+    }
+}
+
+pub(super) fn wants<'a>(world: &World<'a>, links: &[Link]) -> Wants<'a> {
+    let mut wants = collect(world);
+    judge(world, links, &mut wants);
+    follow(world, links, &mut wants);
+    wants
+}
+
+fn collect<'a>(world: &World<'a>) -> Wants<'a> {
+    let mut insts: BTreeMap<&'a InstanceId, Inst<'a>> = BTreeMap::new();
+    let fresh = |id: &'a InstanceId| Inst {
+        id,
+        place: world.res_ids.get(&id.resource).copied(),
+        claims: Vec::new(),
+        assigned: None,
+        demote: None,
+    };
+    let live = world.res.iter().flat_map(|res| &res.claims).chain(&world.removed);
+    for live in live {
+        let id = &live.key.instance;
+        insts.entry(id).or_insert_with(|| fresh(id)).claims.push((*live, Fate::Stay));
+    }
+    for (id, assigned) in &world.state.assignment {
+        let node = world.node_ids.get(&assigned.to.node);
+        insts.entry(id).or_insert_with(|| fresh(id)).assigned = node.map(|node| (*node, &assigned.to));
+    }
+    let insts: Vec<Inst<'a>> = insts.into_values().collect();
+    let mut by_res = vec![Vec::new(); world.res.len()];
+    for (place, inst) in insts.iter().enumerate() {
+        if let Some(res) = inst.place {
+            by_res[res].push(place);
+        }
+    }
+    let unknown =
+        (0..world.res.len()).map(|res| (0..world.nodes.len()).any(|node| world.unprobed(res, node))).collect();
+    Wants { insts, by_res, unknown }
+}
+
+/// Where each instance would be assigned now; asked only when something was found running that nobody assigned there.
+type Solution = OnceCell<BTreeSet<(InstanceId, usize)>>;
+
+fn judge<'a>(world: &World<'a>, links: &[Link], wants: &mut Wants<'a>) {
+    let solution = Solution::new();
+    for inst in &mut wants.insts {
+        let fates: Vec<Fate> = inst.claims.iter().map(|(live, _)| fate(world, links, inst, live, &solution)).collect();
+        for ((_, now), fate) in inst.claims.iter_mut().zip(fates) {
+            *now = fate;
+        }
+    }
+}
+
+fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>, solution: &Solution) -> Fate {
+    let (claim, info) = (live.claim, &world.nodes[live.node]);
+    if info.unclean() {
+        return Fate::Lost;
+    }
+    if let Some(failure) = &claim.failure
+        && (failure.blocked || (failure.fence && cannot_fence(world, inst, live)))
+    {
+        return Fate::Stuck(Reason::FailedBlocked { what: failure.text.clone() });
+    }
+    let managed = inst.place.is_none_or(|place| world.res[place].managed);
+    if !managed || info.maintenance {
+        return Fate::Stuck(Reason::Unmanaged);
+    }
+    let Some(place) = inst.place else { return Fate::Stop(Reason::Removed) };
+    let res = &world.res[place];
+    if claim.failure.is_some() {
+        return Fate::Stop(Reason::Recover { node: info.id.clone() });
+    }
+    if let Some(why) = &res.stopped {
+        return Fate::Stop(why.clone());
+    }
+    let several = res.clone.is_none() && res.claims.iter().filter(|live| !live.settling()).count() > 1;
+    match res.spec.multiple_active {
+        MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
+            return Fate::Stop(Reason::MultipleActive);
+        }
+        MultipleActive::Block if several => return Fate::Stuck(Reason::MultipleActive),
+        MultipleActive::StopStart
+        | MultipleActive::StopOnly
+        | MultipleActive::Block
+        | MultipleActive::StopUnexpected => {}
+    }
+    let here = inst.assigned.is_some_and(|(node, _)| node == live.node);
+    if !here {
+        if claim.found && claim.phase == Phase::Running && belongs(world, links, inst.id, live.node, solution) {
+            return Fate::Found;
+        }
+        return Fate::Stop(why_stop(world, inst, place, live));
+    }
+    if !world.same_definition(place, claim) {
+        return Fate::Stop(Reason::Changed);
+    }
+    if claim.phase == Phase::Stopping {
+        return Fate::Stop(inst.assigned.map_or(Reason::Removed, |(_, assigned)| assigned.reason.clone()));
+    }
+    Fate::Stay
+}
+
+/// A failure that asks for fencing where that is no way out: it blocks.
+fn cannot_fence(world: &World<'_>, inst: &Inst<'_>, live: &Live<'_>) -> bool {
+    let alternative = inst.place.is_some_and(|place| has_alternative(world, place));
+    !alternative || matches!(world.nodes[live.node].ability, Ability::Impossible(_) | Ability::ByItself)
+}
+
+fn belongs<'a>(world: &World<'a>, links: &[Link], id: &InstanceId, node: usize, solution: &Solution) -> bool {
+    let solved = solution.get_or_init(|| {
+        let placer = solve(world, links, None);
+        let mut there = BTreeSet::new();
+        for (unit, copies) in placer.placed.iter().enumerate() {
+            for member in world.members_of_unit(unit) {
+                for copy in copies.iter().flatten().filter(|copy| copy.running > position(world, member)) {
+                    let id = InstanceId { resource: world.res[member].id.clone(), number: copy.number };
+                    there.extend(copy.node.map(|node| (id, node)));
+                }
+            }
+        }
+        there
+    });
+    solved.contains(&(id.clone(), node))
+}
+
+fn why_stop(world: &World<'_>, inst: &Inst<'_>, place: usize, live: &Live<'_>) -> Reason {
+    match (inst.assigned, why_leaves(world, place, live.node)) {
+        (Some((_, assigned)), _) if assigned.reason != Reason::Placed => assigned.reason.clone(),
+        (None, Reason::BetterNode { .. }) if world.res[place].clone.is_some() => Reason::MultipleActive,
+        (None, Reason::BetterNode { .. }) => Reason::NoNode { why: "what it needs runs nowhere".into() },
+        (Some(_) | None, why) => why,
+    }
+}
+
+/// Stops and demotes what cannot go on without what goes away, until nothing changes.
+fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
+    let mut by_first: BTreeMap<usize, Vec<&Link>> = BTreeMap::new();
+    for link in links.iter().filter(|link| link.is_need() && link.symmetric) {
+        by_first.entry(link.first).or_default().push(link);
+    }
+    let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
+    // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
+    while let Some(first) = queue.pop() {
+        for link in by_first.get(&first).into_iter().flatten() {
+            if follow_link(world, link, wants) && by_first.contains_key(&link.then) {
+                queue.push(link.then);
+            }
+        }
+    }
+}
+
+fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
+    let mut changed = false;
+    for then in wants.by_res[link.then].clone() {
+        for claim in 0..wants.insts[then].claims.len() {
+            let (live, fate) = &wants.insts[then].claims[claim];
+            let promotes = link.then_action == OrderAction::Promote;
+            let relevant = *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
+            if !relevant
+                || (promotes && wants.insts[then].demote.is_some())
+                || goes_on(world, link, wants, then, live.node)
+            {
+                continue;
+            }
+            let why = Reason::Follows { other: world.res[link.first].id.clone() };
+            let inst = &mut wants.insts[then];
+            if promotes {
+                inst.demote = Some(why);
+            } else {
+                inst.claims[claim].1 = Fate::Stop(why);
+            }
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// Whether what an instance on this node needs by a link goes on running.
+fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node: usize) -> bool {
+    let firsts: Vec<&Inst<'_>> = firsts(link, wants, then, node).collect();
+    let promoted = link.first_promoted();
+    let unknown = wants.unknown[link.first] || firsts.iter().any(|first| first.is_unknown());
+    if unknown && !firsts.iter().any(|first| first.is_stopping()) {
+        return true;
+    }
+    let any_good = firsts.iter().any(|first| first.is_good(promoted));
+    if link.pair != Pair::All || world.res[link.first].clone.is_none() {
+        return any_good;
+    }
+    let stops = |first: &&Inst<'_>| first.is_stopping() || (promoted && !first.is_good(true));
+    match world.res[link.then].clone {
+        // Not interleaved: one copy that restarts restarts all dependants.
+        Some(_) => any_good && !firsts.iter().any(|first| first.is_stopping() && first.assigned.is_some()),
+        None => {
+            let local_stops =
+                firsts.iter().any(|first| first.claims.iter().any(|(l, _)| l.node == node) && stops(first));
+            any_good && (promoted || !local_stops)
+        }
+    }
+}
+
+/// The instances of a link's first that an instance of its second, on this node, has to do with.
+pub(super) fn firsts<'w, 'a>(
+    link: &Link,
+    wants: &'w Wants<'a>,
+    then: usize,
+    node: usize,
+) -> impl Iterator<Item = &'w Inst<'a>> {
+    let number = wants.insts[then].id.number;
+    let pair = link.pair;
+    wants.by_res[link.first].iter().map(|first| &wants.insts[*first]).filter(move |first| match pair {
+        Pair::SameCopy => first.id.number == number,
+        Pair::SameNode => first.is_on(node),
+        Pair::All => true,
+    })
+}
