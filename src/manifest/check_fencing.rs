@@ -64,14 +64,14 @@ fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
         report.add(Code::FabricFencing, doc.file, doc.span(&["agent"]), message, Some(help));
     }
     for key in raw.params.iter().flat_map(BTreeMap::keys) {
-        let span = doc.key_span(&["params", key]);
+        let span = || doc.key_span(&["params", key]);
         if raw.secrets.as_ref().is_some_and(|secrets| secrets.contains_key(key)) {
             let message = format!("`{key}` is in `params` and in `secrets`");
-            report.add(Code::ContradictingFields, doc.file, span, message, Some("keep the secret".into()));
+            report.add(Code::ContradictingFields, doc.file, span(), message, Some("keep the secret".into()));
         } else if SECRETS.contains(&key.as_str()) {
             let message = format!("`{key}` looks like a secret, and manifests are not a place for one");
             let help = format!("write `secrets: {{ {key}: {{ file: /etc/hafen/secrets/{} }} }}`", doc.name);
-            report.add(Code::SecretInParams, doc.file, span, message, Some(help));
+            report.add(Code::SecretInParams, doc.file, span(), message, Some(help));
         }
     }
 }
