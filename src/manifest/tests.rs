@@ -272,6 +272,8 @@ fn limits_hold_and_findings_stay_bounded() {
         writeln!(laughs, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     assert!(load_text(&laughs).diagnostics.iter().any(|found| found.code == "HA0106"));
+    let keys: String = (0..3_000).map(|number| format!("k{number}: v\n")).collect();
+    assert!(load_text(&keys).diagnostics.iter().any(|found| found.code == "HA0106"));
     let noise = "---\n'\n".repeat(5_000);
     assert!(load_text(&noise).diagnostics.len() < 100);
     let wrong = format!("{BASE}---\nkind: Resource\n").repeat(2_000);
