@@ -46,7 +46,11 @@ impl Catalogue {
 
     /// What is installed, and the metadata of the named agents. Names that are not of agents here are passed over.
     pub async fn read(&self, names: &BTreeSet<String>) -> AgentCatalogue {
-        let asked = names.iter().map(|name| async move { Some((name.clone(), (*self.metadata(name).await?).clone())) });
+        let names: Vec<String> = names.iter().cloned().collect();
+        let asked = names.into_iter().map(|name| async move {
+            let metadata = self.metadata(&name).await?;
+            Some((name, (*metadata).clone()))
+        });
         let answers: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
         AgentCatalogue { metadata: answers.into_iter().flatten().collect(), installed: self.installed() }
     }

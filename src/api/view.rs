@@ -270,12 +270,16 @@ pub fn override_words(kind: &OverrideKind) -> String {
         OverrideKind::Maintenance => "maintenance".into(),
         OverrideKind::Disarm => "watchdog disarmed".into(),
         OverrideKind::Stop => "stop".into(),
+        OverrideKind::Shutdown => "shutdown".into(),
+        OverrideKind::Fence => "fence".into(),
     }
 }
 
 fn override_state(kind: &OverrideKind) -> String {
     match kind {
         OverrideKind::Drain => "drained".into(),
+        OverrideKind::Shutdown => "going down".into(),
+        OverrideKind::Fence => "to be fenced".into(),
         OverrideKind::Maintenance => "in maintenance".into(),
         OverrideKind::Move { .. } | OverrideKind::Ban { .. } | OverrideKind::Disarm | OverrideKind::Stop => {
             override_words(kind)

@@ -12,5 +12,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Exit, CliError> {
-    Err(CliError::usage(format!("no finding has the code `{}`", args.code)))
+    match crate::manifest::explain::explain(&args.code) {
+        Some(text) => super::render::print(&text)?,
+        None => return Err(CliError::usage(format!("no finding has the code `{}`", args.code))),
+    }
+    Ok(Exit::Ok)
 }

@@ -6,9 +6,6 @@ use crate::api::types::{ChangeKind, CheckRequest, CheckView, FailOn, FileText, I
 use crate::model::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
 
-/// Folders within folders; deeper ones are a loop or a mistake.
-const DEPTH_LIMIT: usize = 32;
-
 /// Show what these manifests would do if they were pushed now
 ///
 /// Nothing is changed. Exits 0 also with changes; 1 if `--fail-on` matches; 2 if they are not valid;
@@ -85,42 +82,15 @@ fn verdict(check: &CheckView, plan: &PlanView, fail_on: &[FailOn]) -> Result<Exi
     Ok(if fail_on.iter().any(|what| plan.does(*what)) { Exit::No } else { Exit::Ok })
 }
 
-/// The manifests below a folder, sorted by path; hidden files and folders are left out, as in a checkout of git.
+/// The manifests below a folder, read by the rule of `validate`.
 fn read(path: &Path) -> Result<Vec<FileText>, CliError> {
-    let failed = |at: &Path, error: std::io::Error| {
-        CliError::new(Kind::CouldNotTell, format!("failed to read `{}`: {error}", at.display()))
+    let files = super::files::read_tree(path).map_err(|error| CliError::new(Kind::CouldNotTell, error.to_string()))?;
+    let text = |file: crate::manifest::SourceFile| match String::from_utf8(file.bytes) {
+        Ok(text) => Ok(FileText { path: file.path, text }),
+        Err(_) => Err(CliError::new(Kind::CouldNotTell, format!("`{}` is not UTF-8", file.path))
+            .hint(format!("`hafen validate {}` shows where", path.display()))),
     };
-    let file = |at: &Path, name: String| -> Result<FileText, CliError> {
-        let bytes = std::fs::read(at).map_err(|error| failed(at, error))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            CliError::new(Kind::CouldNotTell, format!("`{}` is not UTF-8", at.display()))
-                .hint(format!("`hafen validate {}` shows where", path.display()))
-        })?;
-        Ok(FileText { path: name, text })
-    };
-    if path.is_file() {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        return Ok(vec![file(path, name)?]);
-    }
-    let mut files = Vec::new();
-    let mut folders = vec![(path.to_owned(), String::new(), 0)];
-    while let Some((folder, prefix, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
-            let entry = entry.map_err(|error| failed(&folder, error))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let kind = entry.file_type().map_err(|error| failed(&entry.path(), error))?;
-            if name.starts_with('.') {
-                continue;
-            }
-            if kind.is_dir() && depth < DEPTH_LIMIT {
-                folders.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
-            } else if kind.is_file() && (name.ends_with(".yaml") || name.ends_with(".yml")) {
-                files.push(file(&entry.path(), format!("{prefix}{name}"))?);
-            }
-        }
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    files.into_iter().map(text).collect()
 }
 
 fn diagnostic(found: &Diagnostic) -> String {

@@ -20,6 +20,7 @@ mod setup;
 mod shims;
 mod sync;
 mod transport;
+mod words;
 
 pub use setup::{InitOptions, JoinOptions, NodeFacts};
 

@@ -15,7 +15,6 @@ use crate::state::port::{Log, ProposeError};
 use crate::state::target::spec_to_chunks;
 use crate::state::{Command, Membership, Refusal, State};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an unanswered proposal is looked for before it is called unknown.
@@ -108,7 +107,7 @@ pub(super) async fn judge_revision(
         .and_then(|spec| spec.cluster.source.as_ref().map(|source| source.path.clone()))
         .unwrap_or_default();
     let repo = match &request.quarantine {
-        Some(path) => daemon.repo().with_quarantine(Path::new(path)).map_err(|error| usage(&error))?,
+        Some(path) => daemon.repo().with_quarantine(Path::new(path)),
         None => daemon.repo().clone(),
     };
     let target = state.target.as_ref().map(|target| target.revision.clone());
@@ -150,7 +149,7 @@ fn read(repo: &Repo, revision: &Revision, subdir: &str, target: Option<&Revision
 }
 
 /// Makes a revision of the local repository the target.
-pub(super) async fn push(daemon: &Arc<Daemon>, request: PushRequest, by: Caller) -> Result<PushView, ApiError> {
+pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> Result<PushView, ApiError> {
     let _one_at_a_time = daemon.pushing().lock().await;
     let answer = |answer, reason: Option<String>, check| PushView {
         api_version: Default::default(),

@@ -19,7 +19,7 @@ pub(super) fn node_routes(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/node/raft/{kind}", post(raft))
         .route("/node/git/pack", get(give_pack).post(take_pack))
-        .layer(DefaultBodyLimit::max(RpcKind::Snapshot.max_bytes().max(crate::source::MAX_PACK_BYTES)))
+        .layer(DefaultBodyLimit::max(RpcKind::Snapshot.max_bytes().max(crate::source::MAX_PACK_BYTES as usize)))
         .with_state(daemon)
 }
 

@@ -194,7 +194,7 @@ async fn fetch(daemon: &Arc<Daemon>, url: &str, branch: &str, refused: &mut Opti
 
 /// Which members must hold a pushed revision besides this node: enough voters for a quorum.
 pub(super) async fn store_on_quorum(
-    daemon: &Arc<Daemon>,
+    daemon: &Daemon,
     revision: &Revision,
     have: Option<&Revision>,
 ) -> Result<(), String> {
@@ -210,8 +210,8 @@ pub(super) async fn store_on_quorum(
     let pack = hyper::body::Bytes::from(pack);
     let mut sends = futures_util::stream::FuturesUnordered::new();
     for voter in leadership.voters.into_iter().filter(|voter| *voter != me) {
-        let (daemon, pack, revision) = (daemon.clone(), pack.clone(), revision.clone());
-        sends.push(async move { send_pack(&daemon, &voter, pack, &revision).await.map_err(|why| (voter, why)) });
+        let pack = pack.clone();
+        sends.push(async move { send_pack(daemon, &voter, pack, revision).await.map_err(|why| (voter, why)) });
     }
     let mut stored = own;
     let mut reasons = Vec::new();

@@ -7,10 +7,11 @@ use super::check_nodes::not_zero;
 use super::document::{Doc, Tree};
 use super::eligibility::Eligibility;
 use super::explain::Code;
-use super::raw::RawFencingDevice;
+use super::raw::{RawFencingDevice, RawNode};
 use super::report::Report;
+use super::resolve::Chain;
 use super::topology::Topology;
-use crate::model::Kind;
+use crate::model::{Kind, NodeRole, QuorumLoss};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Agents that take the storage away and leave the power on.
@@ -31,6 +32,7 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     let enabled = policy(tree, report);
     if enabled {
         unfenced(tree, topology, report);
+        watchdogs(tree, topology, report);
     }
 }
 
@@ -64,14 +66,14 @@ fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
         report.add(Code::FabricFencing, doc.file, doc.span(&["agent"]), message, Some(help));
     }
     for key in raw.params.iter().flat_map(BTreeMap::keys) {
-        let span = doc.key_span(&["params", key]);
+        let span = || doc.key_span(&["params", key]);
         if raw.secrets.as_ref().is_some_and(|secrets| secrets.contains_key(key)) {
             let message = format!("`{key}` is in `params` and in `secrets`");
-            report.add(Code::ContradictingFields, doc.file, span, message, Some("keep the secret".into()));
+            report.add(Code::ContradictingFields, doc.file, span(), message, Some("keep the secret".into()));
         } else if SECRETS.contains(&key.as_str()) {
             let message = format!("`{key}` looks like a secret, and manifests are not a place for one");
             let help = format!("write `secrets: {{ {key}: {{ file: /etc/hafen/secrets/{} }} }}`", doc.name);
-            report.add(Code::SecretInParams, doc.file, span, message, Some(help));
+            report.add(Code::SecretInParams, doc.file, span(), message, Some(help));
         }
     }
 }
@@ -135,6 +137,38 @@ fn unfenced(tree: &Tree, topology: &Topology, report: &mut Report) {
             );
             let help = "name its devices, as in `fencing: [[pdu]]`, or disable fencing in the Cluster".to_owned();
             report.add(Code::NoFencing, doc.file, doc.name_span(), message, Some(help));
+        }
+    }
+}
+
+/// A watchdog is evidence only if nothing outlives the quorum on its node, and a majority is left without it.
+fn watchdogs(tree: &Tree, topology: &Topology, report: &mut Report) {
+    let watchdogs: BTreeSet<&str> =
+        tree.devices().filter(|(_, raw)| raw.agent == "watchdog").map(|(doc, _)| doc.name.as_str()).collect();
+    let has_one =
+        |node: &RawNode| node.fencing.iter().flatten().flatten().any(|name| watchdogs.contains(name.0.as_str()));
+    let Some((first, _)) = tree.nodes().find(|(_, node)| has_one(node)) else { return };
+    let voters = tree.nodes().filter(|(_, node)| node.role.unwrap_or(NodeRole::Voter).votes()).count();
+    if voters < 3 {
+        let message = format!(
+            "with fewer than three voters (here {voters}) a watchdog is no evidence: no majority is left without its node"
+        );
+        let help = "add voters or a witness, up to three".to_owned();
+        report.add(Code::WatchdogVoters, first.file, first.span(&["fencing"]), message, Some(help));
+    }
+    let cluster = tree.clusters().next().and_then(|(_, cluster)| cluster.quorum_loss).unwrap_or(QuorumLoss::Stop);
+    let eligibility = Eligibility::of(tree);
+    for (doc, resource) in tree.resources() {
+        let loss = Chain::of(tree, topology, &doc.name, resource).quorum_loss().unwrap_or(cluster);
+        if matches!(loss, QuorumLoss::Stop | QuorumLoss::Fence) {
+            continue;
+        }
+        let nodes = eligibility.of_resource(topology, &doc.name);
+        if let Some(place) = nodes.into_iter().find(|place| has_one(eligibility.nodes[*place].1)) {
+            let node = &eligibility.nodes[place].0.name;
+            let message = format!("`quorumLoss: {loss:?}` of `{}` does not go with the watchdog of `{node}`", doc.name);
+            let help = "write `quorumLoss: Stop`".to_owned();
+            report.add(Code::WatchdogQuorumLoss, doc.file, doc.span(&["quorumLoss"]), message, Some(help));
         }
     }
 }

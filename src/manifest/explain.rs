@@ -140,6 +140,10 @@ codes! {
         "No level of any node names it."
     EmptyList = 522 Error "a list that must not be empty"
         "A group without members, a fencing level without devices, a node without addresses or a constraint without nodes says nothing."
+    WatchdogQuorumLoss = 523 Error "a node that only its watchdog fences, and a resource that outlives its quorum"
+        "A watchdog proves a node off only because the node stops its resources, or is reset, when it has lost the quorum. A resource that would be frozen or demoted instead breaks that proof. Use `Stop` or `Fence`, or give the node another device."
+    WatchdogVoters = 524 Warning "a watchdog among too few voters"
+        "That a watchdog has run out is evidence only if a majority without its node agrees on it, so it takes three voters at least, a witness included."
 
     UnknownAgent = 601 Error "an agent that is not installed"
         "Other agents of this provider are installed where the manifests were checked, this one is not: most likely a typing mistake."

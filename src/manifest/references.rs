@@ -47,8 +47,8 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Reports a name that does not resolve. Returns the document if it does.
-    fn resolve(&mut self, doc: &Doc, span: Span, kind: Kind, name: &str) -> Option<&'a Doc> {
+    /// Reports a name that does not resolve, at a place that is looked up only then. Returns the document if it does.
+    fn resolve(&mut self, doc: &Doc, span: impl Fn() -> Span, kind: Kind, name: &str) -> Option<&'a Doc> {
         let tree = self.tree;
         if let Some(found) = tree.find(kind, name) {
             return Some(found);
@@ -68,7 +68,7 @@ impl<'a> Checker<'a, '_> {
             Kind::Resource | Kind::Group | Kind::Clone => "resource",
             Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location => "document",
         };
-        self.report.add(Code::UnknownReference, doc.file, span, format!("there is no {what} `{name}`"), help);
+        self.report.add(Code::UnknownReference, doc.file, span(), format!("there is no {what} `{name}`"), help);
         None
     }
 
@@ -76,14 +76,14 @@ impl<'a> Checker<'a, '_> {
         for (doc, node) in self.tree.nodes() {
             for (l, level) in node.fencing.iter().flatten().enumerate() {
                 for (d, device) in level.iter().enumerate() {
-                    let span = doc.span(&["fencing", &l.to_string(), &d.to_string()]);
+                    let span = || doc.span(&["fencing", &l.to_string(), &d.to_string()]);
                     self.resolve(doc, span, Kind::FencingDevice, &device.0);
                 }
             }
         }
         for (doc, device) in self.tree.devices() {
             for node in device.targets.iter().flat_map(BTreeMap::keys) {
-                self.resolve(doc, doc.key_span(&["targets", node]), Kind::Node, node);
+                self.resolve(doc, || doc.key_span(&["targets", node]), Kind::Node, node);
             }
         }
     }
@@ -92,11 +92,11 @@ impl<'a> Checker<'a, '_> {
         let mut first_group: BTreeMap<&str, &Doc> = BTreeMap::new();
         for (doc, group) in self.tree.groups() {
             for (m, member) in group.members.iter().enumerate() {
-                let span = doc.span(&["members", &m.to_string()]);
+                let span = || doc.span(&["members", &m.to_string()]);
                 let Some(found) = self.resolve(doc, span, Kind::Resource, &member.0) else { continue };
                 if found.kind != Kind::Resource {
                     let message = format!("`{}` is a {}; members of groups are resources", member.0, found.kind);
-                    self.report.add(Code::WrongReference, doc.file, span, message, None);
+                    self.report.add(Code::WrongReference, doc.file, span(), message, None);
                 }
                 let Some(first) = first_group.insert(&member.0, doc) else { continue };
                 let message = if first.name == doc.name {
@@ -104,7 +104,7 @@ impl<'a> Checker<'a, '_> {
                 } else {
                     format!("`{}` is already a member of the group `{}`", member.0, first.name)
                 };
-                self.report.add(Code::InTwoGroups, doc.file, span, message, Some("keep one of the two".into()));
+                self.report.add(Code::InTwoGroups, doc.file, span(), message, Some("keep one of the two".into()));
             }
         }
     }
@@ -119,7 +119,7 @@ impl<'a> Checker<'a, '_> {
         for (doc, clone) in self.tree.clones() {
             let name = clone.resource.0.as_str();
             let span = doc.span(&["resource"]);
-            let Some(found) = self.resolve(doc, span, Kind::Resource, name) else { continue };
+            let Some(found) = self.resolve(doc, || span, Kind::Resource, name) else { continue };
             let (message, help) = if found.kind == Kind::Clone {
                 (format!("`{name}` is a Clone; a clone copies a Resource or a Group"), None)
             } else if let Some(group) = in_groups.get(name) {
@@ -136,7 +136,7 @@ impl<'a> Checker<'a, '_> {
 
     fn constraints(&mut self) {
         let resource = |checker: &mut Self, doc: &Doc, path: &[&str], name: &Name| {
-            checker.resolve(doc, doc.span(path), Kind::Resource, &name.0);
+            checker.resolve(doc, || doc.span(path), Kind::Resource, &name.0);
         };
         for (doc, order) in self.tree.orders() {
             resource(self, doc, &["first", "resource"], &order.first.resource);
@@ -150,7 +150,7 @@ impl<'a> Checker<'a, '_> {
             resource(self, doc, &["resource"], &location.resource);
             if let RawSelector::Names(names) = &location.nodes {
                 for (n, node) in names.iter().enumerate() {
-                    self.resolve(doc, doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
+                    self.resolve(doc, || doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
                 }
             }
         }

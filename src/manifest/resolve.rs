@@ -77,6 +77,11 @@ impl<'a> Chain<'a> {
         self.0.iter().find_map(field)
     }
 
+    /// What is written of the loss of the quorum, the Cluster's own field left out.
+    pub fn quorum_loss(&self) -> Option<QuorumLoss> {
+        self.first(|level| level.quorum_loss)
+    }
+
     /// What is written of an operation, field by field; None if nothing is.
     pub fn operation(&self, name: OpName) -> Option<RawOperation> {
         let mut merged: Option<RawOperation> = None;
@@ -195,7 +200,7 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster) -> Option<Resou
         } else {
             Requires::Quorum
         }),
-        quorum_loss: chain.first(|level| level.quorum_loss).unwrap_or(cluster.quorum_loss),
+        quorum_loss: chain.quorum_loss().unwrap_or(cluster.quorum_loss),
         migratable: chain.first(|level| level.migratable).unwrap_or(false),
         multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
         utilization: numbers(&raw.utilization),

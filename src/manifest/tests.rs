@@ -272,6 +272,8 @@ fn limits_hold_and_findings_stay_bounded() {
         writeln!(laughs, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     assert!(load_text(&laughs).diagnostics.iter().any(|found| found.code == "HA0106"));
+    let keys: String = (0..3_000).map(|number| format!("k{number}: v\n")).collect();
+    assert!(load_text(&keys).diagnostics.iter().any(|found| found.code == "HA0106"));
     let noise = "---\n'\n".repeat(5_000);
     assert!(load_text(&noise).diagnostics.len() < 100);
     let wrong = format!("{BASE}---\nkind: Resource\n").repeat(2_000);
@@ -316,6 +318,97 @@ fn ten_thousand_documents() {
     let start = Instant::now();
     let loaded = load(&files, &AgentCatalogue::default());
     println!("{:?} for {} documents", start.elapsed(), loaded.spec.unwrap().origins.len());
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn hostile_files_take_time_in_proportion() {
+    let numbered = |count: usize, of: fn(usize) -> String| (0..count).map(of).collect::<String>();
+    let texts = [
+        "- ".repeat(500_000),
+        "? ".repeat(500_000),
+        "[".repeat(1_000_000),
+        "{a: ".repeat(250_000),
+        "---\n".repeat(250_000),
+        "a: b\n".repeat(200_000),
+        "'".repeat(999_999),
+        "\"\n".repeat(500_000),
+        "---\n[\n".repeat(150_000),
+        "# c\n".repeat(250_000),
+        "- &a b\n".repeat(150_000),
+        "a: |\n b\n".repeat(100_000),
+        " ".repeat(1_000_000),
+        "a".repeat(1_000_000),
+        "---\nkind: x\n".repeat(80_000),
+        numbered(100_000, |n| format!("k{n}: v\n")),
+        numbered(60_000, |n| {
+            format!(
+                "---\nkind: Group\napiVersion: {API_VERSION}\nmetadata: {{name: g{n}}}\nspec: {{members: [x{n}]}}\n"
+            )
+        }),
+        format!(
+            "kind: Group\napiVersion: {API_VERSION}\nmetadata: {{name: g}}\nspec: {{members: [{}]}}\n",
+            numbered(60_000, |n| format!("x{n}, "))
+        ),
+    ];
+    for text in texts {
+        let start = Instant::now();
+        let found = load_text(&text).diagnostics.len();
+        println!("{:>9.1?} {found:>5} findings {} kB {:?}", start.elapsed(), text.len() / 1000, &text[..12]);
+    }
+}
+
+/// The metadata of an agent of this machine, as far as these tests need it; None if it is not installed.
+fn installed_metadata(agent: &str) -> Option<AgentMetadata> {
+    let mut command = match agent.strip_prefix("ocf:").and_then(|agent| agent.split_once(':')) {
+        Some((provider, name)) => {
+            let mut command = std::process::Command::new(format!("/usr/lib/ocf/resource.d/{provider}/{name}"));
+            command.arg("meta-data").env("OCF_ROOT", "/usr/lib/ocf");
+            command
+        }
+        None => {
+            let mut command = std::process::Command::new(agent);
+            command.args(["-o", "metadata"]);
+            command
+        }
+    };
+    let text = String::from_utf8(command.output().ok()?.stdout).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&text, options).unwrap();
+    let mut metadata = AgentMetadata { name: agent.into(), ..Default::default() };
+    for node in document.descendants() {
+        let name = || node.attribute("name").unwrap_or_default().to_owned();
+        if node.has_tag_name("parameter") {
+            let is = |key| node.attribute(key) == Some("1");
+            let content = node.children().find(|child| child.has_tag_name("content"));
+            let default = content.and_then(|content| content.attribute("default")).map(str::to_owned);
+            let meta = ParameterMeta { required: is("required"), unique: is("unique"), default, ..Default::default() };
+            metadata.parameters.insert(name(), meta);
+        } else if node.has_tag_name("action") {
+            let timeout = node.attribute("timeout").and_then(|text| crate::model::duration::parse(text).ok());
+            metadata.actions.entry(name()).or_insert(ActionMeta { timeout, interval: None });
+        }
+    }
+    Some(metadata)
+}
+
+#[test]
+fn examples_suit_the_agents_of_this_machine() {
+    for name in ["quickstart", "mariadb", "drbd"] {
+        let files = example(name);
+        let mut catalogue = AgentCatalogue::default();
+        for agent in agents_named(&files) {
+            if let Some(metadata) = installed_metadata(&agent) {
+                assert!(!metadata.parameters.is_empty(), "{agent}");
+                catalogue.installed.insert(agent.clone());
+                catalogue.metadata.insert(agent, metadata);
+            }
+        }
+        // What is not installed here is not judged.
+        let mut diagnostics = load(&files, &catalogue).diagnostics;
+        diagnostics.retain(|found| found.code != "HA0602");
+        assert_eq!(diagnostics, [], "{name}");
+    }
 }
 
 proptest! {

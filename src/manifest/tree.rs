@@ -22,6 +22,8 @@ pub(super) const MAX_DEPTH: usize = 32;
 pub(super) const MAX_FILE_BYTES: usize = 16 << 20;
 /// Nodes that aliases may add to one file, so that a few lines cannot become gigabytes.
 const MAX_ALIAS_NODES: usize = 100_000;
+/// Keys of one map are looked up one after the other; agents have a hundred parameters at most.
+const MAX_KEYS: usize = 2_000;
 /// After so many syntax errors in one file the rest is noise; it also bounds how often reading starts anew.
 const MAX_SYNTAX_ERRORS: usize = 20;
 
@@ -436,6 +438,13 @@ impl Builder {
                         report.add(Code::Unsupported, file, span, message, Some(help.into()));
                     }
                     *key = Some(if refused { Key::Refused } else { Key::Good(scalar, span) });
+                }
+                Some(Key::Good(_, key_span)) if entries.len() == MAX_KEYS => {
+                    if !self.broken {
+                        let message = format!("more than {MAX_KEYS} keys in one map");
+                        report.add(Code::TooMuch, file, key_span, message, None);
+                    }
+                    self.broken = true;
                 }
                 Some(Key::Good(key, key_span)) => entries.push(Entry { key, key_span, value: node }),
                 Some(Key::Refused) => {}

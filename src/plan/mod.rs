@@ -27,6 +27,7 @@ mod needs;
 mod nodes;
 mod order;
 mod place;
+mod predict;
 mod roles;
 mod score;
 mod want;
@@ -36,6 +37,7 @@ pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanatio
 pub use fencing::{FenceDecision, PAUSE_BETWEEN_CYCLES_MS};
 pub use graph::{Graph, Step, StepKind};
 pub use order::order;
+pub use predict::{PredictedAction, PredictedKind, predict};
 
 use crate::model::Reason;
 use serde::{Deserialize, Serialize};

@@ -141,7 +141,7 @@ fn describe<'a>(spec: &'a Spec, state: &'a State, id: &'a NodeId, all_in_mainten
 
 /// Overrides that empty a node.
 fn empties(kind: &OverrideKind) -> bool {
-    matches!(kind, OverrideKind::Drain)
+    matches!(kind, OverrideKind::Drain | OverrideKind::Shutdown)
 }
 
 fn ability(spec: &Spec, node: Option<&NodeState>, document: Option<&Node>) -> Ability {

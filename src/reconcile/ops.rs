@@ -132,7 +132,7 @@ impl Node {
                     | StepKind::Promote
                     | StepKind::Demote
                     | StepKind::Probe
-                    | StepKind::Fence,
+                    | StepKind::Fence { .. },
                     _,
                 ) => {}
             }
