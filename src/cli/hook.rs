@@ -7,9 +7,9 @@
 
 use super::error::{CliError, Exit};
 use super::{Context, diagnostics, plan, render};
-use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
 use crate::api::Client;
 use crate::api::client::ClientError;
+use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
 use crate::manifest::SourceFile;
 use crate::model::{Revision, Severity};
 use crate::source::Repo;
@@ -135,14 +135,9 @@ async fn proc_receive(data_dir: &Path) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-async fn propose(
-    data_dir: &Path,
-    update: &receive::RefUpdate,
-    options: &[String],
-) -> Result<PushView, CliError> {
+async fn propose(data_dir: &Path, update: &receive::RefUpdate, options: &[String]) -> Result<PushView, CliError> {
     let updates = std::slice::from_ref(update);
-    let (update, revision) =
-        receive::check_updates(updates).map_err(|error| CliError::usage(error.to_string()))?;
+    let (update, revision) = receive::check_updates(updates).map_err(|error| CliError::usage(error.to_string()))?;
     let request = PushRequest {
         revision: revision.to_string(),
         parent: update.old.as_ref().map(ToString::to_string),
