@@ -362,4 +362,41 @@ mod tests {
             assert!(unseal::<(u64, String)>(b"a", &bad).is_err(), "byte {place}");
         }
     }
+
+    /// Written by format 1: a blank, a membership and a normal entry. Never change them; add those of a new format.
+    const FORMAT_1: [(u64, &str); 3] = [
+        (1, "017a6868309ae8cf09ac020100"),
+        (2, "01e96b0125cd4f5542ac0202020101070107026e310200c00002010120010db8000000000000000000000001933a"),
+        (3, "01df2784d8caf48b8fac02030101050601656e747279"),
+    ];
+
+    #[test]
+    fn records_of_every_format_so_far_are_read() {
+        use crate::log::types::{Proposal, RaftNode};
+        use openraft::EntryPayload;
+        use openraft::testing::log_id;
+        let node = RaftNode {
+            name: "n1".into(),
+            addresses: vec!["192.0.2.1".parse().expect("v4"), "2001:db8::1".parse().expect("v6")],
+            port: 7443,
+        };
+        let members = openraft::Membership::new(vec![[7].into()], std::collections::BTreeMap::from([(7, node)]));
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Membership(members),
+            EntryPayload::Normal(Proposal::new(Some(5), b"\x01entry".to_vec()).0),
+        ];
+        for ((index, hex), payload) in FORMAT_1.into_iter().zip(payloads) {
+            let expected = Entry { log_id: log_id(300, 0, index), payload };
+            let written: String =
+                Record::of(&expected).expect("encodes").bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(written, hex, "what is written now");
+            let bytes: Vec<u8> = (0..hex.len() / 2)
+                .map(|place| u8::from_str_radix(&hex[place * 2..place * 2 + 2], 16).expect("hex"))
+                .collect();
+            let read: Entry = unseal(&index.to_be_bytes(), &bytes).expect("reads");
+            assert_eq!(read.log_id, expected.log_id);
+            assert_eq!(postcard::to_stdvec(&read.payload), postcard::to_stdvec(&expected.payload));
+        }
+    }
 }

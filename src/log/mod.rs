@@ -36,5 +36,5 @@ mod tests;
 
 pub use error::{HandleError, LogError, MembershipError};
 pub use network::{RpcKind, Transport, TransportError};
-pub use raft::{Config, Identity, RaftLog, Standing};
+pub use raft::{Config, Identity, RaftLog, Stand, Standing};
 pub use types::{RaftNode, raft_id};

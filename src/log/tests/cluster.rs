@@ -1,6 +1,6 @@
 //! Several nodes: elections, forwarding, restarts, partitions, snapshots, members.
 
-use super::super::error::MembershipError;
+use super::super::{MembershipError, Stand};
 use super::{CONFIG, Cluster, command, eventually, names, node};
 use crate::model::NodeId;
 use crate::state::port::{Log as _, ProposeError};
@@ -201,5 +201,21 @@ async fn members_come_change_and_go() {
     leader.propose(command("still")).await.expect("commits");
     let age = leader.standing().borrow().quorum_ack_age;
     assert!(age.is_some_and(|age| age < Duration::from_secs(5)), "{age:?}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_off_voter_that_may_not_stand_disturbs_nobody_when_it_returns() {
+    let cluster = Cluster::of(&THREE, CONFIG).await;
+    let (leader, away) = (cluster.leader().await, follower(&cluster).await);
+    let term = cluster.standing(leader.as_str()).leadership.term;
+    cluster.node(away).allow_elections(Stand::Forbidden);
+    cluster.cut(away);
+    tokio::time::sleep(CONFIG.election_max * 4).await;
+    cluster.heal();
+    cluster.node(away).propose(command("back")).await.expect("commits");
+    assert_eq!(cluster.standing(away).leadership.term, term);
+    assert_eq!(cluster.leader().await, leader);
+    cluster.node(away).allow_elections(Stand::Allowed);
     cluster.stop_all().await;
 }
