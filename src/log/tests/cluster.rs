@@ -181,6 +181,7 @@ async fn members_come_change_and_go() {
     let leader_name = cluster.leader().await;
     let leader = cluster.node(leader_name.as_str());
     let other = follower(&cluster).await;
+    eventually("its leader", || cluster.standing(other).leadership.leader.as_ref() == Some(&leader_name)).await;
     let elsewhere = cluster.node(other).remove(&leader_name).await;
     assert_eq!(elsewhere, Err(MembershipError::NotLeader { leader: Some(leader_name.clone()) }));
     assert_eq!(leader.initialize_single(node(leader_name.as_str())).await, Err(MembershipError::Initialised));
