@@ -134,6 +134,18 @@ impl Disk {
         })
     }
 
+    /// Appends an entry, and changes vote and identity, all or nothing.
+    pub(super) fn replace(&mut self, identity: &Identity, vote: &Vote, record: &Record) -> Result<(), LogError> {
+        let (identity, vote) = (self.seal_meta(IDENTITY, identity)?, self.seal_meta(VOTE, vote)?);
+        self.write(|txn| {
+            txn.open_table(LOG)?.insert(record.index, record.bytes.as_slice())?;
+            let mut meta = txn.open_table(META)?;
+            meta.insert(IDENTITY, identity.as_slice())?;
+            meta.insert(VOTE, vote.as_slice())?;
+            Ok(())
+        })
+    }
+
     /// Remembers how far the log is committed. Not fsynced by itself: nothing is acknowledged on the strength of it.
     pub(super) fn note_committed(&mut self, committed: Option<LogId>) {
         self.committed_dirty |= self.committed != committed;
@@ -200,17 +212,15 @@ impl Disk {
             return Err(self.corrupt(format!("entry {found} follows where {wanted} should be")));
         }
         loaded.last = loaded.last.or(loaded.purged);
+        // Only a hint, and one that points past the log would stop the start.
+        loaded.committed = loaded.committed.min(loaded.last);
         Ok(loaded)
     }
 
     fn check_identity(&mut self, wanted: &Identity, used: bool) -> Result<(), LogError> {
         match self.read_meta::<Identity>(IDENTITY)? {
             Some(found) if found == *wanted => Ok(()),
-            Some(found) => Err(LogError::OtherIdentity {
-                path: self.path.clone(),
-                found: found.to_string(),
-                wanted: wanted.to_string(),
-            }),
+            Some(found) => Err(self.not_ours(wanted, &found)),
             None if used => {
                 Err(self.corrupt("it does not say whose it is, or the log was removed beside its snapshot"))
             }
@@ -280,6 +290,10 @@ impl Disk {
     fn seal_meta<T: Serialize>(&self, key: &str, value: &T) -> Result<Vec<u8>, LogError> {
         seal(key.as_bytes(), value)
             .map_err(|error| LogError::Io { path: self.path.clone(), text: format!("cannot encode `{key}`: {error}") })
+    }
+
+    pub(super) fn not_ours(&self, wanted: &Identity, found: &Identity) -> LogError {
+        LogError::OtherIdentity { path: self.path.clone(), found: found.to_string(), wanted: wanted.to_string() }
     }
 
     pub(super) fn corrupt(&self, what: impl Into<String>) -> LogError {
