@@ -27,8 +27,15 @@ mod needs;
 mod nodes;
 mod order;
 mod place;
+mod predict;
+#[cfg(test)]
+mod properties;
 mod roles;
 mod score;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod testing;
 mod want;
 
 pub use assign::{Assignment, assign};
@@ -36,6 +43,7 @@ pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanatio
 pub use fencing::{FenceDecision, PAUSE_BETWEEN_CYCLES_MS};
 pub use graph::{Graph, Step, StepKind};
 pub use order::order;
+pub use predict::{PredictedAction, PredictedKind, predict};
 
 use crate::model::Reason;
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,241 @@
 //! `predict`: what a spec would cause, if every step succeeded.
+//!
+//! Input: a new spec and the state it would meet. Output: the actions in the order in which they could happen, put
+//! together as people think of them: a stop and a start elsewhere is a move, one in place is a restart.
+//!
+//! Works on a copy of the state: assign → order → pretend that every ready step is done → again, until nothing is left.
+//! Bounded by [`MOST_ROUNDS`]. What cannot be known is left out: what a probe will find, promotion scores that agents
+//! set only once they run.
+
+use super::graph::{Step, StepKind};
+use super::instances::identity;
+use super::{assign, order};
+use crate::model::{CloneMeta, Definition, Digest, Epoch, InstanceId, NodeId, Reading, Reason, Resource, Role, Spec};
+use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Far more than any plan needs: one round per link of the longest chain of orders. Ends a prediction that would swing.
+pub const MOST_ROUNDS: usize = 20_000;
+
+/// One action for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PredictedAction {
+    pub kind: PredictedKind,
+    /// None for `Fence`.
+    pub instance: Option<InstanceId>,
+    pub node: NodeId,
+    /// Where it comes from, for `Move`.
+    pub from: Option<NodeId>,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PredictedKind {
+    Fence,
+    Start,
+    Stop,
+    /// Stop and start on one node.
+    Restart,
+    /// Stop, or fencing, on one node and start on another.
+    Move,
+    Promote,
+    Demote,
+}
+
+/// What `hafen plan` shows: the actions that this spec would cause.
+pub fn predict(spec: &Spec, state: &State) -> Vec<PredictedAction> {
+    let mut dream = Dream::new(spec, state);
+    for _ in 0..MOST_ROUNDS {
+        if !dream.round() {
+            break;
+        }
+    }
+    group(dream.done, state)
+}
+
+/// A copy of the state in which steps are pretended to succeed.
+pub(super) struct Dream<'a> {
+    spec: &'a Spec,
+    pub state: State,
+    /// What was done, in order; victims of fencing as `Fence` steps.
+    pub done: Vec<Step>,
+    clones: BTreeMap<crate::model::ResourceId, CloneMeta>,
+}
+
+impl<'a> Dream<'a> {
+    pub fn new(spec: &'a Spec, state: &State) -> Self {
+        let mut dream = Self { spec, state: state.clone(), done: Vec::new(), clones: BTreeMap::new() };
+        // Documents of the new spec are the ones that will count.
+        for (name, node) in &mut dream.state.nodes {
+            if let Some(document) = spec.nodes.get(name) {
+                let devices = spec.devices.clone();
+                node.document = Some(Arc::new(NodeDocument { node: document.clone(), devices }));
+            }
+        }
+        let nodes = spec.resource_nodes().count() as u32;
+        for (name, clone) in &spec.clones {
+            let meta = CloneMeta {
+                max: clone.max.unwrap_or(nodes),
+                per_node: clone.per_node,
+                promoted_max: clone.promotable.map(|promotable| promotable.max),
+                promoted_per_node: clone.promotable.map_or(0, |promotable| promotable.per_node),
+                notify: clone.notify,
+                globally_unique: clone.globally_unique,
+                interleave: clone.interleave,
+                ordered: clone.ordered,
+            };
+            for member in spec.primitives_of(name) {
+                dream.clones.insert(member.clone(), meta.clone());
+            }
+        }
+        dream
+    }
+
+    /// One round: assign, then every ready step. False: nothing was left to do.
+    pub fn round(&mut self) -> bool {
+        let assignment = assign(self.spec, &self.state);
+        let changes = assignment.changes(&self.state);
+        let changed = !changes.is_empty();
+        for change in changes {
+            match change.to {
+                Some(to) => {
+                    let committed = Committed { to, index: self.state.index, since_ms: self.state.now_ms };
+                    self.state.assignment.insert(change.instance, committed);
+                }
+                None => _ = self.state.assignment.remove(&change.instance),
+            }
+        }
+        let graph = order(self.spec, &self.state);
+        let nodes: Vec<NodeId> = self.state.nodes.keys().cloned().collect();
+        let mut steps: Vec<Step> = nodes.iter().flat_map(|node| graph.ready(node)).cloned().collect();
+        let fence = assignment.fence.iter().map(|decision| Step {
+            kind: StepKind::Fence { node: decision.node.clone() },
+            key: ClaimKey { instance: InstanceId::plain(""), node: decision.node.clone() },
+            reason: Reason::NodeLost { node: decision.node.clone() },
+        });
+        steps.extend(fence);
+        for step in &steps {
+            self.pretend(step);
+        }
+        let acted = !steps.is_empty();
+        self.done.extend(steps);
+        acted || changed
+    }
+
+    fn pretend(&mut self, step: &Step) {
+        let key = step.key.clone();
+        match &step.kind {
+            StepKind::Probe => self.probed(&key),
+            StepKind::Start => self.start(key),
+            StepKind::Stop => {
+                self.state.claims.remove(&key);
+                self.probed(&key);
+            }
+            StepKind::Promote => self.role(&key, Role::Promoted),
+            StepKind::Demote => self.role(&key, Role::Unpromoted),
+            StepKind::Fence { node } => {
+                self.state.claims.retain(|key, _| &key.node != node);
+                if let Some(node) = self.state.nodes.get_mut(node) {
+                    node.membership = Membership::Fenced;
+                }
+            }
+        }
+    }
+
+    fn probed(&mut self, key: &ClaimKey) {
+        let resource = &key.instance.resource;
+        let (Some(node), Some(definition)) = (self.state.nodes.get(&key.node), self.spec.resources.get(resource))
+        else {
+            return;
+        };
+        let probe = Probe {
+            incarnation: node.incarnation.clone(),
+            identity: identity(definition),
+            reading: Reading::Stopped,
+            at: self.state.index,
+            text: String::new(),
+        };
+        self.state.probes.insert(ProbeKey { resource: resource.clone(), node: key.node.clone() }, probe);
+    }
+
+    fn start(&mut self, key: ClaimKey) {
+        let Some(resource) = self.spec.resources.get(&key.instance.resource) else { return };
+        let Some(node) = self.state.nodes.get(&key.node) else { return };
+        let clone = self.clones.get(&key.instance.resource).cloned();
+        let promotable = clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some());
+        let definition = Definition { resource: resource.clone(), clone };
+        let digest = digest(&definition.resource);
+        self.state.definitions.insert(digest, Arc::new(definition));
+        let claim = Claim {
+            incarnation: node.incarnation.clone(),
+            epoch: Epoch(self.state.last_epoch.0 + 1),
+            definition: digest,
+            phase: Phase::Running,
+            role: if promotable { Role::Unpromoted } else { Role::Started },
+            granted_at: self.state.index,
+            changed_at: self.state.index,
+            since_ms: self.state.now_ms,
+            found: false,
+            failure: None,
+        };
+        self.state.last_epoch = claim.epoch;
+        self.state.claims.insert(key, claim);
+    }
+
+    fn role(&mut self, key: &ClaimKey, role: Role) {
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            claim.role = role;
+            claim.phase = Phase::Running;
+        }
+    }
+}
+
+/// A name for a definition within one prediction.
+fn digest(resource: &Resource) -> Digest {
+    identity(resource)
+}
+
+/// Puts stops and starts of one instance together. Probes are not shown.
+fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
+    let mut actions: Vec<PredictedAction> = Vec::new();
+    let mut fenced: Vec<NodeId> = Vec::new();
+    for step in steps {
+        let kind = match &step.kind {
+            StepKind::Probe => continue,
+            StepKind::Fence { node } => {
+                fenced.push(node.clone());
+                PredictedKind::Fence
+            }
+            StepKind::Start => PredictedKind::Start,
+            StepKind::Stop => PredictedKind::Stop,
+            StepKind::Promote => PredictedKind::Promote,
+            StepKind::Demote => PredictedKind::Demote,
+        };
+        let id = step.key.instance;
+        let instance = (kind != PredictedKind::Fence).then(|| id.clone());
+        if kind == PredictedKind::Start {
+            let stop = actions
+                .iter_mut()
+                .find(|action| action.kind == PredictedKind::Stop && action.instance.as_ref() == Some(&id));
+            if let Some(stop) = stop {
+                let moved = stop.node != step.key.node;
+                stop.kind = if moved { PredictedKind::Move } else { PredictedKind::Restart };
+                stop.from = moved.then(|| stop.node.clone());
+                stop.node = step.key.node;
+                continue;
+            }
+            let lost = before.claims.keys().find(|key| key.instance == id && fenced.contains(&key.node));
+            if let Some(lost) = lost {
+                let from = Some(lost.node.clone());
+                let (node, reason) = (step.key.node, Reason::NodeLost { node: lost.node.clone() });
+                actions.push(PredictedAction { kind: PredictedKind::Move, instance, node, from, reason });
+                continue;
+            }
+        }
+        actions.push(PredictedAction { kind, instance, node: step.key.node, from: None, reason: step.reason });
+    }
+    actions
+}
