@@ -1,1 +1,148 @@
+//! Holds the shape of the source tree: who may import whom, purity, sizes.
+//!
+//! Reads `src/**/*.rs` as text and compares with the table below (explained in ARCHITECTURE.md).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Module → what it may import of this crate.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("manifest", &["model"]),
+    ("state", &["model"]),
+    ("plan", &["model", "state"]),
+    ("reconcile", &["model", "manifest", "state", "plan"]),
+    ("source", &["model"]),
+    ("agent", &["model"]),
+    ("net", &["model"]),
+    ("log", &["model", "state", "net"]),
+    ("api", &["model", "manifest", "state", "plan", "reconcile", "net"]),
+    ("daemon", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api"]),
+    ("cli", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api", "daemon"]),
+];
+
+/// Modules without clock, randomness, IO and unordered maps.
+const PURE: &[&str] = &["model", "manifest", "state", "plan", "reconcile"];
+
+/// What a pure module never names. `std::io::Read` of memory is allowed where a decompressor needs it.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::process",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::thread",
+    "std::env",
+    "tokio::",
+    "SystemTime",
+    "Instant::now",
+    "HashMap",
+    "HashSet",
+    "rand::",
+    "println!",
+    "eprintln!",
+    "tracing::",
+];
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Files by module, without tests: `(module, path, code lines without comments)`.
+fn code() -> Vec<(String, PathBuf, Vec<String>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    files
+        .into_iter()
+        .filter_map(|path| {
+            let inside = path.strip_prefix(&root).unwrap().to_owned();
+            let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+            let name = inside.file_name().unwrap().to_str().unwrap();
+            let is_test = name.contains("test") || inside.components().any(|part| part.as_os_str() == "tests");
+            if module.ends_with(".rs") || is_test {
+                return None;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let lines = before_tests.lines().map(|line| line.split("//").next().unwrap().to_owned()).collect();
+            Some((module, inside, lines))
+        })
+        .collect()
+}
+
+/// Every `crate::X` in a line, also in `use crate::{a, b::c}`.
+fn imports(line: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for part in line.split("crate::").skip(1) {
+        let names: Vec<&str> = match part.strip_prefix('{') {
+            Some(list) => list.split(',').collect(),
+            None => vec![part],
+        };
+        for name in names {
+            let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if !word.is_empty() {
+                found.insert(word);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_import_only_what_the_table_allows() {
+    let table: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (module, path, lines) in code() {
+        let allowed = table.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the table"));
+        for (number, line) in lines.iter().enumerate() {
+            for import in imports(line) {
+                seen += 1;
+                let known = table.contains_key(import.as_str());
+                if known && import != module && !allowed.contains(&import.as_str()) {
+                    wrong.push(format!("src/{}:{}: {module} imports {import}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "the test reads nothing: only {seen} imports found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_modules_name_no_effect() {
+    let mut wrong = Vec::new();
+    for (module, path, lines) in code() {
+        if !PURE.contains(&module.as_str()) {
+            continue;
+        }
+        for (number, line) in lines.iter().enumerate() {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("src/{}:{}: `{word}` in a pure module", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let silent: Vec<_> = files
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|name| name != "main.rs"))
+        .filter(|path| !std::fs::read_to_string(path).unwrap().starts_with("//!"))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert!(silent.is_empty(), "without a header:\n{}", silent.join("\n"));
+}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How bad a finding is. `validate` fails on errors, with `--deny-warnings` on warnings too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Severity {
     Error,
     Warning,
@@ -24,7 +24,7 @@ impl fmt::Display for Severity {
 /// One finding. This is also its form in `-o json`.
 ///
 /// Lines and columns count from 1, columns in characters; the end is exclusive. A finding about the whole tree has line 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
     /// `HA` and four digits; `hafen explain CODE` says more.

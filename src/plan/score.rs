@@ -146,7 +146,12 @@ fn override_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usi
         let (node, score) = match &o.kind {
             OverrideKind::Move { to } => (to, Score::INFINITY),
             OverrideKind::Ban { node } => (node, Score::NEVER),
-            OverrideKind::Drain | OverrideKind::Maintenance | OverrideKind::Disarm | OverrideKind::Stop => continue,
+            OverrideKind::Drain
+            | OverrideKind::Shutdown
+            | OverrideKind::Fence
+            | OverrideKind::Maintenance
+            | OverrideKind::Disarm
+            | OverrideKind::Stop => continue,
         };
         if let Some(&node) = world.node_ids.get(node) {
             sink(node, score, What::Override(o));

@@ -13,10 +13,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A spec and a state that belong together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct World {
     pub spec: Spec,
     pub state: State,
+}
+
+/// Only what differs between tests, so that a failed property can be read.
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, node) in &self.state.nodes {
+            writeln!(f, "{name} {:?} {:?}", node.membership, node.attributes)?;
+        }
+        for (name, r) in &self.spec.resources {
+            writeln!(
+                f,
+                "{name} sticky {} priority {} {:?} managed {}",
+                r.stickiness, r.priority, r.target_role, r.managed
+            )?;
+        }
+        writeln!(f, "{:?}\n{:?}", self.spec.groups, self.spec.clones)?;
+        writeln!(f, "{:?}\n{:?}\n{:?}", self.spec.orders, self.spec.colocations, self.spec.locations)?;
+        for (key, claim) in &self.state.claims {
+            writeln!(f, "{key} {:?} {:?} {:?}", claim.phase, claim.role, claim.failure.as_ref().map(|x| x.kind))?;
+        }
+        for (key, record) in &self.state.history {
+            writeln!(f, "{key} failed {} moved {}", record.fail_count, record.moved)?;
+        }
+        let overrides: Vec<_> = self.state.overrides.values().map(|o| (&o.scope, &o.kind)).collect();
+        writeln!(f, "fencing {} {overrides:?}", self.spec.cluster.fencing.enabled)
+    }
 }
 
 /// `name` or `name:number`.

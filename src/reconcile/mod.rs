@@ -1,1 +1,134 @@
-//! (to be written)
+//! The core of one node: what does it do next?
+//!
+//! Input: the time, and an [`Event`]. Output: [`Effect`]s. [`Node::step`] does no IO, keeps no clock and draws no random
+//! numbers; the daemon performs the effects and feeds back what came of them. The simulator runs the same code.
+//!
+//! Invariants:
+//! - nothing is executed before this incarnation's own `Join` is applied;
+//! - an operation runs only under a claim of this incarnation whose phase asks for it, at most one per instance at a time;
+//! - after `Release` was proposed nothing runs under that claim until its outcome is known;
+//! - every decision is made from the newest committed state, never from the way it got there.
+//!
+//! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
+//!
+//! Files: `node` the step · `ops` operations under claims · `probes` what runs here unasked · `leader` what only the
+//! leader proposes · `isolation` without quorum · `contacts` who is heard.
+
+mod contacts;
+mod isolation;
+mod leader;
+mod node;
+mod ops;
+mod probes;
+#[cfg(test)]
+mod tests;
+
+pub use contacts::{Contact, Contacts};
+pub use leader::desired_voters;
+pub use node::Node;
+
+use crate::model::{
+    AgentRef, AgentRequest, AttemptId, DeviceId, FencingDevice, Incarnation, InstanceId, NodeId, Outcome,
+};
+use crate::state::port::{Applied, Leadership, ProposeError};
+use crate::state::{ClaimKey, Command, FenceOutcome, JoinFacts, State};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who this node is, for the life of its daemon.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub facts: JoinFacts,
+}
+
+/// Numbers a proposal of this node, so that its answer finds its way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProposalId(pub u64);
+
+/// Numbers an operation of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A newer state was applied.
+    Committed(Arc<State>),
+    /// What became of a proposal.
+    Answered {
+        id: ProposalId,
+        result: Result<Applied, ProposeError>,
+    },
+    /// What came of [`Effect::Run`].
+    Finished {
+        op: OpId,
+        outcome: Outcome,
+    },
+    /// What came of [`Effect::Fence`].
+    Fenced {
+        attempt: AttemptId,
+        outcome: FenceOutcome,
+    },
+    /// What came of [`Effect::SwitchOn`].
+    SwitchedOn {
+        attempt: AttemptId,
+        error: Option<String>,
+    },
+    /// Something of an instance ended: look at once.
+    Died {
+        instance: InstanceId,
+    },
+    Contacts(Contacts),
+    Leadership(Leadership),
+    /// Time passed.
+    Tick,
+    /// The host goes down, or an operator wants this node to leave: drain, then [`Effect::Exit`].
+    Stop,
+}
+
+/// What the daemon is to do.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// With a term: only as the leader of that term.
+    Propose {
+        id: ProposalId,
+        commands: Vec<Command>,
+        term: Option<u64>,
+    },
+    Run {
+        op: OpId,
+        request: AgentRequest,
+    },
+    /// The instance runs: say when something of it ends.
+    Watch {
+        instance: InstanceId,
+        agent: AgentRef,
+    },
+    Unwatch {
+        instance: InstanceId,
+    },
+    /// Switch every device off, then read every device again.
+    Fence {
+        attempt: AttemptId,
+        target: NodeId,
+        devices: Vec<(DeviceId, FencingDevice)>,
+        timeout: Duration,
+    },
+    SwitchOn {
+        attempt: AttemptId,
+        target: NodeId,
+        devices: Vec<(DeviceId, FencingDevice)>,
+        timeout: Duration,
+    },
+    /// For the log: one line per decision.
+    Note {
+        key: Option<ClaimKey>,
+        text: String,
+    },
+    /// Left, or given up leaving: end the daemon. `clean`: nothing of the cluster runs here any more.
+    Exit {
+        clean: bool,
+    },
+}

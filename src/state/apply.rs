@@ -1,1 +1,109 @@
+//! Applies one entry: dispatches each command to its concern, and guards what must hold afterwards.
+//!
+//! Total and deterministic: every command has an answer, none panics, a refused one leaves the state as it was.
 
+use super::{Alarm, Command, Entry, Event, EventKind, Refusal, State};
+use crate::model::{Incarnation, InstanceId, LogIndex, NodeId};
+
+/// Alarms kept. Older ones are in the events; a flood must not grow the state.
+const MAX_ALARMS: usize = 64;
+
+/// What a handler knows of the entry it is part of, and where it leaves what people shall read.
+pub(super) struct Ctx<'a> {
+    pub index: LogIndex,
+    pub at_ms: u64,
+    pub events: &'a mut Vec<Event>,
+}
+
+impl Ctx<'_> {
+    pub fn event(&mut self, kind: EventKind, node: Option<&NodeId>, instance: Option<&InstanceId>, text: String) {
+        self.events.push(Event {
+            index: self.index,
+            at_ms: self.at_ms,
+            kind,
+            node: node.cloned(),
+            instance: instance.cloned(),
+            text,
+        });
+    }
+}
+
+impl State {
+    /// Applies one entry of the log and answers each of its commands, in order.
+    ///
+    /// Every replica that applies the same entries holds equal bytes.
+    pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> (Vec<Result<(), Refusal>>, Vec<Event>) {
+        self.index = index;
+        let mut events = Vec::new();
+        let mut ctx = Ctx { index, at_ms: entry.at_ms, events: &mut events };
+        let answers = entry.commands.iter().map(|command| self.apply_command(&mut ctx, command)).collect();
+        (answers, events)
+    }
+
+    fn apply_command(&mut self, ctx: &mut Ctx<'_>, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::SpecChunk { digest, number, total, bytes } => {
+                self.apply_spec_chunk(ctx, *digest, *number, *total, bytes)
+            }
+            Command::SetTarget { revision, parent, spec, by } => {
+                self.apply_set_target(ctx, revision, parent.as_ref(), *spec, by)
+            }
+            Command::Assign { leader, changes } => self.apply_assign(ctx, leader, changes),
+            Command::LeaderStart { node, incarnation, term } => self.apply_leader_start(ctx, node, incarnation, *term),
+            Command::Join { node, incarnation, facts } => self.apply_join(ctx, node, incarnation, facts),
+            Command::Leave { node, incarnation } => self.apply_leave(ctx, node, incarnation),
+            Command::Drop { node } => self.apply_drop(ctx, node),
+            Command::Suspect { leader, node, boot, reason } => self.apply_suspect(ctx, leader, node, boot, reason),
+            Command::Clear { leader, node, boot, number } => self.apply_clear(ctx, leader, node, boot, *number),
+            Command::Claim { key, incarnation, assignment } => self.apply_claim(ctx, key, incarnation, *assignment),
+            Command::Advance { key, epoch, incarnation, to } => self.apply_advance(ctx, key, *epoch, incarnation, *to),
+            Command::Release { key, epoch, incarnation } => self.apply_release(ctx, key, *epoch, incarnation),
+            Command::Report(report) => self.apply_report(ctx, report),
+            Command::Probe(report) => self.apply_probe(ctx, report),
+            Command::FenceStart { .. } => self.apply_fence_start(ctx, command),
+            Command::FenceResult { attempt, executor, outcome } => {
+                self.apply_fence_result(ctx, *attempt, executor, outcome)
+            }
+            Command::SwitchedOn { attempt, executor, error } => {
+                self.apply_switched_on(ctx, *attempt, executor, error.as_deref())
+            }
+            // Leases are not built yet: nothing may rest on them.
+            Command::WatchdogElapsed { .. } => {
+                Err(Refusal::NotAllowed { why: "the watchdog is no evidence in this version".into() })
+            }
+            Command::ConfirmOff { node, boot, by, reason } => self.apply_confirm_off(ctx, node, boot, by, reason),
+            Command::Trust { node, level, digest, by } => self.apply_trust(ctx, node, *level, *digest, by),
+            Command::SetOverride { scope, kind, by, reason, expires_ms } => {
+                self.apply_set_override(ctx, scope, kind, by, reason, *expires_ms)
+            }
+            Command::ClearOverride { id, by } => self.apply_clear_override(ctx, *id, by),
+            Command::ClearFailures { resource, node, by } => {
+                self.apply_clear_failures(ctx, resource.as_ref(), node.as_ref(), by)
+            }
+            Command::SetAttribute { node, boot, name, value } => {
+                self.apply_set_attribute(node, boot.as_ref(), name, value.as_deref())
+            }
+            Command::PutToken { id, token } => self.apply_put_token(*id, token),
+            Command::RevokeToken { id } => self.tokens.remove(id).map(|_| ()).ok_or(Refusal::NothingToDo),
+            Command::Admit { token, node, addresses, port } => self.apply_admit(ctx, *token, node, addresses, *port),
+            Command::RaiseLevel { level } => self.apply_raise_level(*level),
+            Command::Tick { leader, elapsed_ms, wall_ms } => self.apply_tick(ctx, leader, *elapsed_ms, *wall_ms),
+        }
+    }
+
+    /// Commands that rest on a count are accepted from the newest leader only.
+    pub(super) fn check_leader(&self, incarnation: &Incarnation) -> Result<(), Refusal> {
+        match &self.leader {
+            Some(leader) if leader.incarnation == *incarnation => Ok(()),
+            _ => Err(Refusal::NotLeader),
+        }
+    }
+
+    pub(super) fn alarm(&mut self, ctx: &mut Ctx<'_>, text: String) {
+        if self.alarms.len() >= MAX_ALARMS {
+            self.alarms.remove(0);
+        }
+        ctx.event(EventKind::Alarm, None, None, text.clone());
+        self.alarms.push(Alarm { at: ctx.index, at_ms: ctx.at_ms, text });
+    }
+}

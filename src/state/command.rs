@@ -1,6 +1,6 @@
 //! The commands of the log, and the answers to them.
 
-use super::{ClaimKey, OverrideKind, Phase, Scope};
+use super::{ClaimKey, OverrideKind, Phase, Scope, Token};
 use crate::model::{
     ActionKind, AttemptId, BootId, DeviceId, Digest, Epoch, ExecStatus, FencingAction, Incarnation, InstanceId,
     LogIndex, NodeId, OverrideId, Reading, Reason, ResourceId, Revision, Role,
@@ -166,6 +166,21 @@ pub enum Command {
     },
     RaiseLevel {
         level: u32,
+    },
+    /// A token was made; only the hash of its secret is known.
+    PutToken {
+        id: u64,
+        token: Token,
+    },
+    RevokeToken {
+        id: u64,
+    },
+    /// A join token is used: the node gets a certificate and may talk.
+    Admit {
+        token: u64,
+        node: NodeId,
+        addresses: Vec<IpAddr>,
+        port: u16,
     },
     /// `elapsed_ms`: the leader's monotonic time since it applied the last Tick. `wall_ms`: its clock.
     Tick {

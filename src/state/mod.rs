@@ -24,7 +24,7 @@ mod overrides;
 pub mod port;
 pub mod query;
 pub mod snapshot;
-mod target;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +70,9 @@ pub struct State {
     pub current: BTreeMap<ResourceId, Digest>,
     /// Kept while the target or a claim refers to them.
     pub definitions: BTreeMap<Digest, Arc<Definition>>,
+    /// Nodes that were let in by a token: who may talk, and where they listen.
+    pub admitted: BTreeMap<NodeId, Admitted>,
+    pub tokens: BTreeMap<u64, Token>,
     pub nodes: BTreeMap<NodeId, NodeState>,
     pub assignment: BTreeMap<InstanceId, Assignment>,
     pub claims: BTreeMap<ClaimKey, Claim>,
@@ -113,6 +116,32 @@ pub struct Leader {
     pub term: u64,
     /// A new leader may set the clock once.
     pub may_set_clock: bool,
+}
+
+/// A node that holds a certificate of this cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    pub addresses: Vec<std::net::IpAddr>,
+    pub port: u16,
+}
+
+/// What is remembered of a token; its secret is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub secret_hash: Digest,
+    pub role: TokenFor,
+    /// Wall time, ms since 1970.
+    pub expires_ms: u64,
+    pub by: String,
+    /// Join tokens are good for one node; the same node may ask again if the answer was lost.
+    pub used_by: Option<NodeId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TokenFor {
+    Node,
+    Viewer,
+    Operator,
 }
 
 /// A member, or a former one.
@@ -363,6 +392,10 @@ pub enum OverrideKind {
     Disarm,
     /// A resource is stopped.
     Stop,
+    /// A node is going down of its own accord: like `Drain`, until its next `Join`.
+    Shutdown,
+    /// An operator wants this node powered off (and on again, where the policy says so), heard or not.
+    Fence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

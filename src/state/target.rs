@@ -1,1 +1,193 @@
+//! What the cluster is to follow: specs on their way, the target, the assignment.
 
+use super::apply::Ctx;
+use super::query::definition_of;
+use super::{AssignChange, Assignment, EventKind, NodeDocument, Refusal, State, Target, Upload};
+use crate::model::{Digest, Incarnation, Revision, Spec};
+use std::io::Read;
+use std::sync::Arc;
+
+/// A chunk of a compressed spec, so that an entry stays small.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// 16 MiB compressed: a hundred times the manifests of a large cluster.
+const MAX_CHUNKS: u32 = 256;
+/// Uploads at a time; the one untouched for longest makes room.
+const MAX_UPLOADS: usize = 4;
+/// Decompressed. A guard against bombs.
+const MAX_SPEC_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A spec as it travels: its digest and the compressed chunks.
+pub fn spec_to_chunks(spec: &Spec) -> (Digest, Vec<Vec<u8>>) {
+    use flate2::{Compression, write::DeflateEncoder};
+    use std::io::Write;
+    let raw = postcard::to_stdvec(spec).expect("plain data always serialises");
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory cannot fail.
+    encoder.write_all(&raw).expect("memory takes everything");
+    let packed = encoder.finish().expect("memory takes everything");
+    (Digest::of(&raw), packed.chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect())
+}
+
+fn spec_from_chunks(digest: Digest, upload: &Upload) -> Result<Spec, Refusal> {
+    let bad = |why: String| Refusal::BadSpec { why };
+    let packed: Vec<u8> = upload.chunks.values().flatten().copied().collect();
+    let mut raw = Vec::new();
+    flate2::read::DeflateDecoder::new(packed.as_slice())
+        .take(MAX_SPEC_BYTES)
+        .read_to_end(&mut raw)
+        .map_err(|error| bad(error.to_string()))?;
+    if Digest::of(&raw) != digest {
+        return Err(bad("its digest differs".into()));
+    }
+    postcard::from_bytes(&raw).map_err(|error| bad(error.to_string()))
+}
+
+impl State {
+    pub(super) fn apply_spec_chunk(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        digest: Digest,
+        number: u32,
+        total: u32,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        if total == 0 || total > MAX_CHUNKS || number >= total || bytes.len() > CHUNK_BYTES {
+            return Err(Refusal::TooLarge { what: format!("chunk {number} of {total} of a spec") });
+        }
+        if self.specs.contains_key(&digest) {
+            return Ok(());
+        }
+        if let Some(upload) = self.uploads.get(&digest) {
+            if upload.total != total {
+                return Err(Refusal::BadSpec { why: "its chunks disagree about their number".into() });
+            }
+        } else if self.uploads.len() >= MAX_UPLOADS {
+            let oldest = self.uploads.iter().min_by_key(|(_, upload)| upload.touched).map(|(digest, _)| *digest);
+            oldest.map(|digest| self.uploads.remove(&digest));
+        }
+        let upload = self.uploads.entry(digest).or_insert_with(|| Upload {
+            total,
+            chunks: Default::default(),
+            touched: ctx.index,
+        });
+        upload.touched = ctx.index;
+        upload.chunks.insert(number, bytes.to_vec());
+        Ok(())
+    }
+
+    pub(super) fn apply_set_target(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        revision: &Revision,
+        parent: Option<&Revision>,
+        digest: Digest,
+        by: &str,
+    ) -> Result<(), Refusal> {
+        let current = self.target.as_ref().map(|target| &target.revision);
+        if current == Some(revision) {
+            return Ok(());
+        }
+        if current != parent {
+            return Err(Refusal::TargetMoved { current: current.cloned() });
+        }
+        let spec = match (self.specs.get(&digest), self.uploads.get(&digest)) {
+            (Some(spec), _) => Arc::clone(spec),
+            (None, Some(upload)) if upload.chunks.len() as u32 == upload.total => {
+                Arc::new(spec_from_chunks(digest, upload)?)
+            }
+            (None, _) => return Err(Refusal::IncompleteSpec { digest }),
+        };
+        self.uploads.remove(&digest);
+        self.last_good = self.target.take();
+        self.target = Some(Target {
+            revision: revision.clone(),
+            spec: digest,
+            accepted_at: ctx.index,
+            accepted_ms: ctx.at_ms,
+            by: by.to_owned(),
+        });
+        self.follow(&spec);
+        self.specs.insert(digest, spec);
+        self.forget_unreferenced();
+        ctx.event(EventKind::Target, None, None, format!("following {} ({by})", revision.short()));
+        Ok(())
+    }
+
+    /// Takes over what a spec says of resources and nodes.
+    fn follow(&mut self, spec: &Spec) {
+        self.current.clear();
+        for resource in spec.resources.keys() {
+            let Some(definition) = definition_of(spec, resource) else { continue };
+            let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
+            let digest = Digest::of(&bytes);
+            self.definitions.entry(digest).or_insert_with(|| Arc::new(definition));
+            self.current.insert(resource.clone(), digest);
+        }
+        for (name, node) in &mut self.nodes {
+            node.listed = spec.nodes.contains_key(name);
+            if let Some(document) = document_of(spec, name) {
+                node.document = Some(Arc::new(document));
+            }
+        }
+    }
+
+    /// Drops definitions, specs, assignments, probes and history that nothing refers to any more.
+    pub(super) fn forget_unreferenced(&mut self) {
+        let wanted = self.target.as_ref().map(|target| target.spec);
+        self.specs.retain(|digest, _| Some(*digest) == wanted);
+        let used: std::collections::BTreeSet<Digest> =
+            self.claims.values().map(|claim| claim.definition).chain(self.current.values().copied()).collect();
+        self.definitions.retain(|digest, _| used.contains(digest));
+        let (current, claims) = (&self.current, &self.claims);
+        self.probes.retain(|key, _| current.contains_key(&key.resource));
+        self.history.retain(|key, _| current.contains_key(&key.instance.resource) || claims.contains_key(key));
+    }
+
+    pub(super) fn apply_assign(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        leader: &Incarnation,
+        changes: &[AssignChange],
+    ) -> Result<(), Refusal> {
+        self.check_leader(leader)?;
+        for change in changes {
+            match &change.to {
+                None => {
+                    if let Some(old) = self.assignment.remove(&change.instance) {
+                        let text = format!("{} is to stop on {}", change.instance, old.to.node);
+                        ctx.event(EventKind::Assigned, Some(&old.to.node), Some(&change.instance), text);
+                    }
+                }
+                Some(to) => {
+                    let moved = self
+                        .assignment
+                        .get(&change.instance)
+                        .is_none_or(|old| old.to.node != to.node || old.to.role != to.role);
+                    if moved {
+                        let text = format!("{} is to be {} on {}: {}", change.instance, to.role, to.node, to.reason);
+                        ctx.event(EventKind::Assigned, Some(&to.node), Some(&change.instance), text);
+                    }
+                    let since_ms = match self.assignment.get(&change.instance) {
+                        Some(old) if !moved => old.since_ms,
+                        _ => ctx.at_ms,
+                    };
+                    let assignment = Assignment { to: to.clone(), index: ctx.index, since_ms };
+                    self.assignment.insert(change.instance.clone(), assignment);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node's document with its devices, as it stays pinned.
+pub(super) fn document_of(spec: &Spec, name: &crate::model::NodeId) -> Option<NodeDocument> {
+    let node = spec.nodes.get(name)?.clone();
+    let devices = node
+        .fencing
+        .iter()
+        .flatten()
+        .filter_map(|device| Some((device.clone(), spec.devices.get(device)?.clone())))
+        .collect();
+    Some(NodeDocument { node, devices })
+}

@@ -1,0 +1,34 @@
+# hafen: what a developer types. `make help` lists it.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help deps build verify fix test demo bench clean
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## install what is missing (apt when root; never starts a service)
+	@./e2e/deps.sh
+
+build: deps ## build the program (debug)
+	$(CARGO) build --locked
+
+verify: ## only looks: format, lints, docs, generated schemas, import rule
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	$(CARGO) test --locked --quiet --test tree
+	$(CARGO) test --locked --quiet --lib schema
+
+fix: ## may write: format, lints, schemas and golden files
+	$(CARGO) fmt
+	$(CARGO) clippy --fix --allow-dirty --allow-staged --all-targets
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --lib schema
+
+test: deps ## all tests; as root the e2e tests too
+	$(CARGO) test --locked
+
+demo: deps ## three nodes, one push, one power cut
+	@./e2e/demo.sh
+
+clean: ## remove what was built
+	$(CARGO) clean

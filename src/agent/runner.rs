@@ -1,0 +1,295 @@
+//! Runs actions: the entry point of this module.
+//!
+//! [`AgentRequest`] → [`Outcome`], by an OCF agent in its cgroup and under a journal entry, or by systemd. After a start,
+//! promotion, demotion or arrival of a migration the death watch is armed; before anything that may end processes it
+//! is taken off, so that what was asked for is never reported as a death.
+//!
+//! Invariants: an action that was begun runs to its end or its time-out, even if the caller stops waiting for it.
+
+use super::AgentError;
+use super::catalogue::Catalogue;
+use super::cgroup::Cgroups;
+use super::fence::{self, FenceReport, FenceRequest};
+use super::journal::{Fate, Journal, JournalEntry, JournalledOp};
+use super::ocf::{self, Surroundings};
+use super::process::{self, Capture, Program};
+use super::systemd::Systemd;
+use super::watch::{Death, Watches};
+use crate::model::{ActionKind, AgentRef, AgentRequest, ExecStatus, InstanceId, NodeId, Outcome};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Where things are on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// Gone after a boot. `RUN_DIR/resource-agents` is the scratch folder of OCF agents (`HA_RSCTMP`).
+    pub run_dir: PathBuf,
+    pub ocf_root: PathBuf,
+    /// First in the agents' search path; see [`install_shims`](super::install_shims).
+    pub shim_dir: PathBuf,
+    /// The daemon's socket, for the shims.
+    pub socket: PathBuf,
+    pub node: NodeId,
+    /// The folder in cgroup v2 below which each instance gets one; None: `hafen/KEY` at the mount's root.
+    pub cgroup: Option<PathBuf>,
+    /// Set for every OCF agent, over everything else.
+    pub extra_env: Vec<(String, String)>,
+    /// Where fence agents are, the first one that has it wins.
+    pub fence_dirs: Vec<PathBuf>,
+}
+
+impl Config {
+    /// As Debian has it.
+    pub fn new(data_dir: PathBuf, run_dir: PathBuf, node: NodeId) -> Self {
+        Self {
+            ocf_root: "/usr/lib/ocf".into(),
+            shim_dir: run_dir.join("shims"),
+            socket: data_dir.join("hafen.sock"),
+            data_dir,
+            run_dir,
+            node,
+            cgroup: None,
+            extra_env: Vec::new(),
+            fence_dirs: vec!["/usr/sbin".into()],
+        }
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.run_dir.join("resource-agents")
+    }
+}
+
+/// Runs agents on this node. Clones are the same runner.
+#[derive(Clone)]
+pub struct Runner {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    cgroups: Cgroups,
+    journal: Arc<Journal>,
+    watches: Watches,
+    systemd: Arc<Systemd>,
+    catalogue: Catalogue,
+}
+
+impl Runner {
+    /// `deaths` gets what ends by itself; it may be bounded: nothing is lost, an end waits until it is taken.
+    pub fn new(config: Config, deaths: mpsc::Sender<Death>) -> Result<Self, AgentError> {
+        let scratch = config.scratch();
+        fs::create_dir_all(&scratch).map_err(|source| AgentError::CreateFolder { path: scratch.clone(), source })?;
+        let journal = config.data_dir.join("journal");
+        let journal =
+            Journal::open(journal.clone()).map_err(|source| AgentError::CreateFolder { path: journal, source })?;
+        let shared = Shared {
+            cgroups: Cgroups::find(config.cgroup.clone(), &config.data_dir),
+            journal: Arc::new(journal),
+            watches: Watches::new(deaths),
+            systemd: Arc::new(Systemd::new()),
+            catalogue: Catalogue::new(config.ocf_root.clone(), config.fence_dirs.clone()),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Ends and waits out what an earlier daemon left in progress. To be called before anything is run.
+    pub async fn settle_journal(&self) -> Vec<JournalEntry> {
+        let entries = self.shared.journal.settle().await;
+        let units = entries.iter().filter_map(|entry| match &entry.op {
+            JournalledOp::Unit { unit, .. } => Some(self.shared.systemd.settle(unit)),
+            JournalledOp::Action { .. } | JournalledOp::Fence { .. } => None,
+        });
+        futures_util::future::join_all(units).await;
+        if let Some(stuck) = entries.iter().find(|entry| entry.fate == Fate::Stuck) {
+            tracing::error!(op = ?stuck.op, "an operation of an earlier daemon cannot be ended");
+        }
+        entries
+    }
+
+    /// Runs one action to its end.
+    pub async fn run(&self, request: AgentRequest) -> Outcome {
+        let shared = self.shared.clone();
+        // A task of its own: dropping the caller's future must not drop a half-done start and its journal entry.
+        match tokio::spawn(async move { shared.run(request).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome {
+                status: ExecStatus::Failed,
+                output: format!("the runner failed: {error}"),
+                duration: Duration::ZERO,
+            },
+        }
+    }
+
+    /// Asks or tells a fencing device something. Like [`Self::run`], goes on if the caller stops waiting.
+    pub async fn fence(&self, request: FenceRequest) -> FenceReport {
+        let shared = self.shared.clone();
+        let task = tokio::spawn(async move { fence::run(request, &shared.catalogue, &shared.journal).await });
+        task.await.unwrap_or_else(|error| FenceReport {
+            reading: fence::FenceReading::Failed(format!("the runner failed: {error}")),
+            output: String::new(),
+            duration: Duration::ZERO,
+        })
+    }
+
+    /// Watches an instance that runs. Done by [`Self::run`] after a start; needed for what was adopted after a restart
+    /// of the daemon.
+    pub async fn watch(&self, instance: &InstanceId, agent: &AgentRef) {
+        self.shared.watch(instance, agent);
+    }
+
+    /// Ends the watch of an instance.
+    pub async fn unwatch(&self, instance: &InstanceId) {
+        self.shared.watches.disarm(instance);
+    }
+
+    /// The installed agents and their metadata, remembered by this runner.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
+    }
+}
+
+impl Shared {
+    async fn run(&self, request: AgentRequest) -> Outcome {
+        let began = Instant::now();
+        let changes = match request.kind {
+            ActionKind::Probe | ActionKind::Monitor => false,
+            ActionKind::Start
+            | ActionKind::Stop
+            | ActionKind::Promote
+            | ActionKind::Demote
+            | ActionKind::MigrateTo
+            | ActionKind::MigrateFrom => true,
+        };
+        let was_watched = changes && self.watches.disarm(&request.instance);
+        let agent = request.definition.resource.agent.clone();
+        let (status, output) = match &agent {
+            AgentRef::Ocf { provider, name } => self.run_ocf(&request, provider, name, changes).await,
+            AgentRef::Systemd { unit } => self.run_unit(&request, unit, changes).await,
+        };
+        let secrets = ocf::secret_values(&request.definition.resource.params);
+        let outcome = Outcome { status, output: ocf::scrub(output, &secrets), duration: began.elapsed() };
+        if changes {
+            self.after_change(&request, &agent, &outcome, was_watched);
+        }
+        log(&request, &outcome);
+        outcome
+    }
+
+    async fn run_ocf(
+        &self,
+        request: &AgentRequest,
+        provider: &str,
+        name: &str,
+        journalled: bool,
+    ) -> (ExecStatus, String) {
+        let path = self.config.ocf_root.join("resource.d").join(provider).join(name);
+        if !path.is_file() {
+            return (ExecStatus::NotInstalled, format!("agent `{}` is not on this node", path.display()));
+        }
+        let op = JournalledOp::Action { instance: request.instance.clone(), kind: request.kind, epoch: request.epoch };
+        let begun = if journalled { self.journal.begin(op).map(Some) } else { Ok(None) };
+        let (entry, journal) = match begun {
+            Ok(begun) => begun.unzip(),
+            Err(error) => return (ExecStatus::Failed, format!("not run: failed to write the journal: {error}")),
+        };
+        let finished = process::run(Program {
+            path,
+            args: vec![ocf::argument(request.kind).to_owned()],
+            env: ocf::environment(request, provider, name, &self.surroundings(&self.config.scratch())),
+            input: None,
+            timeout: request.timeout,
+            capture: Capture::Both,
+            cgroup: self.cgroups.place(&request.instance, request.kind),
+            journal,
+        })
+        .await;
+        if let Some(entry) = entry {
+            entry.done_with(finished.lingering);
+        }
+        (finished.status, finished.output)
+    }
+
+    async fn run_unit(&self, request: &AgentRequest, unit: &str, journalled: bool) -> (ExecStatus, String) {
+        let op = JournalledOp::Unit {
+            instance: request.instance.clone(),
+            kind: request.kind,
+            epoch: request.epoch,
+            unit: unit.to_owned(),
+        };
+        let begun = if journalled { self.journal.begin(op).map(Some) } else { Ok(None) };
+        let entry = match begun {
+            Ok(begun) => begun,
+            Err(error) => return (ExecStatus::Failed, format!("not run: failed to write the journal: {error}")),
+        };
+        let answer = self.systemd.act(request.kind, unit, request.timeout).await;
+        if let Some((entry, _)) = entry {
+            entry.done();
+        }
+        answer
+    }
+
+    fn after_change(&self, request: &AgentRequest, agent: &AgentRef, outcome: &Outcome, was_watched: bool) {
+        let done = outcome.succeeded(request.kind);
+        let runs_now = match request.kind {
+            ActionKind::Start | ActionKind::Promote | ActionKind::Demote | ActionKind::MigrateFrom => done,
+            // A failed one may have left everything as it was.
+            ActionKind::Stop | ActionKind::MigrateTo => !done && was_watched,
+            ActionKind::Probe | ActionKind::Monitor => return,
+        };
+        if runs_now || (was_watched && !done) {
+            self.watch(&request.instance, agent);
+        } else if request.kind == ActionKind::Stop && done {
+            self.cgroups.remove(&request.instance);
+        }
+    }
+
+    fn watch(&self, instance: &InstanceId, agent: &AgentRef) {
+        match agent {
+            AgentRef::Ocf { .. } => {
+                if let Some(folder) = self.cgroups.run_folder(instance) {
+                    self.watches.arm(instance, folder);
+                }
+            }
+            AgentRef::Systemd { unit } => {
+                let (systemd, unit, watched) = (self.systemd.clone(), unit.clone(), instance.clone());
+                self.watches.arm_with(instance, |deaths| async move { systemd.watch(watched, &unit, deaths).await });
+            }
+        }
+    }
+
+    fn surroundings<'a>(&'a self, scratch: &'a std::path::Path) -> Surroundings<'a> {
+        Surroundings {
+            ocf_root: &self.config.ocf_root,
+            shim_dir: &self.config.shim_dir,
+            socket: &self.config.socket,
+            scratch,
+            extra: &self.config.extra_env,
+        }
+    }
+}
+
+/// One line per run. Monitors come all the time, so they are for those who look closer.
+fn log(request: &AgentRequest, outcome: &Outcome) {
+    let (resource, op) = (&request.instance, request.kind);
+    let (epoch, ms) = (request.epoch.map(|epoch| epoch.0), outcome.duration.as_millis() as u64);
+    let rc = match outcome.status {
+        ExecStatus::Exited(code) => code.to_string(),
+        ExecStatus::TimedOut => "timed out".to_owned(),
+        ExecStatus::NotInstalled => "not installed".to_owned(),
+        ExecStatus::Failed => "failed".to_owned(),
+    };
+    match op {
+        ActionKind::Monitor | ActionKind::Probe => tracing::debug!(%resource, %op, epoch, rc, ms, "an agent ended"),
+        ActionKind::Start
+        | ActionKind::Stop
+        | ActionKind::Promote
+        | ActionKind::Demote
+        | ActionKind::MigrateTo
+        | ActionKind::MigrateFrom => tracing::info!(%resource, %op, epoch, rc, ms, "an agent ended"),
+    }
+}

@@ -1,0 +1,262 @@
+//! The routes: parse a request, ask the [`Backend`], word the answer.
+//!
+//! Which route asks what of its caller is in [`access`](super::access), and held here for each of them alike.
+
+use super::access::{Access, Caller, Door, Route, allowed};
+use super::backend::Backend;
+use super::error::{ApiError, ErrorCode};
+use super::types::{
+    ApiVersion, CheckRequest, CheckView, EventView, EventsKind, EventsView, FenceRequest, FenceView, OperateRequest,
+    OperationKind, OperationView, OutputView, PushRequest, PushView, ShimCall, ShimView, ShutdownRequest, StatusView,
+    TokenRequest, TokenView, WhyView,
+};
+use super::{operate, socket, view};
+use crate::model::{InstanceId, LogIndex, NodeId, ResourceId};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// The largest request: a tree of manifests. 10,000 documents are about 4 MiB.
+const BODY_LIMIT: usize = 32 * 1024 * 1024;
+/// The most events of one answer; more are asked for with `after`.
+const EVENTS_LIMIT: usize = 10_000;
+/// Unless asked otherwise.
+const EVENTS_DEFAULT: usize = 100;
+
+/// All routes, for one door.
+pub fn router<B: Backend>(backend: Arc<B>, door: Door) -> Router {
+    let mut router = Router::new();
+    for (route, _, path, access) in Route::TABLE {
+        let guard = Guard { backend: backend.clone(), door, access };
+        let handler = handler::<B>(route).layer(middleware::from_fn_with_state(guard, check_access::<B>));
+        router = router.route(path, handler);
+    }
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(backend)
+}
+
+fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
+    match route {
+        Route::Status => get(status::<B>),
+        Route::Events => get(events::<B>),
+        Route::FollowEvents => get(follow_events::<B>),
+        Route::Why => get(why::<B>),
+        Route::Plan => post(plan::<B>),
+        Route::Check => post(check::<B>),
+        Route::Export => get(export::<B>),
+        Route::Operate => post(operate_::<B>),
+        Route::Fence => post(fence::<B>),
+        Route::Token => post(token::<B>),
+        Route::Push => post(push::<B>),
+        Route::Output => get(output::<B>),
+        Route::Shim => post(shim::<B>),
+        Route::Shutdown => post(shutdown::<B>),
+        Route::Join => post(join::<B>),
+    }
+}
+
+struct Guard<B> {
+    backend: Arc<B>,
+    door: Door,
+    access: Access,
+}
+
+impl<B> Clone for Guard<B> {
+    fn clone(&self) -> Self {
+        Self { backend: self.backend.clone(), door: self.door, access: self.access }
+    }
+}
+
+async fn check_access<B: Backend>(State(guard): State<Guard<B>>, mut request: Request, next: Next) -> Response {
+    let caller = match guard.door {
+        Door::Local => {
+            let peer = request.extensions().get::<ConnectInfo<socket::Peer>>().map(|info| info.0.clone());
+            Some(socket::caller(peer.as_ref(), request.headers()))
+        }
+        Door::Network => match bearer(request.headers()) {
+            Some(token) => guard.backend.bearer(&token).await,
+            None => None,
+        },
+    };
+    if !allowed(guard.door, caller.as_ref(), guard.access) {
+        return ApiError::new(ErrorCode::Forbidden, "not allowed")
+            .hint("`hafen token --role viewer` or `--role operator` on a node makes a token for this")
+            .into_response();
+    }
+    let caller = caller.unwrap_or(Caller { name: "unknown".into(), access: Access::Anyone });
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(|token| token.trim().to_owned())
+}
+
+/// The status of now, as this node knows it.
+pub fn status_of<B: Backend>(backend: &B) -> StatusView {
+    let (state, leadership) = (backend.state(), backend.leadership());
+    view::status(&view::Input {
+        state: &state,
+        leadership: &leadership,
+        node: &backend.node(),
+        links: &backend.links(),
+        verdicts: &backend.verdicts(),
+        conditions: &backend.conditions(),
+        wall_ms: backend.wall_ms(),
+    })
+}
+
+async fn status<B: Backend>(State(backend): State<Arc<B>>) -> Json<StatusView> {
+    Json(status_of(&*backend))
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn events<B: Backend>(State(backend): State<Arc<B>>, Query(query): Query<EventsQuery>) -> Json<EventsView> {
+    let limit = query.limit.unwrap_or(EVENTS_DEFAULT).min(EVENTS_LIMIT);
+    let events = match query.after {
+        Some(after) => backend.events(LogIndex(after), limit),
+        None => backend.recent_events(limit),
+    };
+    let events = events.iter().map(EventView::from).collect();
+    Json(EventsView { api_version: ApiVersion::default(), kind: EventsKind::default(), events })
+}
+
+/// One event per line, as they happen, until the client goes.
+async fn follow_events<B: Backend>(State(backend): State<Arc<B>>, Query(query): Query<EventsQuery>) -> Response {
+    let after = LogIndex(query.after.unwrap_or_else(|| backend.state().index.0));
+    let stream = futures_util::stream::unfold((backend, after), |(backend, after)| async move {
+        loop {
+            let events = backend.events(after, EVENTS_DEFAULT);
+            let Some(last) = events.last().map(|event| event.index) else {
+                backend.events_after(after).await;
+                continue;
+            };
+            let lines: String = events
+                .iter()
+                .filter_map(|event| serde_json::to_string(&EventView::from(event)).ok())
+                .map(|line| line + "\n")
+                .collect();
+            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(lines)), (backend, last)));
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+}
+
+#[derive(Deserialize)]
+struct WhyQuery {
+    not: Option<String>,
+}
+
+async fn why<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Path(resource): Path<String>,
+    Query(query): Query<WhyQuery>,
+) -> Result<Json<WhyView>, ApiError> {
+    backend.why(ResourceId::new(resource), query.not.map(NodeId::new)).await.map(Json)
+}
+
+async fn plan<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(request): Json<CheckRequest>,
+) -> Result<Json<CheckView>, ApiError> {
+    backend.check(request).await.map(Json)
+}
+
+async fn check<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(request): Json<PushRequest>,
+) -> Result<Json<CheckView>, ApiError> {
+    backend.check_push(request).await.map(Json)
+}
+
+async fn export<B: Backend>(State(backend): State<Arc<B>>) -> Result<Vec<u8>, ApiError> {
+    backend.export().await
+}
+
+async fn operate_<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<OperateRequest>,
+) -> Result<Json<OperationView>, ApiError> {
+    let ready = operate::prepare(&backend.state(), &request, &caller.name)?;
+    let mut view = OperationView {
+        api_version: ApiVersion::default(),
+        kind: OperationKind::default(),
+        index: None,
+        summary: ready.summary,
+        wait_for: ready.wait_for,
+        plan: None,
+    };
+    if request.dry_run {
+        view.plan = Some(backend.predict(ready.commands).await?);
+        return Ok(Json(view));
+    }
+    let applied = backend.propose(ready.commands).await?;
+    for answer in applied.answers {
+        answer?;
+    }
+    view.index = Some(applied.index.0);
+    Ok(Json(view))
+}
+
+async fn fence<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<FenceRequest>,
+) -> Result<Json<FenceView>, ApiError> {
+    backend.fence(request, caller).await.map(Json)
+}
+
+async fn token<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<TokenRequest>,
+) -> Result<Json<TokenView>, ApiError> {
+    backend.token(request, caller).await.map(Json)
+}
+
+async fn push<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<PushRequest>,
+) -> Result<Json<PushView>, ApiError> {
+    backend.push(request, caller).await.map(Json)
+}
+
+async fn output<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Path(instance): Path<String>,
+) -> Result<Json<OutputView>, ApiError> {
+    let parsed: InstanceId = instance.parse().map_err(|_| {
+        ApiError::new(ErrorCode::Usage, format!("`{instance}` is not a resource or a copy like `web:0`"))
+    })?;
+    backend.output(parsed).await.map(Json)
+}
+
+async fn shim<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(call): Json<ShimCall>,
+) -> Result<Json<ShimView>, ApiError> {
+    backend.shim(call).await.map(Json)
+}
+
+async fn shutdown<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(request): Json<ShutdownRequest>,
+) -> Result<Json<()>, ApiError> {
+    backend.shutdown(request.what).await.map(Json)
+}
+
+async fn join<B: Backend>(State(backend): State<Arc<B>>, body: Bytes) -> Result<Vec<u8>, ApiError> {
+    backend.join(body.to_vec()).await
+}

@@ -1,0 +1,189 @@
+//! What would be done, and why: `hafen plan`, `hafen why`, the answer to a push.
+
+use super::{ApiVersion, CheckKind, PlanKind, Verdict, VerdictView, WhyKind};
+use crate::model::{Diagnostic, Role, Severity};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The difference to now, and the actions that would close it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    #[serde(default)]
+    pub api_version: ApiVersion,
+    #[serde(default)]
+    pub kind: PlanKind,
+    /// The target it was made against.
+    pub from: Option<String>,
+    /// What the documents say differently.
+    pub changes: Vec<Change>,
+    /// In an order in which they could be done.
+    pub actions: Vec<PlannedAction>,
+    /// Resources that do not run for a while, or at all.
+    pub outages: Vec<String>,
+    /// What cannot be placed.
+    pub unplaced: Vec<Unplaced>,
+    /// What makes it unsafe to do.
+    pub dangers: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    pub change: ChangeKind,
+    /// `Resource/db`.
+    pub object: String,
+    /// `file:line:column`.
+    pub at: Option<String>,
+    /// `params.ip: 192.0.2.1 -> 192.0.2.2`.
+    pub fields: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ChangeKind {
+    Added,
+    Changed,
+    Removed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedAction {
+    pub impact: Impact,
+    /// An instance, or the node that is fenced.
+    pub object: String,
+    pub node: Option<String>,
+    /// Where it comes from, for moves.
+    pub from: Option<String>,
+    pub role: Option<Role>,
+    pub reason: String,
+    /// `file:line:column` of what asks for it.
+    pub at: Option<String>,
+    /// Positions (from 0) in the list of actions that come before this one.
+    #[serde(default)]
+    pub after: Vec<u32>,
+}
+
+/// What an action means for those who use the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Impact {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Move,
+    Migrate,
+    Promote,
+    Demote,
+    Fence,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unplaced {
+    pub instance: String,
+    pub reason: String,
+    pub at: Option<String>,
+}
+
+/// What `hafen plan --fail-on` looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum FailOn {
+    /// Something running is restarted
+    Restart,
+    /// Something running goes to another node
+    Move,
+    /// Something is down for a while
+    Outage,
+    /// A node is fenced
+    Fence,
+    /// Anything at all is done
+    Any,
+}
+
+impl PlanView {
+    /// Whether nothing differs and nothing would be done.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.actions.is_empty()
+    }
+
+    /// Whether the plan does what `--fail-on` was to catch.
+    pub fn does(&self, what: FailOn) -> bool {
+        let any = |wanted: &[Impact]| self.actions.iter().any(|action| wanted.contains(&action.impact));
+        match what {
+            FailOn::Restart => any(&[Impact::Restart]),
+            FailOn::Move => any(&[Impact::Move, Impact::Migrate]),
+            FailOn::Outage => !self.outages.is_empty(),
+            FailOn::Fence => any(&[Impact::Fence]),
+            FailOn::Any => !self.actions.is_empty(),
+        }
+    }
+}
+
+/// Manifests, judged: what is wrong with them, and what they would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckView {
+    #[serde(default)]
+    pub api_version: ApiVersion,
+    #[serde(default)]
+    pub kind: CheckKind,
+    pub diagnostics: Vec<Diagnostic>,
+    /// None: the diagnostics hold errors.
+    pub plan: Option<PlanView>,
+    /// Why a push of this would be refused although it is valid: too many removals, no quorum left.
+    #[serde(default)]
+    pub refusal: Option<String>,
+}
+
+impl CheckView {
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Every reason for where a resource is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyView {
+    #[serde(default)]
+    pub api_version: ApiVersion,
+    #[serde(default)]
+    pub kind: WhyKind,
+    pub resource: String,
+    pub instances: Vec<WhyInstance>,
+}
+
+impl WhyView {
+    /// Whether everything about it is as desired.
+    pub fn as_desired(&self) -> bool {
+        self.instances.iter().all(|instance| instance.verdict.verdict == Verdict::Keep)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyInstance {
+    pub instance: String,
+    /// Where it runs now.
+    pub runs_on: Vec<String>,
+    /// Where it is to run.
+    pub assigned_to: Option<String>,
+    pub role: Option<Role>,
+    pub verdict: VerdictView,
+    /// Best node first.
+    pub contributions: Vec<Contribution>,
+}
+
+/// What one constraint, preference or fact adds to the score of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contribution {
+    pub node: String,
+    /// From -1000000 (never) to 1000000 (always).
+    pub score: i32,
+    pub reason: String,
+    /// `file:line:column`, or an event.
+    pub at: Option<String>,
+}

@@ -1,0 +1,157 @@
+//! `hafen fence NODE`, `hafen fence test|trust|confirm NODE`.
+
+use super::error::{CliError, Exit};
+use super::operate::{Waiting, wait_for};
+use super::{Context, render};
+use crate::api::types::{
+    FenceKind, FenceRequest, FenceView, OperateRequest, Operation, OperationView, StatusView, WaitFor,
+};
+use clap::Subcommand;
+use std::io::{BufRead, IsTerminal};
+
+/// Power a node off, or vouch for that
+///
+/// Without a verb: power the node off now, and on again where the policy says so.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  hafen fence n2 --reason 'hangs'
+  hafen drain n2 && hafen fence test n2
+  hafen fence trust n2 --reason 'tested by hand'
+  hafen fence confirm n2 --reason 'unplugged it myself'"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    fence: FenceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Prove that a node's devices work, by switching the drained node off
+    Test(FenceArgs),
+    /// Vouch for the devices of a node without a test
+    Trust(StatementArgs),
+    /// State that a node is off, when no device can tell
+    ///
+    /// Everything it ran is started elsewhere. If it is not off, services run twice and data is lost.
+    Confirm(ConfirmArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct FenceArgs {
+    /// The node
+    #[arg(required = true)]
+    node: Option<String>,
+    /// Why, for those who read the events
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Debug, clap::Args)]
+struct StatementArgs {
+    /// The node
+    node: String,
+    /// How you know
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfirmArgs {
+    /// The node
+    node: String,
+    /// How you know
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Do not ask for the node's name
+    #[arg(long)]
+    yes: bool,
+}
+
+pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    match &args.verb {
+        None => fence(&args.fence, FenceKind::Fence, context).await,
+        Some(Verb::Test(test)) => fence(test, FenceKind::Test, context).await,
+        Some(Verb::Trust(statement)) => {
+            let request =
+                FenceRequest { node: statement.node.clone(), what: FenceKind::Trust, reason: statement.reason.clone() };
+            let answer: FenceView = context.client()?.post("/v1/fence", &request).await?;
+            render::say(&answer.summary);
+            Ok(Exit::Ok)
+        }
+        Some(Verb::Confirm(statement)) => confirm(statement, context).await,
+    }
+}
+
+async fn fence(args: &FenceArgs, what: FenceKind, context: &Context) -> Result<Exit, CliError> {
+    let node = args.node.clone().ok_or_else(|| CliError::usage("name the node"))?;
+    let client = context.client()?;
+    if !args.yes {
+        let status: StatusView = client.get("/v1/status", &[]).await?;
+        render::say(&format!("{} will be powered off; {}", render::strong(&node), runs(&status, &node)));
+        ask_for_name(&node)?;
+    }
+    let request = FenceRequest { node, what, reason: args.reason.clone() };
+    let answer: FenceView = client.post("/v1/fence", &request).await?;
+    render::say(&answer.summary);
+    match answer.attempt {
+        Some(attempt) if !args.waiting.no_wait => {
+            let exit = wait_for(&client, &WaitFor::Attempt { attempt }, 0, args.waiting.timeout).await?;
+            render::say(&render::good("proven off"));
+            Ok(exit)
+        }
+        Some(_) | None => Ok(Exit::Ok),
+    }
+}
+
+async fn confirm(args: &ConfirmArgs, context: &Context) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    if args.reason.trim().is_empty() {
+        return Err(CliError::usage("an empty reason").hint("say how you know that it is off"));
+    }
+    if !args.yes {
+        let status: StatusView = client.get("/v1/status", &[]).await?;
+        render::say(&format!(
+            "You state that {} is powered off. {}.\nIf it is not, its services run twice and data is lost.",
+            render::strong(&args.node),
+            runs(&status, &args.node)
+        ));
+        ask_for_name(&args.node)?;
+    }
+    let request = OperateRequest {
+        operation: Operation::ConfirmOff { node: args.node.clone() },
+        reason: args.reason.clone(),
+        expires_ms: None,
+        dry_run: false,
+        force: false,
+    };
+    let answer: OperationView = client.post("/v1/operate", &request).await?;
+    render::say(&answer.summary);
+    Ok(Exit::Ok)
+}
+
+fn runs(status: &StatusView, node: &str) -> String {
+    let mine = |row: &&crate::api::types::ResourceView| row.phase.is_some() && row.node.as_deref() == Some(node);
+    let names: Vec<&str> = status.resources.iter().filter(mine).map(|row| row.instance.as_str()).collect();
+    if names.is_empty() { "it runs nothing".to_owned() } else { format!("it runs {}", names.join(", ")) }
+}
+
+/// Only who types the node's name means it.
+fn ask_for_name(node: &str) -> Result<(), CliError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::usage("not confirmed").hint("add `--yes` where nobody can answer"));
+    }
+    render::say(&format!("Type the node's name to go on ({node}):"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    if line.trim() == node { Ok(()) } else { Err(CliError::usage("not confirmed: nothing was done")) }
+}

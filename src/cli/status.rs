@@ -1,0 +1,255 @@
+//! `hafen status`: the verdict in one line, then what stands behind it, failures first.
+
+use super::error::{CliError, Exit, Kind};
+use super::{Context, Format, OutputFormat, render};
+use crate::api::Client;
+use crate::api::types::{
+    AttemptOutcome, FencingView, Health, MembershipView, NodeView, ResourceView, StatusView, Verdict,
+};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Between two pictures of `--watch`.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// How the cluster is
+///
+/// Exits 0 if it is healthy or on its way there, 1 if it is degraded, 106 without a quorum.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hafen status
+  hafen status -w
+  hafen status --revision 3f2a91c
+  hafen status --export state.hafen")]
+pub struct Args {
+    /// Redraw every second
+    #[arg(short, long)]
+    watch: bool,
+    /// Only say whether this commit is the target (0) or not (1)
+    #[arg(long, value_name = "REV", conflicts_with_all = ["watch", "export"])]
+    revision: Option<String>,
+    /// Write the whole agreed state to a file, for bug reports and `hafen plan --state`
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    if let Some(file) = &args.export {
+        let bytes = client.bytes("/v1/export").await?;
+        std::fs::write(file, bytes).map_err(|error| {
+            CliError::new(Kind::CouldNotTell, format!("failed to write `{}`: {error}", file.display()))
+        })?;
+        return Ok(Exit::Ok);
+    }
+    if args.watch {
+        return watch(&client, args.format.output).await;
+    }
+    let status: StatusView = client.get("/v1/status", &[]).await?;
+    if let Some(revision) = &args.revision {
+        return about_revision(&status, revision);
+    }
+    show(&status, args.format.output)?;
+    Ok(exit(status.health))
+}
+
+fn show(status: &StatusView, format: OutputFormat) -> Result<(), CliError> {
+    match format {
+        OutputFormat::Json => render::print_json(status),
+        OutputFormat::Text => render::print(&text(status)),
+    }
+}
+
+/// Until it is interrupted. A daemon that is away for a while is part of the picture.
+async fn watch(client: &Client, format: OutputFormat) -> Result<Exit, CliError> {
+    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        match client.get::<StatusView>("/v1/status", &[]).await {
+            Ok(status) => {
+                render::print(clear)?;
+                show(&status, format)?;
+            }
+            Err(error) => render::print(&format!("{clear}{}\n", CliError::from(error).render()))?,
+        }
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+fn about_revision(status: &StatusView, revision: &str) -> Result<Exit, CliError> {
+    let Some(target) = &status.target else {
+        render::print("no: no revision was accepted yet\n")?;
+        return Ok(Exit::No);
+    };
+    if revision.len() >= 4 && target.revision.starts_with(revision) {
+        render::print(&format!(
+            "yes: {} is the target, accepted {} from {}\n",
+            short(&target.revision),
+            render::time(target.accepted_ms),
+            target.by
+        ))?;
+        return Ok(Exit::Ok);
+    }
+    render::print(&format!("no: the target is {}\n", short(&target.revision)))?;
+    Ok(Exit::No)
+}
+
+fn exit(health: Health) -> Exit {
+    match health {
+        Health::Healthy | Health::Converging | Health::Unconfigured => Exit::Ok,
+        Health::Degraded => Exit::No,
+        Health::NoQuorum => Exit::NoQuorum,
+    }
+}
+
+pub fn short(revision: &str) -> &str {
+    revision.get(..10).unwrap_or(revision)
+}
+
+/// The whole picture, styled.
+pub fn text(status: &StatusView) -> String {
+    let mut text = verdict_line(status);
+    text += &target_line(status);
+    section(&mut text, "nodes", status.nodes.iter().map(|node| node_row(node, status)).collect());
+    section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status.now_ms)).collect());
+    section(&mut text, "last fencing", status.fencing.iter().take(1).map(|a| fencing_row(a, status.now_ms)).collect());
+    section(&mut text, "overrides", overrides(status));
+    let alarms =
+        status.alarms.iter().map(|a| vec![format!("{} ago", render::age(status.now_ms, a.at_ms)), a.text.clone()]);
+    section(&mut text, "alarms", alarms.collect());
+    // The first one is in the verdict already.
+    let more = status.problems.iter().skip(1).map(|problem| vec![problem.clone()]).collect();
+    section(&mut text, "also wrong", more);
+    text
+}
+
+fn section(text: &mut String, title: &str, rows: Vec<Vec<String>>) {
+    if !rows.is_empty() {
+        *text += &format!("\n{}\n{}", render::strong(title), render::table(&rows));
+    }
+}
+
+fn verdict_line(status: &StatusView) -> String {
+    let cluster = status.cluster.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    let line = match status.health {
+        Health::Healthy => render::good(&status.summary),
+        Health::Converging | Health::Unconfigured => render::busy(&status.summary),
+        Health::Degraded => render::warn(&status.summary),
+        Health::NoQuorum => render::bad(&status.summary),
+    };
+    format!("{cluster}{line}\n")
+}
+
+fn target_line(status: &StatusView) -> String {
+    let leader = status.leader.as_deref().unwrap_or("none");
+    let generation = match status.generation {
+        0 => String::new(),
+        raised => format!(", generation {raised}"),
+    };
+    let seen = format!("as {} sees it, leader {leader}{generation}", status.node);
+    match &status.target {
+        None => format!("{}\n", render::faint(&seen)),
+        Some(target) => format!(
+            "target {} from {}, accepted {} ago; {}\n",
+            short(&target.revision),
+            target.by,
+            render::age(status.now_ms, target.accepted_ms),
+            render::faint(&seen)
+        ),
+    }
+}
+
+fn node_row(node: &NodeView, status: &StatusView) -> Vec<String> {
+    let word = format!("{:?}", node.membership);
+    let membership = match node.membership {
+        MembershipView::Online => render::good(&word),
+        MembershipView::Joining => render::busy(&word),
+        MembershipView::Suspect | MembershipView::Fenced => render::bad(&word),
+        MembershipView::Absent | MembershipView::Left => render::warn(&word),
+    };
+    let links: Vec<String> = node
+        .links
+        .iter()
+        .map(|link| match (link.up, link.last_heard_ms) {
+            (true, _) => format!("{} up", link.address),
+            (false, Some(ms)) => render::bad(&format!("{} down for {}", link.address, render::age(ms, 0))),
+            (false, None) => render::bad(&format!("{} never up", link.address)),
+        })
+        .collect();
+    let mut notes = node.notes.clone();
+    if node.leader {
+        notes.insert(0, "leader".into());
+    }
+    vec![
+        node.name.clone(),
+        node.role.map_or_else(|| "-".to_owned(), |role| format!("{role:?}")),
+        membership,
+        node.since_ms.map(|since| render::age(status.now_ms, since)).unwrap_or_default(),
+        links.join(", "),
+        notes.join(", "),
+    ]
+}
+
+/// The word of a verdict, coloured.
+pub fn verdict_word(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Keep => render::good("ok"),
+        Verdict::Act => render::busy("acting"),
+        Verdict::Wait => render::warn("waiting"),
+        Verdict::Blocked => render::bad("BLOCKED"),
+    }
+}
+
+fn resource_row(row: &ResourceView, now_ms: u64) -> Vec<String> {
+    let state = match (&row.phase, row.role) {
+        (Some(phase), Some(role)) if phase == "Running" => role.to_string(),
+        (Some(phase), _) => phase.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let mut reason = match row.verdict.verdict {
+        Verdict::Keep => String::new(),
+        Verdict::Act | Verdict::Wait | Verdict::Blocked => row.verdict.reason.clone(),
+    };
+    if row.fail_count > 0 {
+        let failures = format!("failed {} times: {}", row.fail_count, row.last_failure.as_deref().unwrap_or("unknown"));
+        reason = if reason.is_empty() { failures } else { format!("{reason}; {failures}") };
+    }
+    vec![
+        row.instance.clone(),
+        row.node.clone().unwrap_or_else(|| "-".to_owned()),
+        state,
+        row.since_ms.filter(|_| row.phase.is_some()).map(|since| render::age(now_ms, since)).unwrap_or_default(),
+        verdict_word(row.verdict.verdict),
+        reason,
+    ]
+}
+
+fn fencing_row(attempt: &FencingView, now_ms: u64) -> Vec<String> {
+    let outcome = match attempt.outcome {
+        AttemptOutcome::Open => render::busy("going on"),
+        AttemptOutcome::Off => render::good("proven off"),
+        AttemptOutcome::Failed => render::bad("failed"),
+        AttemptOutcome::Unknown => render::bad("outcome unknown"),
+    };
+    let when = render::age(now_ms, attempt.ended_ms.unwrap_or(attempt.started_ms));
+    let detail = format!("level {} ({}) by {}", attempt.level, attempt.devices.join(", "), attempt.executor);
+    let error = attempt.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    vec![attempt.node.clone(), format!("{outcome}{error}"), format!("{when} ago"), detail, attempt.reason.clone()]
+}
+
+fn overrides(status: &StatusView) -> Vec<Vec<String>> {
+    let row = |o: &crate::api::types::OverrideView| {
+        let ends = match o.expires_ms {
+            Some(at) => format!("ends in {}", render::age(at, status.now_ms)),
+            None => "until cleared".to_owned(),
+        };
+        let reason = if o.reason.is_empty() { String::new() } else { format!(": {}", o.reason) };
+        vec![render::warn(&o.what), o.scope.clone(), ends, format!("by {}{reason}", o.by)]
+    };
+    status.overrides.iter().map(row).collect()
+}
+
+#[cfg(test)]
+pub mod tests;

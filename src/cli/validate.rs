@@ -1,0 +1,135 @@
+//! `hafen validate`: all checks of manifests, without a cluster and without a network.
+//!
+//! Input → output: a path → findings on stdout, a summary on stderr, and an exit code: 0 nothing that fails, 1 findings,
+//! 2 could not tell (the path cannot be read).
+
+use super::diagnostics::{self, Format};
+use super::files;
+use crate::manifest::{self, SourceFile};
+use crate::model::{AgentCatalogue, Diagnostic, Severity};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Check manifests
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  hafen validate
+  hafen validate manifests/ --deny-warnings
+  hafen validate -o sarif > findings.sarif")]
+pub struct Args {
+    /// A folder of manifests, or one file
+    #[arg(default_value = ".")]
+    pub path: PathBuf,
+    /// How to write the findings
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Fail on warnings, too
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+/// Runs the command without knowledge of installed agents.
+pub fn run(args: &Args) -> u8 {
+    run_with(args, |_| AgentCatalogue::default())
+}
+
+/// Runs the command. `catalogue` is asked once, for the agents that the manifests name.
+pub fn run_with(args: &Args, catalogue: impl FnOnce(&BTreeSet<String>) -> AgentCatalogue) -> u8 {
+    let files = match files::read_tree(&args.path) {
+        Ok(files) => files,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            return 2;
+        }
+    };
+    let catalogue = catalogue(&manifest::agents_named(&files));
+    let found = manifest::load(&files, &catalogue).diagnostics;
+    let (files, found) = from_here(&args.path, files, found);
+    let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    let text = diagnostics::render(args.output, &found, &files, colour);
+    // Whoever reads may have gone; the exit code tells all the same.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = writeln!(std::io::stderr(), "{}", summary(files.len(), &found));
+    exit_code(&found, args.deny_warnings)
+}
+
+/// Makes paths relative to where the command was run, so that editors and code hosts find the files.
+fn from_here(
+    path: &Path,
+    mut files: Vec<SourceFile>,
+    mut found: Vec<Diagnostic>,
+) -> (Vec<SourceFile>, Vec<Diagnostic>) {
+    let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    let root = root.strip_prefix(".").unwrap_or(root);
+    let join = |file: &str| root.join(file).to_string_lossy().into_owned();
+    files.iter_mut().for_each(|file| file.path = join(&file.path));
+    found.iter_mut().filter(|found| !found.file.is_empty()).for_each(|found| found.file = join(&found.file));
+    (files, found)
+}
+
+fn count(found: &[Diagnostic], severity: Severity) -> usize {
+    found.iter().filter(|found| found.severity == severity).count()
+}
+
+fn summary(files: usize, found: &[Diagnostic]) -> String {
+    let number = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+        .iter()
+        .map(|(severity, word)| (count(found, *severity), word))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| number(count, word))
+        .collect();
+    let files = number(files, "file");
+    if parts.is_empty() { format!("{files}: no findings") } else { format!("{files}: {}", parts.join(", ")) }
+}
+
+fn exit_code(found: &[Diagnostic], deny_warnings: bool) -> u8 {
+    let warnings = deny_warnings && count(found, Severity::Warning) > 0;
+    u8::from(warnings || count(found, Severity::Error) > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(path: PathBuf, deny_warnings: bool) -> Args {
+        Args { path, output: Format::Text, deny_warnings }
+    }
+
+    #[test]
+    fn the_exit_code_tells_findings_from_not_knowing() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(run(&args(root.join("manifests/quickstart"), true)), 0);
+        assert_eq!(run(&args(root.join("manifests/nowhere"), false)), 2);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(run(&args(folder.path().into(), false)), 1, "an empty tree");
+        let cluster = "apiVersion: hafen/v1alpha1\nkind: Cluster\nmetadata: { name: a }\nspec: {}\n";
+        std::fs::write(folder.path().join("a.yaml"), cluster).unwrap();
+        assert_eq!(run(&args(folder.path().into(), false)), 0, "no voters is a warning");
+        assert_eq!(run(&args(folder.path().into(), true)), 1);
+    }
+
+    #[test]
+    fn the_catalogue_is_asked_for_the_agents_that_are_named() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut asked = BTreeSet::new();
+        run_with(&args(root.join("manifests/quickstart"), false), |names| {
+            asked = names.clone();
+            AgentCatalogue::default()
+        });
+        let expected = ["fence_lab", "ocf:heartbeat:IPaddr2", "ocf:heartbeat:nginx"];
+        assert_eq!(asked, expected.into_iter().map(String::from).collect());
+    }
+
+    #[test]
+    fn paths_are_relative_to_where_the_command_was_run() {
+        let file = SourceFile { path: "x.yaml".into(), bytes: Vec::new() };
+        let path = |root: &str| from_here(Path::new(root), vec![file.clone()], Vec::new()).0[0].path.clone();
+        assert_eq!(
+            (path("."), path("src"), path("./src/")),
+            ("x.yaml".into(), "src/x.yaml".into(), "src/x.yaml".into())
+        );
+        assert_eq!(path("src/x.yaml"), "src/x.yaml");
+    }
+}

@@ -1,0 +1,130 @@
+//! `hafen wait`.
+
+use super::error::{CliError, Exit, Kind};
+use super::operate::{POLL, timed_out};
+use super::{Context, render};
+use crate::api::types::{Health, StatusView, Verdict};
+use std::time::{Duration, Instant};
+
+/// Something blocked for so long will not go on by itself; shorter, and a verdict may just be old.
+const BLOCKED_GRACE: Duration = Duration::from_secs(5);
+
+/// Wait until the cluster has done what it was told
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  git push && hafen wait
+  hafen wait --for synced --timeout 2m
+  hafen wait --revision 3f2a91c")]
+pub struct Args {
+    /// What to wait for
+    #[arg(long = "for", value_enum, value_delimiter = ',', default_value = "synced,healthy", value_name = "WHAT")]
+    wanted: Vec<Wanted>,
+    /// And until this commit is the target
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+    /// How long to wait before exiting with 124
+    #[arg(long, default_value = "5m", value_parser = render::parse_duration, value_name = "TIME")]
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wanted {
+    /// Everything runs where it is to run
+    Synced,
+    /// And nothing is wrong
+    Healthy,
+}
+
+pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let deadline = Instant::now() + args.timeout;
+    let (mut said, mut blocked_since) = (String::new(), None);
+    loop {
+        // A daemon that is just being started is waited for.
+        let answer = client.get::<StatusView>("/v1/status", &[]).await.map_err(CliError::from);
+        let missing = match &answer {
+            Ok(status) => missing(status, &args.wanted, args.revision.as_deref()),
+            Err(error) => Some(error.message.clone()),
+        };
+        let Some(missing) = missing else {
+            return Ok(Exit::Ok);
+        };
+        if missing != said {
+            render::say(&render::faint(&missing));
+            said.clone_from(&missing);
+        }
+        let blocked = answer.as_ref().is_ok_and(|status| is_blocked(status));
+        blocked_since = if blocked { blocked_since.or(Some(Instant::now())) } else { None };
+        if blocked_since.is_some_and(|since: Instant| since.elapsed() >= BLOCKED_GRACE) {
+            return Err(CliError::new(Kind::Failed, missing).hint("`hafen status` shows all of it"));
+        }
+        if Instant::now() >= deadline {
+            return Err(match answer {
+                Err(error) => error,
+                Ok(status) if status.health == Health::NoQuorum => CliError::new(Kind::NoQuorum, missing),
+                Ok(_) => timed_out(args.timeout, &missing),
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn is_blocked(status: &StatusView) -> bool {
+    status.resources.iter().any(|row| row.verdict.verdict == Verdict::Blocked)
+}
+
+/// What keeps the wish from being true; none: it is.
+fn missing(status: &StatusView, wanted: &[Wanted], revision: Option<&str>) -> Option<String> {
+    if status.health == Health::NoQuorum || is_blocked(status) {
+        return Some(status.summary.clone());
+    }
+    let target = status.target.as_ref().map(|target| target.revision.as_str());
+    match (revision, target) {
+        (_, None) => return Some("no manifests were pushed yet".to_owned()),
+        (Some(wanted), Some(target)) if !target.starts_with(wanted) => {
+            return Some(format!("the target is still {}", super::status::short(target)));
+        }
+        (Some(_) | None, Some(_)) => {}
+    }
+    wanted.iter().find_map(|wanted| match wanted {
+        Wanted::Synced => {
+            let busy: Vec<String> = status
+                .resources
+                .iter()
+                .filter(|row| row.verdict.verdict != Verdict::Keep)
+                .map(|row| format!("{} ({})", row.instance, row.verdict.reason))
+                .collect();
+            (!busy.is_empty()).then(|| busy.join(", "))
+        }
+        Wanted::Healthy => (status.health != Health::Healthy).then(|| status.summary.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::tests::{example, healthy};
+    use super::*;
+
+    #[test]
+    fn synced_waits_for_what_is_not_yet_where_it_belongs() {
+        assert_eq!(missing(&healthy(), &[Wanted::Synced, Wanted::Healthy], None), None);
+        let mut busy = healthy();
+        busy.resources[0].verdict.verdict = Verdict::Act;
+        busy.resources[0].verdict.reason = "to be started".into();
+        assert_eq!(missing(&busy, &[Wanted::Synced], None).unwrap(), "db (to be started)");
+    }
+
+    #[test]
+    fn a_blocked_resource_is_the_first_thing_missing_whatever_is_wanted() {
+        let status = example();
+        assert!(is_blocked(&status));
+        assert!(missing(&status, &[Wanted::Synced], None).unwrap().contains("blocked"));
+    }
+
+    #[test]
+    fn another_revision_than_the_target_is_waited_for() {
+        let status = healthy();
+        assert_eq!(missing(&status, &[Wanted::Synced], Some("aaaa")), None);
+        assert_eq!(missing(&status, &[], Some("bbbb")).unwrap(), "the target is still aaaaaaaaaa");
+    }
+}

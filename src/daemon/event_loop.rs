@@ -1,0 +1,118 @@
+//! The core's loop: events in, effects out, one after the other.
+
+use super::effects::Performer;
+use super::transport::PeerTransport;
+use crate::agent::Death;
+use crate::log::RaftLog;
+use crate::model::NodeId;
+use crate::net::{self, Heartbeats, Peers, clock};
+use crate::plan::Graph;
+use crate::reconcile::{Config, Contact, Contacts, Effect, Event, Node};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the loop publishes after every step, for `status`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Insight {
+    pub isolated: bool,
+    pub joined: bool,
+    pub graph: Arc<Graph>,
+}
+
+pub(super) struct Inputs {
+    pub events: mpsc::UnboundedReceiver<Event>,
+    pub deaths: mpsc::Receiver<Death>,
+    pub heartbeats: Arc<Heartbeats>,
+    pub peers: Peers,
+}
+
+/// Runs until the node has left or `end` is cancelled. True: nothing of the cluster runs here any more.
+pub(super) async fn run(
+    config: Config,
+    log: RaftLog<PeerTransport>,
+    mut inputs: Inputs,
+    performer: Performer,
+    insight: watch::Sender<Insight>,
+    end: CancellationToken,
+) -> bool {
+    let mut node = Node::new(config, clock::boot_time());
+    let mut states = log.states();
+    let mut standing = log.standing();
+    let mut changes = inputs.heartbeats.changes();
+    states.mark_changed();
+    standing.mark_changed();
+    let mut beat = tokio::time::interval(Duration::from_millis(100));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut detection = None;
+    loop {
+        let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
+        let event = tokio::select! {
+            () = end.cancelled() => return false,
+            changed = states.changed() => match changed {
+                Ok(()) => Event::Committed(states.borrow_and_update().clone()),
+                Err(_) => return false,
+            },
+            changed = standing.changed() => match changed {
+                Ok(()) => Event::Leadership(standing.borrow_and_update().leadership.clone()),
+                Err(_) => return false,
+            },
+            Some(event) = inputs.events.recv() => event,
+            Some(death) = inputs.deaths.recv() => {
+                tracing::info!(resource = %death.instance, what = %death.what, "something ended");
+                Event::Died { instance: death.instance }
+            }
+            changed = changes.changed() => {
+                if changed.is_ok() {
+                    changes.borrow_and_update();
+                    inputs.peers.follow(&inputs.heartbeats.contacts());
+                }
+                Event::Contacts(contacts(&inputs.heartbeats.contacts()))
+            }
+            _ = beat.tick() => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
+            () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => Event::Tick,
+        };
+        if let Event::Committed(state) = &event {
+            let wanted = state.spec().map(|spec| spec.cluster.detection);
+            if let Some(timing) = wanted.filter(|_| wanted != detection) {
+                detection = wanted;
+                inputs.heartbeats.set_timing(timing.heartbeat, timing.suspect_after / 2);
+                beat = tokio::time::interval(timing.heartbeat);
+                beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            }
+        }
+        let committed = matches!(event, Event::Committed(_));
+        for effect in node.step(clock::boot_time(), clock::wall_ms(), event) {
+            if let Effect::Exit { clean } = effect {
+                return clean;
+            }
+            performer.perform(effect);
+        }
+        let isolated = node.is_isolated();
+        if committed || insight.borrow().isolated != isolated {
+            let graph = Arc::new(node.graph().clone());
+            insight.send_replace(Insight { isolated, joined: node.has_joined(), graph });
+        }
+    }
+}
+
+/// What the heartbeats say, as ages at one moment.
+fn contacts(heard: &net::Contacts) -> Contacts {
+    let peers = heard.peers.iter().filter_map(|(name, contact)| {
+        let current = contact.current()?;
+        let heard_by: BTreeMap<NodeId, _> = contact
+            .reports
+            .iter()
+            .map(|(node, report)| {
+                let boot = report.incarnation.as_ref().map(|incarnation| incarnation.boot.clone());
+                (node.clone(), (boot, heard.as_of.saturating_sub(report.heard_at)))
+            })
+            .collect();
+        // Silence is not counted from before this node itself began to listen.
+        let age = heard.as_of.saturating_sub(current.last_heard.max(heard.listening_since));
+        Some((name.clone(), Contact { boot: current.incarnation.boot.clone(), age, heard: heard_by }))
+    });
+    Contacts { peers: peers.collect() }
+}

@@ -1,0 +1,119 @@
+//! Leads the log's membership to what git and the tokens say: learners first, one voter at a time.
+//!
+//! Runs on every node, acts only where the log is led. A failed change is tried again: each call says what is wanted.
+
+use super::transport::PeerTransport;
+use crate::log::{RaftLog, RaftNode};
+use crate::model::NodeId;
+use crate::net::{Heartbeats, PeerAddr, Peers};
+use crate::reconcile::desired_voters;
+use crate::state::{Membership, State};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// After a change that failed, and between two looks while something is still to be changed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where every other member listens: its document's addresses, else those it joined with.
+pub(super) fn peers_of(state: &State, me: &NodeId) -> BTreeMap<NodeId, PeerAddr> {
+    let others = state.admitted.iter().filter(|(name, _)| *name != me);
+    others
+        .map(|(name, admitted)| {
+            let document = state.spec().and_then(|spec| spec.nodes.get(name));
+            let addresses = document.map_or(&admitted.addresses, |node| &node.addresses);
+            (name.clone(), PeerAddr { addresses: addresses.clone(), port: admitted.port })
+        })
+        .collect()
+}
+
+pub(super) async fn follow(
+    log: RaftLog<PeerTransport>,
+    me: NodeId,
+    peers: Peers,
+    heartbeats: Arc<Heartbeats>,
+    end: CancellationToken,
+) {
+    let mut states = log.states();
+    let mut standing = log.standing();
+    let mut known = BTreeMap::new();
+    loop {
+        let state = states.borrow_and_update().clone();
+        let now = standing.borrow_and_update().clone();
+        let wanted = peers_of(&state, &me);
+        if !state.admitted.is_empty() && wanted != known {
+            match peers.set(wanted.clone()) {
+                Ok(()) => {
+                    heartbeats.set_peers(wanted.clone());
+                    known = wanted;
+                }
+                Err(error) => tracing::warn!(%error, "failed to take over the peers' addresses"),
+            }
+        }
+        let mut again = false;
+        if now.leadership.is_self {
+            again = match change_one(&log, &state, &now.members, &now.leadership.voters).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    tracing::info!(%error, "the log's members could not be changed yet");
+                    true
+                }
+            };
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+            changed = standing.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PAUSE), if again => {}
+        }
+    }
+}
+
+/// Makes at most one change; true if one was made or is still wanted.
+async fn change_one(
+    log: &RaftLog<PeerTransport>,
+    state: &State,
+    members: &BTreeMap<NodeId, RaftNode>,
+    voters: &[NodeId],
+) -> Result<bool, crate::log::MembershipError> {
+    for (name, admitted) in &state.admitted {
+        let document = state.spec().and_then(|spec| spec.nodes.get(name));
+        let addresses = document.map_or(&admitted.addresses, |node| &node.addresses).clone();
+        let wanted = RaftNode { name: name.clone(), addresses, port: admitted.port };
+        if members.get(name) != Some(&wanted) {
+            tracing::info!(node = %name, "adding to the log's members");
+            log.add_learner(wanted).await?;
+            return Ok(true);
+        }
+    }
+    let current: BTreeSet<NodeId> = voters.iter().cloned().collect();
+    let desired = desired_voters(state);
+    if !desired.is_empty() {
+        let online = |name: &&NodeId| {
+            state.nodes.get(*name).is_some_and(|node| node.membership == Membership::Online)
+        };
+        let joins = desired.difference(&current).find(online).cloned();
+        let next = match joins {
+            Some(name) => Some(current.iter().cloned().chain([name]).collect::<BTreeSet<_>>()),
+            // A voter goes only when all that are to come are there.
+            None if desired.is_subset(&current) => {
+                current.difference(&desired).next().map(|gone| current.iter().filter(|n| *n != gone).cloned().collect())
+            }
+            None => None,
+        };
+        if let Some(next) = next {
+            tracing::info!(voters = ?next, "changing the voters");
+            log.set_voters(next).await?;
+            return Ok(true);
+        }
+    }
+    for name in members.keys().filter(|name| !state.admitted.contains_key(*name)) {
+        if !state.admitted.is_empty() {
+            tracing::info!(node = %name, "removing from the log's members");
+            log.remove(name).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,249 @@
+//! From a pushed revision to the target: read, judged, stored, proposed.
+//!
+//! The whole commit is accepted or refused. Nothing is proposed before a quorum of voters holds the objects, and what
+//! was proposed without an answer is asked for by revision before it is called unknown.
+
+use super::backend::Daemon;
+use super::sync::store_on_quorum;
+use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
+use crate::api::{ApiError, Caller, ErrorCode};
+use crate::manifest::{self, SourceFile};
+use crate::model::{Diagnostic, NodeRole, Revision, Severity, Spec};
+use crate::source::receive::PushOptions;
+use crate::source::{ReadLimits, Repo, SourceError};
+use crate::state::port::{Log, ProposeError};
+use crate::state::target::spec_to_chunks;
+use crate::state::{Command, Membership, Refusal, State};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long an unanswered proposal is looked for before it is called unknown.
+const LOOK_FOR: Duration = Duration::from_secs(5);
+
+/// A revision, judged.
+pub(super) struct Judged {
+    pub check: CheckView,
+    pub spec: Option<Spec>,
+}
+
+/// The first thing that is wrong, for one line.
+pub(super) fn first_words(view: &PushView) -> String {
+    let diagnostics = view.check.as_ref().map(|check| check.diagnostics.as_slice()).unwrap_or_default();
+    let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
+    match (first, &view.reason) {
+        (Some(d), _) => format!("{}:{}:{}: {}", d.file, d.line, d.column, d.message),
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => "no reason".into(),
+    }
+}
+
+/// Judges manifests as if they were pushed now.
+pub(super) async fn judge(daemon: &Daemon, files: Vec<SourceFile>, options: &PushOptions) -> Judged {
+    let names = manifest::agents_named(&files);
+    let catalogue = daemon.runner().catalogue().read(&names).await;
+    let loaded = manifest::load(&files, &catalogue);
+    let state = daemon.log().state();
+    let mut check = CheckView { diagnostics: loaded.diagnostics, ..CheckView::default() };
+    if let Some(spec) = &loaded.spec {
+        check.plan = Some(super::backend::plan_view(spec, &state));
+        check.refusal = refusal(daemon, spec, &state, options);
+    }
+    Judged { check, spec: loaded.spec }
+}
+
+/// Rules of a push that are no errors of a manifest.
+fn refusal(daemon: &Daemon, spec: &Spec, state: &State, options: &PushOptions) -> Option<String> {
+    if let Some(old) = state.spec() {
+        let removed: Vec<&str> =
+            old.resources.keys().filter(|name| !spec.resources.contains_key(*name)).map(|name| name.as_str()).collect();
+        let most = old.cluster.max_removals as usize;
+        let empties = spec.resources.is_empty() && !old.resources.is_empty();
+        if !options.allow_removals && (removed.len() > most || empties) {
+            return Some(format!(
+                "it stops {} resources ({}); if that is meant: git push -o allow-removals",
+                removed.len(),
+                removed.iter().take(5).copied().collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let unmanaged = state.claims.iter().find(|(key, claim)| {
+            let managed = state.definitions.get(&claim.definition).is_none_or(|d| d.resource.managed);
+            !managed && !spec.resources.contains_key(&key.instance.resource)
+        });
+        if let Some((key, _)) = unmanaged
+            && !options.abandon
+        {
+            return Some(format!("it removes {key}, which is unmanaged and runs; to let go of it: -o abandon"));
+        }
+    }
+    let voters: Vec<_> = spec.nodes.iter().filter(|(_, node)| node.role.votes()).map(|(name, _)| name).collect();
+    if voters.is_empty() {
+        return Some("no node would have a vote: at least one Node needs `role: Voter`".into());
+    }
+    let me = daemon.facts().name.clone();
+    let up = |name: &&&crate::model::NodeId| {
+        **name == &me || state.nodes.get(**name).is_some_and(|node| node.membership == Membership::Online)
+    };
+    // Nodes that never joined get their vote when they do; those that did must leave a quorum.
+    let joined: Vec<_> = voters.iter().filter(|name| state.nodes.contains_key(**name)).collect();
+    let reachable = joined.iter().filter(|name| up(name)).count();
+    if !joined.is_empty() && reachable <= joined.len() / 2 {
+        return Some(format!("only {reachable} of the {} voters it names are reachable: no quorum", joined.len()));
+    }
+    let keeps = spec.nodes.get(&me).is_some_and(|node| node.role != NodeRole::Agent) || !joined.is_empty();
+    (!keeps).then(|| "it names none of the nodes that have joined".into())
+}
+
+/// Reads and judges the revision that a hook names.
+pub(super) async fn judge_revision(
+    daemon: &Daemon,
+    request: &PushRequest,
+) -> Result<(Judged, Revision, PushOptions), ApiError> {
+    let usage = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Usage, error.to_string());
+    let revision = Revision::from(request.revision.as_str());
+    let options = PushOptions::parse(request.options.iter().map(String::as_str)).map_err(|error| usage(&error))?;
+    let state = daemon.log().state();
+    let subdir = state
+        .spec()
+        .and_then(|spec| spec.cluster.source.as_ref().map(|source| source.path.clone()))
+        .unwrap_or_default();
+    let repo = match &request.quarantine {
+        Some(path) => daemon.repo().with_quarantine(Path::new(path)),
+        None => daemon.repo().clone(),
+    };
+    let target = state.target.as_ref().map(|target| target.revision.clone());
+    let wanted = revision.clone();
+    let read = tokio::task::spawn_blocking(move || read(&repo, &wanted, &subdir, target.as_ref())).await;
+    let (files, rewinds) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(SourceError::Unusable { problems, .. })) => {
+            let diagnostics = problems.iter().map(|problem| problem.diagnostic("HA0190")).collect::<Vec<Diagnostic>>();
+            let check = CheckView { diagnostics, ..CheckView::default() };
+            return Ok((Judged { check, spec: None }, revision, options));
+        }
+        Ok(Err(error)) if error.is_refusal() => return Err(usage(&error)),
+        Ok(Err(error)) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
+        Err(error) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
+    };
+    let mut judged = judge(daemon, files, &options).await;
+    if rewinds && !options.allow_rewind && judged.check.refusal.is_none() {
+        judged.check.refusal = Some(
+            "the current target is not among its ancestors: pull first, or to go back: git push --force -o allow-rewind"
+                .into(),
+        );
+    }
+    Ok((judged, revision, options))
+}
+
+type Read = (Vec<SourceFile>, bool);
+
+fn read(repo: &Repo, revision: &Revision, subdir: &str, target: Option<&Revision>) -> Result<Read, SourceError> {
+    let files = repo.read_files(revision, subdir, ReadLimits::default())?;
+    let files = files.into_iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
+    let rewinds = match target {
+        Some(target) if repo.has(target)? => !repo.is_ancestor(target, revision)?,
+        // This node has not got the target's objects yet: it cannot tell, so it does not say yes.
+        Some(_) => true,
+        None => false,
+    };
+    Ok((files, rewinds))
+}
+
+/// Makes a revision of the local repository the target.
+pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> Result<PushView, ApiError> {
+    let _one_at_a_time = daemon.pushing().lock().await;
+    let answer = |answer, reason: Option<String>, check| PushView {
+        api_version: Default::default(),
+        kind: Default::default(),
+        revision: request.revision.clone(),
+        answer,
+        reason,
+        check,
+    };
+    let (judged, revision, options) = judge_revision(daemon, &request).await?;
+    let Judged { check, spec } = judged;
+    let Some(spec) = spec else {
+        return Ok(answer(PushAnswer::Refused, Some("the manifests have errors".into()), Some(check)));
+    };
+    if let Some(refusal) = check.refusal.clone() {
+        return Ok(answer(PushAnswer::Refused, Some(refusal), Some(check)));
+    }
+    let state = daemon.log().state();
+    let parent = state.target.as_ref().map(|target| target.revision.clone());
+    if parent.as_ref() == Some(&revision) {
+        return Ok(answer(PushAnswer::Accepted, None, Some(check)));
+    }
+    let expected = request.parent.as_deref().map(Revision::from);
+    if expected != parent && !options.allow_rewind {
+        let refusal = Refusal::TargetMoved { current: parent };
+        return Ok(answer(PushAnswer::Refused, Some(format!("{refusal}; pull and push again")), Some(check)));
+    }
+    if options.dry_run {
+        return Ok(answer(PushAnswer::Refused, Some("dry run: nothing was changed".into()), Some(check)));
+    }
+    let (repo, kept) = (daemon.repo().clone(), revision.clone());
+    match tokio::task::spawn_blocking(move || repo.keep(&kept)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
+        Err(error) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
+    }
+    if let Err(why) = store_on_quorum(daemon, &revision, parent.as_ref()).await {
+        return Ok(answer(PushAnswer::Refused, Some(why), Some(check)));
+    }
+    match propose(daemon, &spec, &revision, parent, &by.name).await {
+        Ok(()) => Ok(answer(PushAnswer::Accepted, None, Some(check))),
+        Err(Failed::Refused(why)) => Ok(answer(PushAnswer::Refused, Some(why), Some(check))),
+        Err(Failed::Unknown(why)) => {
+            if arrived(daemon, &revision).await {
+                return Ok(answer(PushAnswer::Accepted, None, Some(check)));
+            }
+            let reason = format!("UNKNOWN ({why}): run `hafen status --revision {}`", revision.short());
+            Ok(answer(PushAnswer::Unknown, Some(reason), Some(check)))
+        }
+    }
+}
+
+enum Failed {
+    Refused(String),
+    Unknown(String),
+}
+
+async fn propose(
+    daemon: &Daemon,
+    spec: &Spec,
+    revision: &Revision,
+    parent: Option<Revision>,
+    by: &str,
+) -> Result<(), Failed> {
+    let (digest, chunks) = spec_to_chunks(spec);
+    let total = chunks.len() as u32;
+    for (number, bytes) in chunks.into_iter().enumerate() {
+        let command = Command::SpecChunk { digest, number: number as u32, total, bytes };
+        match daemon.log().propose(vec![command]).await {
+            Ok(applied) => {
+                if let Some(Err(refusal)) = applied.answers.into_iter().next() {
+                    return Err(Failed::Refused(refusal.to_string()));
+                }
+            }
+            // A chunk alone changes nothing: whether it arrived does not matter.
+            Err(error) => return Err(Failed::Refused(format!("no quorum: {error}"))),
+        }
+    }
+    let command = Command::SetTarget { revision: revision.clone(), parent, spec: digest, by: by.to_owned() };
+    match daemon.log().propose(vec![command]).await {
+        Ok(applied) => match applied.answers.into_iter().next() {
+            Some(Err(refusal)) => Err(Failed::Refused(refusal.to_string())),
+            Some(Ok(())) | None => Ok(()),
+        },
+        Err(error @ (ProposeError::NoLeader | ProposeError::TooLarge { .. })) => {
+            Err(Failed::Refused(error.to_string()))
+        }
+        Err(ProposeError::Unknown(why)) => Err(Failed::Unknown(why)),
+    }
+}
+
+/// Asks by revision what became of a proposal without an answer.
+async fn arrived(daemon: &Daemon, revision: &Revision) -> bool {
+    let mut states = daemon.log().states();
+    let there = states.wait_for(|state| state.target.as_ref().is_some_and(|target| &target.revision == revision));
+    tokio::time::timeout(LOOK_FOR, there).await.is_ok_and(|found| found.is_ok())
+}

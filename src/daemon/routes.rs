@@ -1,0 +1,107 @@
+//! What other nodes ask of this one: Raft, and git objects. Only members get an answer.
+
+use super::backend::Daemon;
+use crate::log::RpcKind;
+use crate::model::Revision;
+use crate::net::{PeerCert, belongs_to};
+use crate::source::SourceError;
+use crate::state::port::Log;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub(super) fn node_routes(daemon: Arc<Daemon>) -> Router {
+    Router::new()
+        .route("/node/raft/{kind}", post(raft))
+        .route("/node/git/pack", get(give_pack).post(take_pack))
+        .layer(DefaultBodyLimit::max(RpcKind::Snapshot.max_bytes().max(crate::source::MAX_PACK_BYTES as usize)))
+        .with_state(daemon)
+}
+
+/// A member by its certificate. While this node knows no members yet, every certificate of the cluster counts: how else
+/// would it learn who they are.
+fn is_member(daemon: &Daemon, certificate: &PeerCert) -> bool {
+    let Some(names) = &certificate.0 else { return false };
+    let state = daemon.log().state();
+    state.admitted.is_empty() || state.admitted.keys().any(|node| belongs_to(names, node))
+}
+
+fn stranger() -> Response {
+    (StatusCode::FORBIDDEN, "only members of the cluster may ask this").into_response()
+}
+
+async fn raft(
+    State(daemon): State<Arc<Daemon>>,
+    Extension(certificate): Extension<PeerCert>,
+    Path(kind): Path<String>,
+    body: Bytes,
+) -> Response {
+    if !is_member(&daemon, &certificate) {
+        return stranger();
+    }
+    let Some(kind) = RpcKind::ALL.into_iter().find(|known| known.as_str() == kind) else {
+        return (StatusCode::NOT_FOUND, "no such request").into_response();
+    };
+    match daemon.log().handle(kind, body).await {
+        Ok(answer) => answer.into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct PackQuery {
+    revision: Revision,
+    /// Comma-separated: what the asker has.
+    #[serde(default)]
+    have: String,
+}
+
+async fn give_pack(
+    State(daemon): State<Arc<Daemon>>,
+    Extension(certificate): Extension<PeerCert>,
+    Query(query): Query<PackQuery>,
+) -> Response {
+    if !is_member(&daemon, &certificate) {
+        return stranger();
+    }
+    let repo = daemon.repo().clone();
+    let have: Vec<Revision> = query.have.split(',').filter(|text| !text.is_empty()).map(Revision::from).collect();
+    let packed = tokio::task::spawn_blocking(move || repo.pack(&query.revision, &have)).await;
+    match packed {
+        Ok(Ok(bytes)) => bytes.into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn take_pack(
+    State(daemon): State<Arc<Daemon>>,
+    Extension(certificate): Extension<PeerCert>,
+    Query(query): Query<PackQuery>,
+    body: Bytes,
+) -> Response {
+    if !is_member(&daemon, &certificate) {
+        return stranger();
+    }
+    let repo = daemon.repo().clone();
+    let installed = tokio::task::spawn_blocking(move || repo.install_pack(&body, &query.revision)).await;
+    match installed {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn failed(error: &SourceError) -> Response {
+    let code = match error {
+        SourceError::NotFound { .. } => StatusCode::NOT_FOUND,
+        SourceError::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (code, error.to_string()).into_response()
+}

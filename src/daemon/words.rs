@@ -1,0 +1,246 @@
+//! What the planner says, as the API words it.
+
+use crate::api::types::{
+    Change, ChangeKind, Contribution, Impact, PlanView, PlannedAction, Unplaced, Verdict as Word, VerdictView,
+    WhyInstance, WhyView,
+};
+use crate::model::{InstanceId, Kind, NodeId, Origin, Resource, ResourceId, Spec};
+use crate::plan::{self, Graph, PredictedKind, Verdict};
+use crate::state::{Membership, State, TrustKey};
+use std::collections::BTreeMap;
+
+/// What the graph says of everything that runs or is to run, and the assignment of what has no place.
+pub(super) fn verdicts(state: &State, graph: &Graph) -> BTreeMap<InstanceId, VerdictView> {
+    let Some(spec) = state.spec() else { return BTreeMap::new() };
+    let mut all = plan::assign(spec, state).verdicts;
+    for (instance, verdict) in graph.verdicts() {
+        // A step under way says more than a place that is right.
+        let silent = matches!(all.get(instance), None | Some(Verdict::Keep | Verdict::Act));
+        if silent || matches!(verdict, Verdict::Blocked(_)) {
+            all.insert(instance.clone(), verdict.clone());
+        }
+    }
+    all.into_iter()
+        .map(|(instance, verdict)| {
+            let at = spec.origin(Kind::Resource, instance.resource.as_str()).map(ToString::to_string);
+            (instance, word(&verdict, at))
+        })
+        .collect()
+}
+
+fn word(verdict: &Verdict, at: Option<String>) -> VerdictView {
+    let (verdict, reason) = match verdict {
+        Verdict::Keep => (Word::Keep, "as desired".to_owned()),
+        Verdict::Act => (Word::Act, "on its way".to_owned()),
+        Verdict::Wait(reason) => (Word::Wait, reason.to_string()),
+        Verdict::Blocked(reason) => (Word::Blocked, reason.to_string()),
+    };
+    VerdictView { verdict, reason, at }
+}
+
+/// What makes the cluster degraded although everything runs: fencing that nobody has seen work.
+pub(super) fn conditions(state: &State) -> Vec<String> {
+    let Some(spec) = state.spec() else { return Vec::new() };
+    if !spec.cluster.fencing.enabled {
+        return match spec.resource_nodes().count() {
+            0 | 1 => Vec::new(),
+            _ => vec!["fencing is disabled: a lost node blocks what it ran".into()],
+        };
+    }
+    let mut untested = Vec::new();
+    for (name, node) in state.nodes.iter().filter(|(_, node)| node.membership != Membership::Left) {
+        let levels = node.document.as_ref().map_or(0, |document| document.node.fencing.len()) as u32;
+        for level in 0..levels {
+            let Some(digest) = State::level_digest(node, level) else { continue };
+            if !state.trust.contains_key(&TrustKey { node: name.clone(), level, digest }) {
+                untested.push(format!("{name} level {}", level + 1));
+            }
+        }
+    }
+    match untested.is_empty() {
+        true => Vec::new(),
+        false => vec![format!("fencing never tested: {} (hafen fence test NODE)", untested.join(", "))],
+    }
+}
+
+fn place(origin: Option<&Origin>) -> Option<String> {
+    origin.map(ToString::to_string)
+}
+
+/// What a spec would change, do and cost.
+pub(crate) fn plan_view(spec: &Spec, state: &State) -> PlanView {
+    let at = |name: &str| place(spec.origin(Kind::Resource, name).or_else(|| {
+        state.spec().and_then(|old| old.origin(Kind::Resource, name))
+    }));
+    let actions: Vec<PlannedAction> = plan::predict(spec, state)
+        .into_iter()
+        .map(|action| {
+            let impact = match action.kind {
+                PredictedKind::Fence => Impact::Fence,
+                PredictedKind::Start => Impact::Start,
+                PredictedKind::Stop => Impact::Stop,
+                PredictedKind::Restart => Impact::Restart,
+                PredictedKind::Move => Impact::Move,
+                PredictedKind::Promote => Impact::Promote,
+                PredictedKind::Demote => Impact::Demote,
+            };
+            let object = action.instance.as_ref().map_or_else(|| action.node.to_string(), ToString::to_string);
+            PlannedAction {
+                impact,
+                at: action.instance.as_ref().and_then(|instance| at(instance.resource.as_str())),
+                object,
+                node: Some(action.node.to_string()),
+                from: action.from.map(|node| node.to_string()),
+                role: None,
+                reason: action.reason.to_string(),
+                after: Vec::new(),
+            }
+        })
+        .collect();
+    let disturbed = [Impact::Restart, Impact::Move, Impact::Stop];
+    let mut outages: Vec<String> =
+        actions.iter().filter(|a| disturbed.contains(&a.impact)).map(|action| action.object.clone()).collect();
+    outages.dedup();
+    // Verdicts of the new spec against the old claims: what has no node at all.
+    let assigned = plan::assign(spec, state);
+    let unplaced = assigned
+        .verdicts
+        .iter()
+        .filter_map(|(instance, verdict)| match verdict {
+            Verdict::Blocked(reason @ crate::model::Reason::NoNode { .. }) => Some(Unplaced {
+                instance: instance.to_string(),
+                reason: reason.to_string(),
+                at: at(instance.resource.as_str()),
+            }),
+            Verdict::Keep | Verdict::Act | Verdict::Wait(_) | Verdict::Blocked(_) => None,
+        })
+        // Before its nodes have joined a cluster can place nothing; that is no fault of the manifests.
+        .filter(|_| spec.resource_nodes().any(|node| state.nodes.contains_key(node)))
+        .collect();
+    PlanView {
+        from: state.target.as_ref().map(|target| target.revision.to_string()),
+        changes: changes(state.spec().map(|spec| spec.as_ref()), spec),
+        actions,
+        outages,
+        unplaced,
+        ..PlanView::default()
+    }
+}
+
+/// Documents that differ, by kind and name.
+fn changes(old: Option<&Spec>, new: &Spec) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if old.is_none_or(|old| old.cluster != new.cluster) {
+        let change = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Added };
+        let object = format!("Cluster/{}", new.cluster.name);
+        let at = place(new.origin(Kind::Cluster, &new.cluster.name));
+        changes.push(Change { change, object, at, fields: Vec::new() });
+    }
+    macro_rules! compare {
+        ($field:ident, $kind:expr, $fields:expr) => {{
+            let empty = Default::default();
+            let before = old.map_or(&empty, |old| &old.$field);
+            for (name, object) in &new.$field {
+                let text = name.to_string();
+                let at = place(new.origin($kind, &text));
+                let object_name = format!("{}/{name}", $kind);
+                match before.get(name) {
+                    None => {
+                        let change = ChangeKind::Added;
+                        changes.push(Change { change, object: object_name, at, fields: Vec::new() });
+                    }
+                    Some(was) if was != object => {
+                        let fields = $fields(was, object);
+                        changes.push(Change { change: ChangeKind::Changed, object: object_name, at, fields });
+                    }
+                    Some(_) => {}
+                }
+            }
+            for name in before.keys().filter(|name| !new.$field.contains_key(*name)) {
+                let at = old.and_then(|old| place(old.origin($kind, &name.to_string())));
+                let object = format!("{}/{name}", $kind);
+                changes.push(Change { change: ChangeKind::Removed, object, at, fields: Vec::new() });
+            }
+        }};
+    }
+    compare!(nodes, Kind::Node, |_, _| Vec::new());
+    compare!(devices, Kind::FencingDevice, |_, _| Vec::new());
+    compare!(resources, Kind::Resource, resource_fields);
+    compare!(groups, Kind::Group, |_, _| Vec::new());
+    compare!(clones, Kind::Clone, |_, _| Vec::new());
+    compare!(orders, Kind::Order, |_, _| Vec::new());
+    compare!(colocations, Kind::Colocation, |_, _| Vec::new());
+    compare!(locations, Kind::Location, |_, _| Vec::new());
+    changes
+}
+
+/// Parameters by name; the rest in one word, since nothing restarts for it.
+fn resource_fields(was: &Resource, is: &Resource) -> Vec<String> {
+    let mut fields = Vec::new();
+    if was.agent != is.agent {
+        fields.push(format!("agent: {} -> {}", was.agent, is.agent));
+    }
+    let names: std::collections::BTreeSet<&String> = was.params.keys().chain(is.params.keys()).collect();
+    for name in names {
+        let (old, new) = (was.params.get(name), is.params.get(name));
+        if old != new {
+            let show = |value: Option<&String>| value.map_or("(none)".to_owned(), |value| mask(name, value));
+            fields.push(format!("params.{name}: {} -> {}", show(old), show(new)));
+        }
+    }
+    if fields.is_empty() {
+        fields.push("settings of hafen only: nothing is restarted".into());
+    }
+    fields
+}
+
+/// Passwords are not shown, whatever an agent calls them.
+fn mask(name: &str, value: &str) -> String {
+    let name = name.to_lowercase();
+    let secret = ["pass", "secret", "token", "key"].iter().any(|word| name.contains(word));
+    if secret { "(hidden)".into() } else { value.to_owned() }
+}
+
+pub(super) fn why(
+    spec: &Spec,
+    state: &State,
+    graph: &Graph,
+    resource: &ResourceId,
+    not: Option<&NodeId>,
+) -> WhyView {
+    let words = verdicts(state, graph);
+    let explained = plan::explain(spec, state, resource);
+    let mut contributions: Vec<(i32, Contribution)> = Vec::new();
+    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(n, _)| not.is_none_or(|not| not == *n)) {
+        for part in &explanation.contributions {
+            let contribution = Contribution {
+                node: node.to_string(),
+                score: part.score.value(),
+                reason: part.what.clone(),
+                at: place(part.origin.as_ref()),
+            };
+            contributions.push((explanation.score.value(), contribution));
+        }
+    }
+    contributions.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.node.cmp(&y.node)));
+    let contributions: Vec<Contribution> = contributions.into_iter().map(|(_, part)| part).collect();
+    let instances = explained.iter().flat_map(|e| &e.instances).map(|explanation| {
+        let id = &explanation.instance;
+        let claims = state.claims.keys().filter(|key| &key.instance == id).map(|key| key.node.to_string());
+        let own = word(&explanation.verdict, None);
+        WhyInstance {
+            instance: id.to_string(),
+            runs_on: claims.collect(),
+            assigned_to: explanation.node.as_ref().map(ToString::to_string),
+            role: explanation.role,
+            verdict: words.get(id).cloned().unwrap_or(own),
+            contributions: contributions.clone(),
+        }
+    });
+    WhyView {
+        api_version: Default::default(),
+        kind: Default::default(),
+        resource: resource.to_string(),
+        instances: instances.collect(),
+    }
+}

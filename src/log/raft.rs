@@ -1,0 +1,386 @@
+//! The handle of the log: start, stop, who leads, and the door for other nodes' requests.
+//!
+//! Raft runs on a runtime of its own, so that nothing else of the daemon can starve its heartbeats. The handle is cheap
+//! to clone and can be used from any runtime. When the last clone goes, Raft stops without saying so; `shutdown` stops
+//! it in order and closes the file.
+
+use super::error::{HandleError, LogError};
+use super::machine::{Machine, Published};
+use super::network::{Framing, Network, RpcKind, SnapshotRequest, Transport};
+use super::store::{Halt, Store};
+use super::types::{RaftNode, Snapshot, TypeConfig, raft_id};
+use crate::model::NodeId;
+use crate::state::State;
+use crate::state::port::{Committed, Leadership};
+use openraft::error::Fatal;
+use openraft::{RaftMetrics, SnapshotPolicy};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+use tokio_util::bytes::Bytes;
+
+/// One for the core, one for what waits beside it; Raft is never the bottleneck.
+const RAFT_THREADS: usize = 2;
+/// openraft takes a time-out for sending a snapshot and hands it on; ours is set in `network`.
+const UNUSED_SNAPSHOT_TIMEOUT_MS: u64 = 30_000;
+
+pub(super) type Raft = openraft::Raft<TypeConfig>;
+pub(super) type Metrics = RaftMetrics<u64, RaftNode>;
+
+/// Timing and limits of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    pub heartbeat: Duration,
+    /// Without a leader, a voter waits this long at least before it stands for election, after the old leader's lease
+    /// (`election_max`) ran out.
+    pub election_min: Duration,
+    pub election_max: Duration,
+    /// A snapshot is taken after so many entries, or as soon as the log holds so many bytes.
+    pub snapshot_entries: u64,
+    pub snapshot_bytes: u64,
+    /// Entries kept after a snapshot for followers that are a little behind.
+    pub keep_entries: u64,
+    /// A proposal that is not settled after this is given up.
+    pub propose_timeout: Duration,
+}
+
+impl Config {
+    /// For LANs; an fsync of some 10 ms does not disturb it.
+    pub const DEFAULT: Self = Self {
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(250),
+        election_max: Duration::from_millis(400),
+        snapshot_entries: 5_000,
+        snapshot_bytes: 8 << 20,
+        keep_entries: 1_000,
+        propose_timeout: Duration::from_secs(10),
+    };
+    /// For quiet machines with fast disks.
+    pub const FAST: Self = Self {
+        heartbeat: Duration::from_millis(50),
+        election_min: Duration::from_millis(100),
+        election_max: Duration::from_millis(150),
+        ..Self::DEFAULT
+    };
+
+    fn to_openraft(self, cluster: &str) -> Result<openraft::Config, LogError> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        openraft::Config {
+            cluster_name: cluster.to_owned(),
+            heartbeat_interval: ms(self.heartbeat),
+            election_timeout_min: ms(self.election_min),
+            election_timeout_max: ms(self.election_max),
+            install_snapshot_timeout: UNUSED_SNAPSHOT_TIMEOUT_MS,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            // Larger than the snapshot policy, as openraft asks.
+            replication_lag_threshold: self.snapshot_entries.saturating_mul(2),
+            ..openraft::Config::default()
+        }
+        .validate()
+        .map_err(|error| LogError::Config(error.to_string()))
+    }
+}
+
+/// Whose log it is. Written into the data directory when it is created, and compared ever after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster's id, made by `init`.
+    pub cluster: String,
+    /// Raised by `recover`; replicas of different generations never talk.
+    pub generation: u64,
+    pub node: NodeId,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {} generation {}", self.node, self.cluster, self.generation)
+    }
+}
+
+/// Who leads and who belongs, as this node believes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub leadership: Leadership,
+    /// On the leader: the age of the newest moment at which a quorum of voters is known to have followed it. An old
+    /// one means that it may have been replaced without knowing. None elsewhere, or if there was none yet.
+    pub quorum_ack_age: Option<Duration>,
+    /// Every member, voter or learner, with its addresses.
+    pub members: BTreeMap<NodeId, RaftNode>,
+}
+
+/// The replicated log of this node.
+pub struct RaftLog<T> {
+    pub(super) inner: Arc<Inner<T>>,
+}
+
+pub(super) struct Inner<T> {
+    pub(super) raft: Raft,
+    pub(super) transport: T,
+    pub(super) framing: Framing,
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    pub(super) published: Published,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) halt: Halt,
+    pub(super) store: Store,
+    _runtime: Runtime,
+}
+
+impl<T> Clone for RaftLog<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T: Transport> RaftLog<T> {
+    /// Opens or creates the log in `dir` and starts Raft on threads of its own. A new log belongs to no cluster until
+    /// it is initialised or a leader adds this node.
+    pub async fn start(config: Config, dir: &Path, identity: Identity, transport: T) -> Result<Self, LogError> {
+        let settings = Arc::new(config.to_openraft(&identity.cluster)?);
+        let runtime = Runtime::start(dir)?;
+        let (halt, published, framing) = (Halt::new(), Published::new(), Framing::of(&identity));
+        let (store, machine) = open(&runtime, dir, &identity, &published, &halt).await?;
+        let network = Network { transport: transport.clone(), framing };
+        let own_id = raft_id(&identity.node);
+        let to_start = store.clone();
+        let started = runtime.spawn(async move { Raft::new(own_id, settings, network, to_start, machine).await }).await;
+        let raft = match started {
+            Ok(Ok(raft)) => raft,
+            Ok(Err(fatal)) => {
+                store.close().await;
+                return Err(halt.get().unwrap_or_else(|| LogError::Stopped(fatal.to_string())));
+            }
+            Err(error) => {
+                store.close().await;
+                return Err(halt.get().unwrap_or_else(|| LogError::Stopped(error.to_string())));
+            }
+        };
+        let standing = watch::Sender::new(standing_of(&raft.metrics().borrow()));
+        let mut watcher = Watcher {
+            metrics: raft.metrics(),
+            standing: standing.clone(),
+            raft: raft.clone(),
+            store: store.clone(),
+            halt: halt.clone(),
+            limit: config.snapshot_bytes,
+            asked: None,
+        };
+        runtime.spawn(async move { watcher.run().await });
+        let inner =
+            Inner { raft, transport, framing, identity, config, published, standing, halt, store, _runtime: runtime };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Stops Raft and closes the file. The handle answers nothing afterwards.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in order");
+        }
+        self.inner.store.close().await;
+        self.inner.halt.set(&LogError::Closed);
+    }
+
+    /// The newest applied state, at any time.
+    pub fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.inner.published.state.subscribe()
+    }
+
+    /// Every applied batch from now on, with its events. A reader that is too slow loses the oldest.
+    pub fn committed(&self) -> broadcast::Receiver<Committed> {
+        self.inner.published.committed.subscribe()
+    }
+
+    /// Who leads, and every change of it.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.standing.subscribe()
+    }
+
+    /// Set once, when the log stops for good: a full disk, a damaged file, an entry of a newer version.
+    pub fn halted(&self) -> watch::Receiver<Option<LogError>> {
+        self.inner.halt.subscribe()
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// Answers a request that another node sent through its [`Transport`]. May be called from any runtime; a vote or an
+    /// append is fsynced before it returns.
+    pub async fn handle(&self, kind: RpcKind, body: Bytes) -> Result<Bytes, HandleError> {
+        let inner = &self.inner;
+        match kind {
+            RpcKind::Append => {
+                let request = inner.framing.unframe(kind, &body)?;
+                answer(&inner.raft.append_entries(request).await.map_err(|error| self.stopped(&error))?)
+            }
+            RpcKind::Vote => {
+                let request = inner.framing.unframe(kind, &body)?;
+                answer(&inner.raft.vote(request).await.map_err(|error| self.stopped(&error))?)
+            }
+            RpcKind::Snapshot => {
+                let request: SnapshotRequest = inner.framing.unframe(kind, &body)?;
+                let snapshot = Snapshot { meta: request.meta, snapshot: Box::new(request.state) };
+                let installed = inner.raft.install_full_snapshot(request.vote, snapshot).await;
+                answer(&installed.map_err(|error| self.stopped(&error))?)
+            }
+            RpcKind::Forward => {
+                let request = inner.framing.unframe(kind, &body)?;
+                answer(&self.lead(request).await)
+            }
+        }
+    }
+
+    fn stopped(&self, error: &dyn fmt::Display) -> HandleError {
+        HandleError::Stopped(self.inner.halt.get().map_or_else(|| error.to_string(), |reason| reason.to_string()))
+    }
+}
+
+fn answer<A: Serialize>(answer: &A) -> Result<Bytes, HandleError> {
+    postcard::to_stdvec(answer).map(Bytes::from).map_err(|error| HandleError::Malformed(error.to_string()))
+}
+
+/// Reads snapshot and log from disk, and checks them against each other.
+async fn open(
+    runtime: &Runtime,
+    dir: &Path,
+    identity: &Identity,
+    published: &Published,
+    halt: &Halt,
+) -> Result<(Store, Machine), LogError> {
+    let (dir, identity) = (dir.to_path_buf(), identity.clone());
+    let (published, halt) = (published.clone(), halt.clone());
+    let opened = runtime.spawn_blocking(move || {
+        std::fs::create_dir_all(&dir).map_err(|error| LogError::from_io(&dir, &error))?;
+        let store = Store::open(&dir, &identity, &halt)?;
+        let machine = Machine::open(&dir, published, halt)?;
+        match store.purged() {
+            Some(purged) if machine.last_applied() < Some(purged) => {
+                let path: PathBuf = dir.join(super::snapshot::SNAPSHOT_FILE);
+                Err(LogError::corrupt(
+                    &path,
+                    format!("entries up to {} are only there, and it is missing or older", purged.index),
+                ))
+            }
+            Some(_) | None => Ok((store, machine)),
+        }
+    });
+    opened.await.unwrap_or_else(|error| Err(LogError::Stopped(error.to_string())))
+}
+
+/// Translates Raft's metrics, and keeps the log below its size.
+struct Watcher {
+    metrics: watch::Receiver<Metrics>,
+    standing: watch::Sender<Standing>,
+    raft: Raft,
+    store: Store,
+    halt: Halt,
+    limit: u64,
+    /// The snapshot that was the newest when another one was asked for because of the log's size.
+    asked: Option<u64>,
+}
+
+impl Watcher {
+    async fn run(&mut self) {
+        while self.metrics.changed().await.is_ok() {
+            let metrics = self.metrics.borrow_and_update().clone();
+            let standing = standing_of(&metrics);
+            self.standing.send_if_modified(|old| {
+                let changed = *old != standing;
+                *old = standing;
+                changed
+            });
+            if let Err(fatal) = &metrics.running_state {
+                self.halt.set(&match fatal {
+                    Fatal::Stopped => LogError::Closed,
+                    Fatal::Panicked | Fatal::StorageError(_) => LogError::Stopped(fatal.to_string()),
+                });
+                return;
+            }
+            if self.bound_log(&metrics).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// openraft counts entries alone. Where few large entries fill the log, ask for a snapshot, and for a purge of
+    /// all that is in it.
+    async fn bound_log(&mut self, metrics: &Metrics) -> Result<(), Fatal<u64>> {
+        if self.store.log_bytes() <= self.limit {
+            self.asked = None;
+            return Ok(());
+        }
+        let snapshot = metrics.snapshot.map_or(0, |id| id.index);
+        let applied = metrics.last_applied.map_or(0, |id| id.index);
+        let purged = metrics.purged.map_or(0, |id| id.index);
+        if snapshot > purged && self.asked.is_some_and(|before| snapshot > before) {
+            self.asked = None;
+            return self.raft.trigger().purge_log(snapshot).await;
+        }
+        if self.asked.is_none() && applied > snapshot {
+            self.asked = Some(snapshot);
+            return self.raft.trigger().snapshot().await;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn standing_of(metrics: &Metrics) -> Standing {
+    let membership = metrics.membership_config.membership();
+    let name = |id: u64| membership.get_node(&id).map(|node| node.name.clone());
+    let leader = metrics.current_leader.and_then(name);
+    let sorted = |mut names: Vec<NodeId>| {
+        names.sort();
+        names
+    };
+    let is_self = metrics.current_leader == Some(metrics.id);
+    Standing {
+        leadership: Leadership {
+            leader,
+            term: metrics.current_term,
+            is_self,
+            voters: sorted(membership.voter_ids().filter_map(name).collect()),
+            learners: sorted(membership.learner_ids().filter_map(name).collect()),
+            last_log: metrics.last_log_index.unwrap_or(0),
+            applied: metrics.last_applied.map_or(0, |id| id.index),
+        },
+        quorum_ack_age: metrics.millis_since_quorum_ack.filter(|_| is_self).map(Duration::from_millis),
+        members: membership.nodes().map(|(_, node)| (node.name.clone(), node.clone())).collect(),
+    }
+}
+
+/// A tokio runtime that may be dropped anywhere.
+struct Runtime(Option<tokio::runtime::Runtime>, tokio::runtime::Handle);
+
+impl Runtime {
+    fn start(dir: &Path) -> Result<Self, LogError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RAFT_THREADS)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(|error| LogError::from_io(dir, &error))?;
+        let handle = runtime.handle().clone();
+        Ok(Self(Some(runtime), handle))
+    }
+}
+
+impl std::ops::Deref for Runtime {
+    type Target = tokio::runtime::Handle;
+    fn deref(&self) -> &Self::Target {
+        &self.1
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Waiting here is not allowed inside another runtime.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The store alone: openraft's own suite, damage, other identities, full disks, crashes.
+
+use super::super::disk::{Disk, LOG_FILE};
+use super::super::error::LogError;
+use super::super::machine::{Machine, Published};
+use super::super::store::{Halt, Store};
+use super::super::types::{Entry, Proposal, StorageError, TypeConfig};
+use super::{CONFIG, Cluster, command, eventually, identity};
+use crate::model::LogIndex;
+use crate::state::port::Log as _;
+use crate::state::{Refusal, snapshot as codec};
+use openraft::entry::FromAppData as _;
+use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _, RaftStateMachine as _};
+use openraft::testing::{StoreBuilder, Suite, log_id};
+use openraft::{RaftLogId as _, RaftLogReader as _};
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+struct Fresh;
+
+impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Fresh {
+    async fn build(&self) -> Result<(tempfile::TempDir, Store, Machine), StorageError> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let halt = Halt::new();
+        let store = Store::open(dir.path(), &identity("n1"), &halt).expect("opens");
+        let machine = Machine::open(dir.path(), Published::new(), halt).expect("opens");
+        Ok((dir, store, machine))
+    }
+}
+
+#[test]
+fn openrafts_own_storage_suite_passes() {
+    Suite::test_all(Fresh).expect("passes");
+}
+
+fn entry(index: u64, text: &str) -> Entry {
+    let bytes = codec::encode_entry(&crate::state::Entry { at_ms: 0, commands: command(text) });
+    let mut entry = Entry::from_app_data(Proposal::new(None, bytes).0);
+    entry.set_log_id(&log_id(1, 0, index));
+    entry
+}
+
+async fn filled(dir: &Path, last: u64) {
+    let mut store = Store::open(dir, &identity("n1"), &Halt::new()).expect("opens");
+    store.blocking_append((0..=last).map(|index| entry(index, &format!("marker-{index}!")))).await.expect("appends");
+    store.close().await;
+}
+
+fn open_error(dir: &Path, name: &str) -> Option<LogError> {
+    Store::open(dir, &identity(name), &Halt::new()).err()
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_an_entry_makes_opening_fail() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    filled(dir.path(), 40).await;
+    let path = dir.path().join(LOG_FILE);
+    let good = std::fs::read(&path).expect("reads");
+    for marker in [b"marker-0!".as_slice(), b"marker-17!", b"marker-40!"] {
+        let mut bad = good.clone();
+        let mut found = 0;
+        for place in 0..bad.len() - marker.len() {
+            if &good[place..place + marker.len()] == marker {
+                bad[place] ^= 0x20;
+                found += 1;
+            }
+        }
+        assert!(found > 0, "the entry is in the file");
+        std::fs::write(&path, &bad).expect("writes");
+        let error = open_error(dir.path(), "n1").expect("is refused");
+        assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("join this node under a new name"), "{error}");
+    }
+    std::fs::write(&path, &good).expect("writes");
+    assert_eq!(open_error(dir.path(), "n1"), None);
+}
+
+#[tokio::test]
+async fn a_file_cut_short_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    filled(dir.path(), 40).await;
+    let path = dir.path().join(LOG_FILE);
+    let good = std::fs::read(&path).expect("reads");
+    for kept in [1, 100, 4096, good.len() / 2] {
+        std::fs::write(&path, &good[..kept]).expect("writes");
+        assert!(open_error(dir.path(), "n1").is_some(), "{kept} bytes");
+    }
+}
+
+#[tokio::test]
+async fn another_identity_and_a_second_daemon_are_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens");
+    assert!(matches!(open_error(dir.path(), "n1"), Some(LogError::Locked { .. })));
+    store.close().await;
+    assert!(matches!(open_error(dir.path(), "n2"), Some(LogError::OtherIdentity { .. })));
+    assert_eq!(open_error(dir.path(), "n1"), None);
+}
+
+/// A disk that can be filled.
+#[derive(Debug)]
+struct Filling {
+    file: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Filling {
+    fn room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(28)) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Filling {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.room()?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        self.file.write(offset, data)
+    }
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_acknowledging_for_good_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (halt, full) = (Halt::new(), Arc::new(AtomicBool::new(false)));
+    let switch = full.clone();
+    let (disk, loaded) = Disk::open_with(dir.path(), &identity("n1"), move |builder, path| {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        builder.create_with_backend(Filling { file: FileBackend::new(file)?, full: switch })
+    })
+    .expect("opens");
+    let mut store = Store::over(disk, loaded, &halt).expect("starts");
+    store.blocking_append([entry(0, "a"), entry(1, "b")]).await.expect("appends");
+    full.store(true, Ordering::SeqCst);
+    store.blocking_append([entry(2, "c")]).await.expect_err("is full");
+    assert!(matches!(halt.get(), Some(LogError::DiskFull { .. })), "{:?}", halt.get());
+    full.store(false, Ordering::SeqCst);
+    store.blocking_append([entry(2, "c")]).await.expect_err("stays stopped");
+    store.save_vote(&openraft::Vote::new(3, 1)).await.expect_err("stays stopped");
+    store.close().await;
+    let mut store = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens again");
+    assert_eq!(store.get_log_state().await.expect("reads").last_log_id, Some(log_id(1, 0, 1)));
+    assert_eq!(store.try_get_log_entries(..).await.expect("reads").len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_file_when_the_power_goes() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens");
+    for index in 0..20 {
+        store.blocking_append([entry(index, "x")]).await.expect("appends");
+        store.save_vote(&openraft::Vote::new(index + 1, 7)).await.expect("votes");
+        // The file as it is on disk at this moment, without having been closed.
+        let image = tempfile::tempdir().expect("temp dir");
+        std::fs::copy(dir.path().join(LOG_FILE), image.path().join(LOG_FILE)).expect("copies");
+        let mut crashed = Store::open(image.path(), &identity("n1"), &Halt::new()).expect("opens the image");
+        assert_eq!(crashed.get_log_state().await.expect("reads").last_log_id, Some(log_id(1, 0, index)));
+        assert_eq!(crashed.read_vote().await.expect("reads"), Some(openraft::Vote::new(index + 1, 7)));
+    }
+}
+
+#[tokio::test]
+async fn commands_of_another_term_are_refused_one_by_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut machine = Machine::open(dir.path(), Published::new(), Halt::new()).expect("opens");
+    let bytes = codec::encode_entry(&crate::state::Entry { at_ms: 0, commands: command("x") });
+    let of_term = |index, term| {
+        let mut entry = Entry::from_app_data(Proposal::new(Some(term), bytes.clone()).0);
+        entry.set_log_id(&log_id(4, 0, index));
+        entry
+    };
+    let answers = machine.apply([of_term(1, 3), of_term(2, 4)]).await.expect("applies");
+    assert_eq!(answers[0], vec![Err(Refusal::NotLeader)]);
+    assert_ne!(answers[1], vec![Err(Refusal::NotLeader)]);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_decoded_stops_the_node_and_is_kept() {
+    let cluster = Cluster::of(&["n1"], CONFIG).await;
+    let n1 = cluster.node("n1");
+    let before = n1.propose(command("before")).await.expect("commits");
+    let proposal = Proposal::new(None, vec![250, 1, 2, 3]).0;
+    n1.inner.raft.client_write(proposal).await.expect_err("cannot be applied");
+    let halted = n1.halted();
+    eventually("the halt", || halted.borrow().is_some()).await;
+    let reason = halted.borrow().clone();
+    assert!(matches!(reason, Some(LogError::Undecodable { .. })), "{reason:?}");
+    n1.propose(command("after")).await.expect_err("has stopped");
+    assert_eq!(n1.state().index, before.index);
+    cluster.stop("n1").await;
+    drop(n1);
+    let again = cluster.try_start("n1").await.err();
+    let index = LogIndex(before.index.0 + 1).0;
+    assert!(matches!(again, Some(LogError::Undecodable { index: at, .. }) if at == index), "{again:?}");
+}

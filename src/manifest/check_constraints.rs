@@ -1,0 +1,233 @@
+//! Do the constraints make sense, each for itself and together?
+//!
+//! Input → output: a [`Tree`] and its [`Topology`] → findings: constraints of something with itself, roles of what
+//! is not promotable, contradictions, weights without effect, resources that may run nowhere.
+//!
+//! Deliberately absent: cycles of orderings (`check_cycles`).
+
+use super::document::{Doc, Tree};
+use super::eligibility::{Eligibility, selects};
+use super::explain::Code;
+use super::raw::{Name, RawColocation, RawLocation, RawSelector};
+use super::report::Report;
+use super::topology::Topology;
+use crate::model::{Kind, NodeRole, OrderAction, OrderStrength, Role, Strength};
+use petgraph::unionfind::UnionFind;
+use std::collections::BTreeMap;
+
+pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
+    orders(tree, topology, report);
+    colocations(tree, topology, report);
+    colocations_together(tree, topology, report);
+    locations(tree, topology, report);
+    locations_together(tree, report);
+    nowhere(tree, topology, report);
+}
+
+fn orders(tree: &Tree, topology: &Topology, report: &mut Report) {
+    for (doc, order) in tree.orders() {
+        itself(doc, topology, &order.first.resource, &order.then.resource, &["then", "resource"], report);
+        for (field, end) in [("first", &order.first), ("then", &order.then)] {
+            let promoted = matches!(end.action, Some(OrderAction::Promote | OrderAction::Demote));
+            if promoted {
+                promotable(doc, tree, topology, &end.resource, &[field, "action"], report);
+            }
+        }
+        if order.strength == Some(OrderStrength::Serialize) && order.symmetric.is_some() {
+            let message = "`symmetric` has no effect on `Serialize`, which has no order to reverse";
+            let span = doc.key_span(&["symmetric"]);
+            report.add(Code::NoEffect, doc.file, span, message, Some("remove the line".into()));
+        }
+    }
+}
+
+fn itself(doc: &Doc, topology: &Topology, one: &Name, other: &Name, path: &[&str], report: &mut Report) {
+    let (one, other) = (one.0.as_str(), other.0.as_str());
+    let message = if one == other {
+        format!("`{one}` is at both ends")
+    } else if topology.contains(one, other) {
+        format!("`{other}` is a part of `{one}`")
+    } else if topology.contains(other, one) {
+        format!("`{one}` is a part of `{other}`")
+    } else {
+        return;
+    };
+    report.add(Code::SelfReference, doc.file, doc.span(path), message, None);
+}
+
+/// Refuses a promoted role or action of something that is known and not promotable.
+fn promotable(doc: &Doc, tree: &Tree, topology: &Topology, name: &Name, path: &[&str], report: &mut Report) {
+    let name = name.0.as_str();
+    // A clone with errors of its own might be promotable once they are gone.
+    if topology.is_promotable(name)
+        || tree.find(Kind::Resource, name).is_none()
+        || tree.broken_kinds.contains(&Kind::Clone)
+    {
+        return;
+    }
+    let help = match topology.clone_around(name) {
+        Some((clone, _)) => format!("add `promotable: {{ max: 1 }}` to the clone `{clone}`"),
+        None => "only a Clone with `promotable` has promoted copies".to_owned(),
+    };
+    let message = format!("`{name}` is not promotable");
+    report.add(Code::NotPromotable, doc.file, doc.span(path), message, Some(help));
+}
+
+fn needs_promotable(role: Option<Role>) -> bool {
+    matches!(role, Some(Role::Promoted | Role::Unpromoted))
+}
+
+fn useless_weight(doc: &Doc, strength: Option<Strength>, weight: Option<u32>, report: &mut Report) {
+    let strength = strength.unwrap_or(Strength::Required);
+    if weight.is_some() && matches!(strength, Strength::Required | Strength::Forbidden) {
+        let message = format!("`weight` has no effect on `{strength:?}`");
+        let help = if strength == Strength::Required { "Preferred" } else { "Avoid" };
+        let help = format!("write `strength: {help}`, or remove the weight");
+        report.add(Code::NoEffect, doc.file, doc.key_span(&["weight"]), message, Some(help));
+    }
+}
+
+fn colocations(tree: &Tree, topology: &Topology, report: &mut Report) {
+    for (doc, colocation) in tree.colocations() {
+        itself(doc, topology, &colocation.resource, &colocation.with.resource, &["with", "resource"], report);
+        if needs_promotable(colocation.role) {
+            promotable(doc, tree, topology, &colocation.resource, &["role"], report);
+        }
+        if needs_promotable(colocation.with.role) {
+            promotable(doc, tree, topology, &colocation.with.resource, &["with", "role"], report);
+        }
+        useless_weight(doc, colocation.strength, colocation.weight, report);
+    }
+}
+
+/// An end of a colocation, told apart from others: what moves as one is one.
+type End<'a> = (&'a str, Option<Role>);
+
+fn ends<'a>(topology: &Topology<'a>, colocation: &'a RawColocation) -> (End<'a>, End<'a>) {
+    let with = &colocation.with;
+    let one = (topology.outermost(&colocation.resource.0), colocation.role);
+    (one, (topology.outermost(&with.resource.0), with.role))
+}
+
+/// `Forbidden` between what `Required` ones keep together.
+fn colocations_together(tree: &Tree, topology: &Topology, report: &mut Report) {
+    let strength = |colocation: &RawColocation| colocation.strength.unwrap_or(Strength::Required);
+    let required: Vec<_> = tree.colocations().filter(|(_, c)| strength(c) == Strength::Required).collect();
+    let mut ids: BTreeMap<End, usize> = BTreeMap::new();
+    let mut direct: BTreeMap<_, &Doc> = BTreeMap::new();
+    for (doc, colocation) in &required {
+        let (one, other) = ends(topology, colocation);
+        direct.entry((one.min(other), one.max(other))).or_insert(doc);
+        for end in [one, other] {
+            let next = ids.len();
+            ids.entry(end).or_insert(next);
+        }
+    }
+    // Copies of a clone are on several nodes: being with one of them does not bring two things together.
+    let is_single = |end: End| topology.clone_around(end.0).is_none();
+    let mut together = UnionFind::<usize>::new(ids.len());
+    for (_, colocation) in &required {
+        let (one, other) = ends(topology, colocation);
+        if let (true, true, Some(one), Some(other)) = (is_single(one), is_single(other), ids.get(&one), ids.get(&other))
+        {
+            together.union(*one, *other);
+        }
+    }
+    for (doc, colocation) in tree.colocations().filter(|(_, c)| strength(c) == Strength::Forbidden) {
+        let (one, other) = ends(topology, colocation);
+        let (a, b) = (&colocation.resource.0, &colocation.with.resource.0);
+        let message = if let Some(first) = direct.get(&(one.min(other), one.max(other))) {
+            let at = report.place(first.file, first.name_span());
+            format!("`{a}` and `{b}` must be together by the colocation `{}` ({at})", first.name)
+        } else if one == other && is_single(one) && a != b {
+            format!("`{a}` and `{b}` are together in the group `{}`", one.0)
+        } else if ids.get(&one).zip(ids.get(&other)).is_some_and(|(a, b)| together.equiv(*a, *b)) && one != other {
+            format!("`{a}` and `{b}` are kept together by other colocations with `strength: Required`")
+        } else {
+            continue;
+        };
+        let help = "remove one of the constraints, or weaken this one to `Avoid`".to_owned();
+        report.add(Code::Contradiction, doc.file, doc.name_span(), message, Some(help));
+    }
+}
+
+fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
+    let all_nodes_known = !tree.incomplete && !tree.broken_kinds.contains(&Kind::Node);
+    for (doc, location) in tree.locations() {
+        if needs_promotable(location.role) {
+            promotable(doc, tree, topology, &location.resource, &["role"], report);
+        }
+        useless_weight(doc, location.strength, location.weight, report);
+        match &location.nodes {
+            RawSelector::Names(names) if names.is_empty() => {
+                report.add(Code::EmptyList, doc.file, doc.span(&["nodes"]), "no nodes are named", None);
+            }
+            RawSelector::Labels(labels) if labels.match_labels.is_empty() => {
+                let span = doc.span(&["nodes", "matchLabels"]);
+                report.add(Code::EmptyList, doc.file, span, "no labels are named", None);
+            }
+            RawSelector::Names(names) => witnesses(doc, tree, names, report),
+            RawSelector::Labels(_) => {
+                if all_nodes_known && !tree.nodes().any(|(node, _)| selects(&location.nodes, node)) {
+                    let span = doc.span(&["nodes", "matchLabels"]);
+                    report.add(Code::MatchesNothing, doc.file, span, "no node has these labels", None);
+                }
+            }
+        }
+    }
+}
+
+fn witnesses(doc: &Doc, tree: &Tree, names: &[Name], report: &mut Report) {
+    for (place, name) in names.iter().enumerate() {
+        let Some(super::document::RawSpec::Node(node)) =
+            tree.find(Kind::Node, &name.0).and_then(|doc| doc.spec.as_ref())
+        else {
+            continue;
+        };
+        if node.role == Some(NodeRole::Witness) {
+            let message = format!("`{}` is a witness, which runs no resources", name.0);
+            let span = doc.span(&["nodes", &place.to_string()]);
+            report.add(Code::NoEffect, doc.file, span, message, None);
+        }
+    }
+}
+
+/// `Required` and `Forbidden` for one resource on one node.
+fn locations_together(tree: &Tree, report: &mut Report) {
+    type Locations<'a> = Vec<(&'a Doc, &'a RawLocation)>;
+    let mut required: BTreeMap<(&str, Option<Role>), Locations> = BTreeMap::new();
+    let strength = |location: &RawLocation| location.strength.unwrap_or(Strength::Required);
+    for (doc, location) in tree.locations().filter(|(_, location)| strength(location) == Strength::Required) {
+        required.entry((&location.resource.0, location.role)).or_default().push((doc, location));
+    }
+    let nodes: Vec<&Doc> = tree.nodes().map(|(doc, _)| doc).collect();
+    for (doc, location) in tree.locations().filter(|(_, location)| strength(location) == Strength::Forbidden) {
+        let others = required.get(&(location.resource.0.as_str(), location.role)).map_or(&[][..], Vec::as_slice);
+        let clash = nodes.iter().filter(|node| selects(&location.nodes, node)).find_map(|node| {
+            others.iter().find(|(_, other)| selects(&other.nodes, node)).map(|(other, _)| (node, other))
+        });
+        if let Some((node, other)) = clash {
+            let at = report.place(other.file, other.name_span());
+            let message = format!(
+                "`{}` is forbidden on `{}`, but required there by `{}` ({at})",
+                location.resource.0, node.name, other.name
+            );
+            report.add(Code::Contradiction, doc.file, doc.name_span(), message, Some("remove one of the two".into()));
+        }
+    }
+}
+
+fn nowhere(tree: &Tree, topology: &Topology, report: &mut Report) {
+    let eligibility = Eligibility::of(tree);
+    let judged = !tree.incomplete && tree.broken_kinds.is_empty() && !eligibility.nodes.is_empty();
+    // Without a constraint of its own a resource may follow another one to where that is allowed.
+    if !judged || !eligibility.symmetric {
+        return;
+    }
+    for (doc, _) in tree.resources() {
+        if eligibility.of_resource(topology, &doc.name).is_empty() {
+            let message = format!("`{}` is forbidden on every node", doc.name);
+            report.add(Code::RunsNowhere, doc.file, doc.name_span(), message, None);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The documents as they are written: every field optional that has a default, nothing resolved.
+//!
+//! Input → output: these types derive both the reading (serde) and the JSON Schemas that `structure` checks
+//! documents against, that editors use, and that `schemas/` holds. Their doc comments are the schemas' descriptions.
+//!
+//! Deliberately absent: defaults (`resolve`) and rules that span fields or documents (`check_*`).
+
+use crate::model::{
+    FencingAction, MultipleActive, NodeRole, OnFail, OrderAction, OrderStrength, QuorumLoss, Requires, Role, Strength,
+    TargetRole, duration,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The grammar of names, as a regular expression for editors.
+pub(super) const NAME_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
+
+/// A string with a form of its own: the schema's `format` names it, `structure` checks it.
+macro_rules! formatted {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $format:literal, $pattern:expr, $parse:expr) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) struct $name(pub $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(&text).map($name).map_err(serde::de::Error::custom)
+            }
+        }
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": $format, "pattern": $pattern })
+            }
+        }
+    };
+}
+
+formatted!(
+    #[derive(Copy)]
+    Time(Duration),
+    "hafen-duration",
+    "^([0-9]+(ms|s|m|h|d))+$",
+    duration::parse
+);
+formatted!(Name(String), "hafen-name", NAME_PATTERN, |text| Ok(text.to_owned()));
+formatted!(Address(IpAddr), "hafen-address", "^[0-9A-Fa-f:.]+$", |text| {
+    text.parse().map_err(|error| format!("{error}"))
+});
+formatted!(Param(String), "hafen-param", "^", |text| Ok(text.to_owned()));
+
+/// A whole number, also as a string: what a node has or a resource takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quantity(pub i64);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let number = match &value {
+            serde_json::Value::String(text) => text.parse().ok(),
+            other => other.as_i64(),
+        };
+        number.map(Quantity).ok_or_else(|| serde::de::Error::custom("not a whole number"))
+    }
+}
+impl JsonSchema for Quantity {
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "format": "hafen-integer", "pattern": "^[0-9]{1,18}$" },
+            { "type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999_u64 },
+        ] })
+    }
+}
+
+macro_rules! documents {
+    ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub(super) struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+    )* };
+}
+
+/// The same, with the fields that a Group, a Clone and the Cluster's defaults can set for the resources below them.
+macro_rules! inheritable {
+    ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => { $(
+        documents! {
+            $(#[$meta])*
+            struct $name {
+                $($(#[$field_meta])* $field: $type,)*
+                /// Intervals, time-outs and what follows from failures, by operation.
+                operations: Option<RawOperations>,
+                /// When repeated failures ban a node.
+                failure: Option<RawFailure>,
+                /// How much it wants to stay where it is; default 1.
+                #[schemars(range(min = -1_000_000, max = 1_000_000))]
+                stickiness: Option<i32>,
+                /// Who is placed first, and who wins where not all fit; default 0.
+                #[schemars(range(min = -1_000_000, max = 1_000_000))]
+                priority: Option<i32>,
+                /// The most that is wanted of it; default Started.
+                target_role: Option<TargetRole>,
+                /// False: it is watched, but neither started nor stopped. Default true.
+                managed: Option<bool>,
+                /// True: it is not even watched. Default false.
+                maintenance: Option<bool>,
+                /// What must hold before a start; default Fencing where fencing is enabled, else Quorum.
+                requires: Option<Requires>,
+                /// What a node without quorum does with it; default from the Cluster.
+                quorum_loss: Option<QuorumLoss>,
+                /// It can move while it runs; default false.
+                migratable: Option<bool>,
+                /// What is done when more copies run than may; default StopStart.
+                multiple_active: Option<MultipleActive>,
+            }
+        }
+        impl $name {
+            /// The inheritable fields.
+            pub fn inherited(&self) -> Inherited<'_> {
+                Inherited {
+                    operations: self.operations.as_ref(),
+                    failure: self.failure,
+                    stickiness: self.stickiness,
+                    priority: self.priority,
+                    target_role: self.target_role,
+                    managed: self.managed,
+                    maintenance: self.maintenance,
+                    requires: self.requires,
+                    quorum_loss: self.quorum_loss,
+                    migratable: self.migratable,
+                    multiple_active: self.multiple_active,
+                }
+            }
+        }
+    )* };
+}
+
+/// What a Resource, its Group, its Clone or the Cluster's defaults say of a resource.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Inherited<'a> {
+    pub operations: Option<&'a RawOperations>,
+    pub failure: Option<RawFailure>,
+    pub stickiness: Option<i32>,
+    pub priority: Option<i32>,
+    pub target_role: Option<TargetRole>,
+    pub managed: Option<bool>,
+    pub maintenance: Option<bool>,
+    pub requires: Option<Requires>,
+    pub quorum_loss: Option<QuorumLoss>,
+    pub migratable: Option<bool>,
+    pub multiple_active: Option<MultipleActive>,
+}
+
+inheritable! {
+    /// Defaults of all resources.
+    struct RawDefaults {}
+
+    /// One service.
+    struct RawResource {
+        /// `ocf:PROVIDER:TYPE` or `systemd:UNIT`.
+        #[schemars(extend("format" = "hafen-agent"))]
+        agent: String,
+        /// What the agent is told; strings.
+        params: Option<BTreeMap<String, Param>>,
+        /// What it takes of a node's capacity.
+        utilization: Option<BTreeMap<String, Quantity>>,
+    }
+
+    /// Resources that run on one node, started in order and stopped in reverse.
+    struct RawGroup {
+        /// Names of resources.
+        members: Vec<Name>,
+    }
+
+    /// Several copies of one resource or group.
+    struct RawClone {
+        /// The name of a resource or a group.
+        resource: Name,
+        /// Copies at most; default one per node.
+        #[schemars(range(min = 1))]
+        max: Option<u32>,
+        /// Copies on one node at most; default 1.
+        #[schemars(range(min = 1))]
+        per_node: Option<u32>,
+        /// Some copies are promoted.
+        promotable: Option<RawPromotable>,
+        /// Copies are told of what happens to the others; default false.
+        notify: Option<bool>,
+        /// Dependants wait only for the copy on their own node; default false.
+        interleave: Option<bool>,
+        /// Copies start one after the other; default false.
+        ordered: Option<bool>,
+        /// Each copy is a different thing; default false.
+        globally_unique: Option<bool>,
+    }
+}
+
+documents! {
+    /// Whose document it is.
+    struct RawMetadata {
+        /// The name by which others refer to it.
+        name: Name,
+        /// Of nodes: what Location constraints select by.
+        labels: Option<BTreeMap<String, Param>>,
+        /// For people and other tools; not read.
+        annotations: Option<BTreeMap<String, Param>>,
+    }
+
+    /// Settings of the whole cluster; may be `{}`.
+    struct RawCluster {
+        /// When a silent node counts as suspect.
+        detection: Option<RawDetection>,
+        /// How lost nodes are made harmless.
+        fencing: Option<RawFencing>,
+        /// What a node without quorum does with its resources; default Stop.
+        quorum_loss: Option<QuorumLoss>,
+        /// How long a known node may be unheard after the cluster started; default 2m.
+        join_grace: Option<Time>,
+        /// A push that removes more resources needs `-o allow-removals`; default 5.
+        max_removals: Option<u32>,
+        /// True (the default): resources may run everywhere unless a constraint says otherwise.
+        symmetric: Option<bool>,
+        /// A git repository to follow, besides taking pushes.
+        source: Option<RawSource>,
+        /// Defaults of all resources.
+        defaults: Option<RawDefaults>,
+    }
+
+    /// A profile, or both times by hand.
+    struct RawDetection {
+        /// Default: 100ms and 1500ms. Fast: 50ms and 400ms.
+        profile: Option<Profile>,
+        /// How often nodes say that they live.
+        heartbeat: Option<Time>,
+        /// After so much silence a node is suspect.
+        suspect_after: Option<Time>,
+    }
+
+    /// How lost nodes are made harmless.
+    struct RawFencing {
+        /// Default true.
+        enabled: Option<bool>,
+        /// How long one attempt may take; default 60s.
+        timeout: Option<Time>,
+        /// Default Reboot.
+        action: Option<FencingAction>,
+        /// Evidence of devices that were never proved does not count; default false.
+        require_tested: Option<bool>,
+        /// A node fenced more often within an hour stays off; default 5.
+        #[schemars(range(min = 1))]
+        max_fences: Option<u32>,
+        /// UNSAFE, only with `enabled: false`: a node silent for so long is taken to be off.
+        assume_off: Option<Time>,
+    }
+
+    /// A git repository to follow.
+    struct RawSource {
+        url: Option<String>,
+        /// Default main.
+        branch: Option<String>,
+        /// Folder of the manifests; default the root.
+        path: Option<String>,
+        /// Default 1m.
+        interval: Option<Time>,
+    }
+
+    /// A machine and what it is for.
+    struct RawNode {
+        /// One per network; the first is link 0.
+        addresses: Vec<Address>,
+        /// Default Voter.
+        role: Option<NodeRole>,
+        /// What it has to give, by names of your choice.
+        capacity: Option<BTreeMap<String, Quantity>>,
+        /// Levels in order; within a level every device must succeed.
+        fencing: Option<Vec<Vec<Name>>>,
+    }
+
+    /// What switches nodes off.
+    struct RawFencingDevice {
+        /// A fence agent (`fence_…`), `redfish` or `watchdog`.
+        #[schemars(extend("format" = "hafen-fence-agent"))]
+        agent: String,
+        /// What the agent is told; strings.
+        params: Option<BTreeMap<String, Param>>,
+        /// What the agent is told and nobody else may read.
+        secrets: Option<BTreeMap<String, RawSecret>>,
+        /// What the device calls each node; default the node's name.
+        targets: Option<BTreeMap<String, Param>>,
+        /// Default 60s.
+        timeout: Option<Time>,
+        /// Before it is used; default 0s.
+        delay: Option<Time>,
+        /// Tries after the first one failed; default 2.
+        #[schemars(range(max = 100))]
+        retries: Option<u32>,
+        /// How often the device is asked whether it answers; default 10m.
+        check: Option<Time>,
+    }
+
+    /// A secret in a file on the node that runs the agent.
+    struct RawSecret {
+        /// Absolute path.
+        #[schemars(extend("format" = "hafen-path"))]
+        file: String,
+    }
+
+    struct RawOperations {
+        start: Option<RawOperation>,
+        stop: Option<RawOperation>,
+        monitor: Option<RawOperation>,
+        /// The monitor of promoted instances, where it differs.
+        monitor_promoted: Option<RawOperation>,
+        promote: Option<RawOperation>,
+        demote: Option<RawOperation>,
+        notify: Option<RawOperation>,
+        migrate_to: Option<RawOperation>,
+        migrate_from: Option<RawOperation>,
+        reload: Option<RawOperation>,
+    }
+
+    struct RawOperation {
+        /// Of monitors: how often; default 10s, `0s` never.
+        interval: Option<Time>,
+        /// Default 20s.
+        timeout: Option<Time>,
+        /// Default Restart; of stop: Fence where fencing is enabled, else Block.
+        on_fail: Option<OnFail>,
+    }
+
+    #[derive(Copy)]
+    struct RawFailure {
+        /// Failures on one node before the resource leaves it; default 3, 0 means never.
+        #[schemars(range(max = 1_000_000))]
+        threshold: Option<u32>,
+        /// Older failures are forgotten; default 10m, `0s` means never.
+        timeout: Option<Time>,
+    }
+
+    #[derive(Copy)]
+    struct RawPromotable {
+        /// Promoted copies at most; default 1.
+        #[schemars(range(min = 1))]
+        max: Option<u32>,
+        /// Promoted copies on one node at most; default 1.
+        #[schemars(range(min = 1))]
+        per_node: Option<u32>,
+    }
+
+    /// `then` happens after `first`.
+    struct RawOrder {
+        first: RawOrderEnd,
+        then: RawOrderEnd,
+        /// Default Required.
+        strength: Option<OrderStrength>,
+        /// The opposite actions happen in the opposite order; default true.
+        symmetric: Option<bool>,
+    }
+
+    struct RawOrderEnd {
+        /// A resource, group or clone.
+        resource: Name,
+        /// Default Start, at both ends.
+        action: Option<OrderAction>,
+    }
+
+    /// `resource` goes where `with` is, or where it is not.
+    struct RawColocation {
+        /// A resource, group or clone.
+        resource: Name,
+        /// Only in this role.
+        role: Option<Role>,
+        with: RawColocationEnd,
+        /// Default Required.
+        strength: Option<Strength>,
+        /// Of Preferred and Avoid; default 100.
+        #[schemars(range(min = 1, max = 999_999))]
+        weight: Option<u32>,
+    }
+
+    struct RawColocationEnd {
+        /// A resource, group or clone.
+        resource: Name,
+        /// Only in this role.
+        role: Option<Role>,
+    }
+
+    /// Where a resource runs, or does not.
+    struct RawLocation {
+        /// A resource, group or clone.
+        resource: Name,
+        /// Names of nodes, or `matchLabels`.
+        nodes: RawSelector,
+        /// Only in this role.
+        role: Option<Role>,
+        /// Default Required.
+        strength: Option<Strength>,
+        /// Of Preferred and Avoid; default 100.
+        #[schemars(range(min = 1, max = 999_999))]
+        weight: Option<u32>,
+    }
+
+    struct RawMatchLabels {
+        /// Every label must be equal.
+        match_labels: BTreeMap<String, Param>,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawSelector {
+    Names(Vec<Name>),
+    Labels(RawMatchLabels),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) enum Profile {
+    Default,
+    Fast,
+}

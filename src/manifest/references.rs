@@ -1,0 +1,158 @@
+//! Does every name that a document refers to exist, and is it of the right kind?
+//!
+//! Input → output: a [`Tree`] → findings: the number of Cluster documents, unknown and wrong references, resources
+//! in two groups or two clones.
+
+use super::document::{Doc, Tree};
+use super::explain::Code;
+use super::raw::{Name, RawSelector};
+use super::report::Report;
+use super::tree::Span;
+use crate::model::{Kind, suggest};
+use std::collections::BTreeMap;
+
+/// Suggestions compare with every name; for a tree that is wrong as a whole they would take longer than reading it.
+const MAX_SUGGESTIONS: usize = 50;
+
+pub(super) fn check(tree: &Tree, report: &mut Report) {
+    let mut checker = Checker { tree, report, suggestions: 0 };
+    checker.clusters();
+    checker.nodes_and_devices();
+    checker.groups();
+    checker.clones();
+    checker.constraints();
+}
+
+struct Checker<'a, 'r> {
+    tree: &'a Tree,
+    report: &'a mut Report<'r>,
+    suggestions: usize,
+}
+
+impl<'a> Checker<'a, '_> {
+    fn clusters(&mut self) {
+        let mut clusters = self.tree.docs.iter().filter(|doc| doc.kind == Kind::Cluster);
+        let Some(first) = clusters.next() else {
+            if !self.tree.incomplete {
+                let help = "add a document of kind Cluster; its spec may be `{}`".to_owned();
+                let empty = if self.tree.docs.is_empty() { "the tree is empty: " } else { "" };
+                self.report.add_global(Code::NoCluster, format!("{empty}there is no Cluster document"), Some(help));
+            }
+            return;
+        };
+        for doc in clusters {
+            let at = self.report.place(first.file, first.name_span());
+            let message = format!("a second Cluster document; the first is at {at}");
+            self.report.add(Code::SeveralClusters, doc.file, doc.name_span(), message, Some("keep one".into()));
+        }
+    }
+
+    /// Reports a name that does not resolve, at a place that is looked up only then. Returns the document if it does.
+    fn resolve(&mut self, doc: &Doc, span: impl Fn() -> Span, kind: Kind, name: &str) -> Option<&'a Doc> {
+        let tree = self.tree;
+        if let Some(found) = tree.find(kind, name) {
+            return Some(found);
+        }
+        if tree.unclear_names.contains(name) {
+            return None;
+        }
+        self.suggestions += 1;
+        let near = (self.suggestions <= MAX_SUGGESTIONS).then(|| suggest::nearest(name, tree.names(kind))).flatten();
+        let help = match near {
+            Some(word) => Some(format!("did you mean `{word}`?")),
+            None => tree.names(kind).next().is_none().then(|| format!("there are no documents of kind {kind}")),
+        };
+        let what = match kind {
+            Kind::Node => "node",
+            Kind::FencingDevice => "fencing device",
+            Kind::Resource | Kind::Group | Kind::Clone => "resource",
+            Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location => "document",
+        };
+        self.report.add(Code::UnknownReference, doc.file, span(), format!("there is no {what} `{name}`"), help);
+        None
+    }
+
+    fn nodes_and_devices(&mut self) {
+        for (doc, node) in self.tree.nodes() {
+            for (l, level) in node.fencing.iter().flatten().enumerate() {
+                for (d, device) in level.iter().enumerate() {
+                    let span = || doc.span(&["fencing", &l.to_string(), &d.to_string()]);
+                    self.resolve(doc, span, Kind::FencingDevice, &device.0);
+                }
+            }
+        }
+        for (doc, device) in self.tree.devices() {
+            for node in device.targets.iter().flat_map(BTreeMap::keys) {
+                self.resolve(doc, || doc.key_span(&["targets", node]), Kind::Node, node);
+            }
+        }
+    }
+
+    fn groups(&mut self) {
+        let mut first_group: BTreeMap<&str, &Doc> = BTreeMap::new();
+        for (doc, group) in self.tree.groups() {
+            for (m, member) in group.members.iter().enumerate() {
+                let span = || doc.span(&["members", &m.to_string()]);
+                let Some(found) = self.resolve(doc, span, Kind::Resource, &member.0) else { continue };
+                if found.kind != Kind::Resource {
+                    let message = format!("`{}` is a {}; members of groups are resources", member.0, found.kind);
+                    self.report.add(Code::WrongReference, doc.file, span(), message, None);
+                }
+                let Some(first) = first_group.insert(&member.0, doc) else { continue };
+                let message = if first.name == doc.name {
+                    format!("`{}` is listed twice", member.0)
+                } else {
+                    format!("`{}` is already a member of the group `{}`", member.0, first.name)
+                };
+                self.report.add(Code::InTwoGroups, doc.file, span(), message, Some("keep one of the two".into()));
+            }
+        }
+    }
+
+    fn clones(&mut self) {
+        let mut first_clone: BTreeMap<&str, &str> = BTreeMap::new();
+        let in_groups: BTreeMap<&str, &str> = self
+            .tree
+            .groups()
+            .flat_map(|(doc, group)| group.members.iter().map(|member| (member.0.as_str(), doc.name.as_str())))
+            .collect();
+        for (doc, clone) in self.tree.clones() {
+            let name = clone.resource.0.as_str();
+            let span = doc.span(&["resource"]);
+            let Some(found) = self.resolve(doc, || span, Kind::Resource, name) else { continue };
+            let (message, help) = if found.kind == Kind::Clone {
+                (format!("`{name}` is a Clone; a clone copies a Resource or a Group"), None)
+            } else if let Some(group) = in_groups.get(name) {
+                let help = format!("clone the group: `resource: {group}`");
+                (format!("`{name}` is a member of the group `{group}`"), Some(help))
+            } else if let Some(first) = first_clone.insert(name, &doc.name) {
+                (format!("`{name}` is already copied by the clone `{first}`"), None)
+            } else {
+                continue;
+            };
+            self.report.add(Code::WrongReference, doc.file, span, message, help);
+        }
+    }
+
+    fn constraints(&mut self) {
+        let resource = |checker: &mut Self, doc: &Doc, path: &[&str], name: &Name| {
+            checker.resolve(doc, || doc.span(path), Kind::Resource, &name.0);
+        };
+        for (doc, order) in self.tree.orders() {
+            resource(self, doc, &["first", "resource"], &order.first.resource);
+            resource(self, doc, &["then", "resource"], &order.then.resource);
+        }
+        for (doc, colocation) in self.tree.colocations() {
+            resource(self, doc, &["resource"], &colocation.resource);
+            resource(self, doc, &["with", "resource"], &colocation.with.resource);
+        }
+        for (doc, location) in self.tree.locations() {
+            resource(self, doc, &["resource"], &location.resource);
+            if let RawSelector::Names(names) = &location.nodes {
+                for (n, node) in names.iter().enumerate() {
+                    self.resolve(doc, || doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Fills in the defaults.
+//!
+//! Input → output: a [`Tree`] without errors → the [`Spec`], complete. A field of a resource is its own, else its
+//! group's, else its clone's, else the Cluster's default, else the constant here; operations field by field.
+//!
+//! Deliberately absent: judging. What does not resolve was reported before; this runs only without errors.
+
+use super::SourceFile;
+use super::check_resources::operations;
+use super::document::{Doc, RawSpec, Tree};
+use super::raw::{
+    Inherited, Name, Param, Profile, Quantity, RawCluster, RawFencingDevice, RawNode, RawOperation, RawResource,
+    RawSelector, Time,
+};
+use super::topology::Topology;
+use crate::model::{
+    Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId, FailurePolicy, FencingAction,
+    FencingDevice, FencingPolicy, Group, Kind, Location, MultipleActive, Node, NodeId, NodeRole, NodeSelector,
+    ObjectRef, OnFail, OpName, Operation, Order, OrderAction, OrderEnd, OrderStrength, Origin, Promotable, QuorumLoss,
+    Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Of every operation without a time-out of its own.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+const MONITOR_INTERVAL: Duration = Duration::from_secs(10);
+const FAILURE: FailurePolicy = FailurePolicy { threshold: 3, timeout: Duration::from_secs(600) };
+const STICKINESS: i32 = 1;
+const WEIGHT: u32 = 100;
+
+/// The spec of a tree without errors. None only without a Cluster document, which is an error.
+pub(super) fn resolve(tree: &Tree, topology: &Topology, files: &[&SourceFile]) -> Option<Spec> {
+    let (cluster_doc, raw_cluster) = tree.clusters().next()?;
+    let cluster = cluster(&cluster_doc.name, raw_cluster);
+    let id = |doc: &Doc| ResourceId::new(doc.name.as_str());
+    let resources = tree.resources().filter_map(|(doc, raw)| {
+        let chain = Chain::of(tree, topology, &doc.name, raw);
+        resource(raw, &chain, &cluster).map(|resource| (id(doc), resource))
+    });
+    let groups =
+        tree.groups().map(|(doc, raw)| (id(doc), Group { members: raw.members.iter().map(resource_id).collect() }));
+    Some(Spec {
+        resources: resources.collect(),
+        groups: groups.collect(),
+        nodes: tree.nodes().map(|(doc, raw)| (NodeId::new(doc.name.as_str()), node(doc, raw))).collect(),
+        devices: tree.devices().map(|(doc, raw)| (DeviceId::new(doc.name.as_str()), device(raw))).collect(),
+        clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw))).collect(),
+        orders: orders(tree),
+        colocations: colocations(tree),
+        locations: locations(tree),
+        origins: tree.docs.iter().map(|doc| origin(doc, files)).collect(),
+        cluster,
+    })
+}
+
+/// What is said of a resource, the nearest first.
+pub(super) struct Chain<'a>([Inherited<'a>; 4]);
+
+impl<'a> Chain<'a> {
+    pub fn of(tree: &'a Tree, topology: &Topology, name: &str, raw: &'a RawResource) -> Self {
+        let spec = |kind, name: &str| tree.find(kind, name).and_then(|doc| doc.spec.as_ref());
+        let group = match topology.group_of(name).and_then(|group| spec(Kind::Group, group)) {
+            Some(RawSpec::Group(group)) => group.inherited(),
+            _ => Inherited::default(),
+        };
+        let clone = match topology.clone_around(name).and_then(|(clone, _)| spec(Kind::Clone, clone)) {
+            Some(RawSpec::Clone(clone)) => clone.inherited(),
+            _ => Inherited::default(),
+        };
+        let cluster = tree.clusters().next().and_then(|(_, cluster)| cluster.defaults.as_ref());
+        let defaults = cluster.map(|defaults| defaults.inherited()).unwrap_or_default();
+        Self([raw.inherited(), group, clone, defaults])
+    }
+
+    fn first<T>(&self, field: impl Fn(&Inherited<'a>) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(field)
+    }
+
+    /// What is written of the loss of the quorum, the Cluster's own field left out.
+    pub fn quorum_loss(&self) -> Option<QuorumLoss> {
+        self.first(|level| level.quorum_loss)
+    }
+
+    /// What is written of an operation, field by field; None if nothing is.
+    pub fn operation(&self, name: OpName) -> Option<RawOperation> {
+        let mut merged: Option<RawOperation> = None;
+        for written in self.0.iter().filter_map(|inherited| inherited.operations) {
+            let Some((_, operation)) = operations(written).find(|(other, _)| *other == name) else { continue };
+            let so_far = merged.get_or_insert(RawOperation { interval: None, timeout: None, on_fail: None });
+            so_far.interval = so_far.interval.or(operation.interval);
+            so_far.timeout = so_far.timeout.or(operation.timeout);
+            so_far.on_fail = so_far.on_fail.or(operation.on_fail);
+        }
+        merged
+    }
+}
+
+fn resource_id(name: &Name) -> ResourceId {
+    ResourceId::new(name.0.as_str())
+}
+fn time_or(time: Option<Time>, default: Duration) -> Duration {
+    time.map_or(default, |time| time.0)
+}
+fn strings(map: &Option<BTreeMap<String, Param>>) -> BTreeMap<String, String> {
+    map.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+}
+fn numbers(map: &Option<BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
+    map.iter().flatten().map(|(key, value)| (key.clone(), value.0)).collect()
+}
+
+fn origin(doc: &Doc, files: &[&SourceFile]) -> (ObjectRef, Origin) {
+    let span = doc.name_span();
+    let file = files.get(doc.file).map_or(String::new(), |file| file.path.clone());
+    (ObjectRef { kind: doc.kind, name: doc.name.clone() }, Origin { file, line: span.line, column: span.column })
+}
+
+fn cluster(name: &str, raw: &RawCluster) -> Cluster {
+    let detection = match &raw.detection {
+        None => Detection::DEFAULT,
+        Some(raw) => match raw.profile {
+            Some(Profile::Fast) => Detection::FAST,
+            Some(Profile::Default) | None => Detection {
+                heartbeat: time_or(raw.heartbeat, Detection::DEFAULT.heartbeat),
+                suspect_after: time_or(raw.suspect_after, Detection::DEFAULT.suspect_after),
+            },
+        },
+    };
+    let fencing = raw.fencing.as_ref();
+    Cluster {
+        name: name.to_owned(),
+        detection,
+        fencing: FencingPolicy {
+            enabled: fencing.and_then(|raw| raw.enabled).unwrap_or(true),
+            timeout: time_or(fencing.and_then(|raw| raw.timeout), Duration::from_secs(60)),
+            action: fencing.and_then(|raw| raw.action).unwrap_or(FencingAction::Reboot),
+            require_tested: fencing.and_then(|raw| raw.require_tested).unwrap_or(false),
+            max_fences: fencing.and_then(|raw| raw.max_fences).unwrap_or(5),
+            assume_off: fencing.and_then(|raw| raw.assume_off).map(|time| time.0),
+        },
+        quorum_loss: raw.quorum_loss.unwrap_or(QuorumLoss::Stop),
+        join_grace: time_or(raw.join_grace, Duration::from_secs(120)),
+        max_removals: raw.max_removals.unwrap_or(5),
+        symmetric: raw.symmetric.unwrap_or(true),
+        source: raw.source.as_ref().map(|raw| Source {
+            url: raw.url.clone(),
+            branch: raw.branch.clone().unwrap_or_else(|| "main".into()),
+            path: raw.path.clone().unwrap_or_default(),
+            interval: time_or(raw.interval, Duration::from_secs(60)),
+        }),
+    }
+}
+
+fn node(doc: &Doc, raw: &RawNode) -> Node {
+    let level = |level: &Vec<Name>| level.iter().map(|name| DeviceId::new(name.0.as_str())).collect();
+    Node {
+        role: raw.role.unwrap_or(NodeRole::Voter),
+        addresses: raw.addresses.iter().map(|address| address.0).collect(),
+        labels: doc.labels.clone(),
+        capacity: numbers(&raw.capacity),
+        fencing: raw.fencing.iter().flatten().map(level).collect(),
+    }
+}
+
+fn device(raw: &RawFencingDevice) -> FencingDevice {
+    let secret =
+        |(key, secret): (&String, &super::raw::RawSecret)| (key.clone(), SecretRef { file: secret.file.clone() });
+    FencingDevice {
+        agent: raw.agent.clone(),
+        params: strings(&raw.params),
+        secrets: raw.secrets.iter().flatten().map(secret).collect(),
+        targets: strings(&raw.targets).into_iter().map(|(node, plug)| (NodeId::new(node), plug)).collect(),
+        timeout: time_or(raw.timeout, Duration::from_secs(60)),
+        delay: time_or(raw.delay, Duration::ZERO),
+        retries: raw.retries.unwrap_or(2),
+        check: time_or(raw.check, Duration::from_secs(600)),
+    }
+}
+
+/// None only if the agent is not one, which the schema check refuses.
+fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster) -> Option<Resource> {
+    let fencing = cluster.fencing.enabled;
+    let failure_field =
+        |field: fn(super::raw::RawFailure) -> Option<u32>| chain.first(|level| level.failure.and_then(field));
+    Some(Resource {
+        agent: raw.agent.parse().ok()?,
+        params: strings(&raw.params),
+        operations: resource_operations(chain, fencing),
+        failure: FailurePolicy {
+            threshold: failure_field(|failure| failure.threshold).unwrap_or(FAILURE.threshold),
+            timeout: time_or(chain.first(|level| level.failure.and_then(|failure| failure.timeout)), FAILURE.timeout),
+        },
+        stickiness: chain.first(|level| level.stickiness).unwrap_or(STICKINESS),
+        priority: chain.first(|level| level.priority).unwrap_or(0),
+        target_role: chain.first(|level| level.target_role).unwrap_or(TargetRole::Started),
+        managed: chain.first(|level| level.managed).unwrap_or(true),
+        maintenance: chain.first(|level| level.maintenance).unwrap_or(false),
+        requires: chain.first(|level| level.requires).unwrap_or(if fencing {
+            Requires::Fencing
+        } else {
+            Requires::Quorum
+        }),
+        quorum_loss: chain.quorum_loss().unwrap_or(cluster.quorum_loss),
+        migratable: chain.first(|level| level.migratable).unwrap_or(false),
+        multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
+        utilization: numbers(&raw.utilization),
+    })
+}
+
+/// Every operation that is written anywhere, and start, stop and monitor in any case.
+fn resource_operations(chain: &Chain, fencing: bool) -> BTreeMap<OpName, Operation> {
+    const ALL: [OpName; 10] = [
+        OpName::Start,
+        OpName::Stop,
+        OpName::Monitor,
+        OpName::MonitorPromoted,
+        OpName::Promote,
+        OpName::Demote,
+        OpName::Notify,
+        OpName::MigrateTo,
+        OpName::MigrateFrom,
+        OpName::Reload,
+    ];
+    let mut operations = BTreeMap::new();
+    for name in ALL {
+        let written = chain.operation(name);
+        if written.is_none() && !matches!(name, OpName::Start | OpName::Stop | OpName::Monitor) {
+            continue;
+        }
+        let repeats = matches!(name, OpName::Monitor | OpName::MonitorPromoted);
+        let on_fail = match name {
+            OpName::Stop if fencing => OnFail::Fence,
+            OpName::Stop => OnFail::Block,
+            OpName::Start
+            | OpName::Monitor
+            | OpName::MonitorPromoted
+            | OpName::Promote
+            | OpName::Demote
+            | OpName::Notify
+            | OpName::MigrateTo
+            | OpName::MigrateFrom
+            | OpName::Reload => OnFail::Restart,
+        };
+        let interval = written.as_ref().and_then(|operation| operation.interval);
+        let operation = Operation {
+            // An interval of what is not repeated has no effect (HA0514).
+            interval: if repeats { time_or(interval, MONITOR_INTERVAL) } else { Duration::ZERO },
+            timeout: time_or(written.as_ref().and_then(|operation| operation.timeout), DEFAULT_TIMEOUT),
+            on_fail: written.and_then(|operation| operation.on_fail).unwrap_or(on_fail),
+        };
+        operations.insert(name, operation);
+    }
+    operations
+}
+
+fn clone(raw: &super::raw::RawClone) -> CloneSpec {
+    let promotable =
+        |raw: super::raw::RawPromotable| Promotable { max: raw.max.unwrap_or(1), per_node: raw.per_node.unwrap_or(1) };
+    CloneSpec {
+        resource: resource_id(&raw.resource),
+        max: raw.max,
+        per_node: raw.per_node.unwrap_or(1),
+        promotable: raw.promotable.map(promotable),
+        notify: raw.notify.unwrap_or(false),
+        interleave: raw.interleave.unwrap_or(false),
+        ordered: raw.ordered.unwrap_or(false),
+        globally_unique: raw.globally_unique.unwrap_or(false),
+    }
+}
+
+fn orders(tree: &Tree) -> BTreeMap<String, Order> {
+    let end = |end: &super::raw::RawOrderEnd| OrderEnd {
+        resource: resource_id(&end.resource),
+        action: end.action.unwrap_or(OrderAction::Start),
+    };
+    let order = |raw: &super::raw::RawOrder| {
+        let strength = raw.strength.unwrap_or(OrderStrength::Required);
+        Order { first: end(&raw.first), then: end(&raw.then), strength, symmetric: raw.symmetric.unwrap_or(true) }
+    };
+    tree.orders().map(|(doc, raw)| (doc.name.clone(), order(raw))).collect()
+}
+
+fn colocations(tree: &Tree) -> BTreeMap<String, Colocation> {
+    let colocation = |raw: &super::raw::RawColocation| Colocation {
+        resource: ColocationEnd { resource: resource_id(&raw.resource), role: raw.role },
+        with: ColocationEnd { resource: resource_id(&raw.with.resource), role: raw.with.role },
+        strength: raw.strength.unwrap_or(Strength::Required),
+        weight: raw.weight.unwrap_or(WEIGHT),
+    };
+    tree.colocations().map(|(doc, raw)| (doc.name.clone(), colocation(raw))).collect()
+}
+
+fn locations(tree: &Tree) -> BTreeMap<String, Location> {
+    let location = |raw: &super::raw::RawLocation| Location {
+        resource: resource_id(&raw.resource),
+        nodes: match &raw.nodes {
+            RawSelector::Names(names) => {
+                NodeSelector::Names(names.iter().map(|name| NodeId::new(name.0.as_str())).collect())
+            }
+            RawSelector::Labels(labels) => NodeSelector::Labels(
+                labels.match_labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect(),
+            ),
+        },
+        strength: raw.strength.unwrap_or(Strength::Required),
+        weight: raw.weight.unwrap_or(WEIGHT),
+        role: raw.role,
+    };
+    tree.locations().map(|(doc, raw)| (doc.name.clone(), location(raw))).collect()
+}

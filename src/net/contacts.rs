@@ -1,0 +1,536 @@
+//! Who was heard when: by this node, and, as they report, by the others.
+//!
+//! Input → output: verified beats and the time of their arrival → [`Contacts`], a snapshot that decisions read; and
+//! what this node tells the others ([`Table::heard`]). Pure: time is an argument (of the boot clock).
+//!
+//! Invariants: a beat counts once per link, and never after a later one of its incarnation; an older incarnation of a
+//! boot counts no more. Several boots of one name are kept apart, since two at a time are a cloned machine or a lying
+//! fence device. Only a boot that echoed a sequence number of this daemon is *proven* alive after that number was
+//! sent; the others may be replays of recordings. Silence is counted from the end of this node's own last stall: who
+//! slept cannot say that others were silent.
+//! Deliberately absent: suspicion. This says who is silent to whom; `state` and the leader decide.
+
+use super::datagram::{Beat, Heard, Refused};
+use super::peers::LinkState;
+use crate::model::{BootId, Incarnation, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A link is down when this many beats in a row were missed, and a bit.
+const MISSED_BEATS: u32 = 3;
+/// Scheduling of busy machines on both sides.
+const SLACK: Duration = Duration::from_millis(50);
+/// Boots of one name that are kept: the current one, the one before, and some for clones and replays.
+const MAX_BOOTS: usize = 4;
+
+/// What this node knows about the others at the moment `as_of`.
+#[derive(Debug, Clone)]
+pub struct Contacts {
+    pub me: NodeId,
+    pub incarnation: Incarnation,
+    /// The boot clock when everything that had arrived was taken in. Compare with this, not with a later now.
+    pub as_of: Duration,
+    /// When this node last came out of a stall (or began to listen): silence is not counted before.
+    pub listening_since: Duration,
+    /// The sequence number of the last beat sent.
+    pub sent: u64,
+    pub interval: Duration,
+    pub peers: BTreeMap<NodeId, Contact>,
+    /// How many datagrams counted for nothing, and why.
+    pub refused: BTreeMap<Refused, u64>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, Default)]
+pub struct Contact {
+    /// Since when it is listened for.
+    pub since: Duration,
+    /// Its boots, the one heard last first; never more than four.
+    pub boots: Vec<BootContact>,
+    /// By number of link.
+    pub links: Vec<LinkContact>,
+    /// What it last said about the others.
+    pub reports: BTreeMap<NodeId, Report>,
+}
+
+/// One boot of a peer.
+#[derive(Debug, Clone)]
+pub struct BootContact {
+    pub incarnation: Incarnation,
+    pub first_heard: Duration,
+    pub last_heard: Duration,
+    /// The highest sequence number heard of this incarnation.
+    pub seq: u64,
+    /// The highest of *this daemon's* sequence numbers that it echoed: it was alive after that beat was sent.
+    pub echoed: Option<u64>,
+    seq_by_link: BTreeMap<u8, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkContact {
+    /// `None`: never.
+    pub last_heard: Option<Duration>,
+    pub state: LinkState,
+}
+
+/// What a peer says about another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What it heard; `None`: nothing since it listens.
+    pub incarnation: Option<Incarnation>,
+    /// When it heard it, on *this* node's clock; late by the report's way through the network, never early.
+    pub heard_at: Duration,
+    pub reported_at: Duration,
+}
+
+impl Contact {
+    /// The boot that counts: proven before unproven, then the one heard last.
+    pub fn current(&self) -> Option<&BootContact> {
+        self.boots.iter().max_by_key(|boot| (boot.echoed, boot.last_heard))
+    }
+
+    pub fn boot(&self, boot: &BootId) -> Option<&BootContact> {
+        self.boots.iter().find(|found| &found.incarnation.boot == boot)
+    }
+}
+
+impl Contacts {
+    /// How long this node heard nothing of a boot of a peer. `None`: the peer is not listened for.
+    pub fn silent_for(&self, node: &NodeId, boot: &BootId) -> Option<Duration> {
+        let contact = self.peers.get(node)?;
+        let heard = contact.boot(boot).map_or(contact.since, |boot| boot.last_heard);
+        Some(self.as_of.saturating_sub(heard.max(self.listening_since)))
+    }
+
+    /// Those to whom a boot of `node` was silent for `threshold` or longer: this node, and peers that say so in a
+    /// recent report. Peers that say nothing recent, or hear another boot of it, are not among them: not known.
+    pub fn silent_to(&self, node: &NodeId, boot: &BootId, threshold: Duration) -> BTreeSet<NodeId> {
+        let mut silent = BTreeSet::new();
+        if self.silent_for(node, boot).is_some_and(|silence| silence >= threshold) {
+            silent.insert(self.me.clone());
+        }
+        for (peer, contact) in self.peers.iter().filter(|(peer, _)| *peer != node) {
+            let Some(report) = contact.reports.get(node) else { continue };
+            let recent = self.as_of.saturating_sub(report.reported_at) <= self.patience();
+            let same_boot = report.incarnation.as_ref().is_none_or(|incarnation| &incarnation.boot == boot);
+            if recent && same_boot && self.as_of.saturating_sub(report.heard_at) >= threshold {
+                silent.insert(peer.clone());
+            }
+        }
+        silent
+    }
+
+    /// Whether a boot of a peer answered a beat of this daemon with the number `seq` or a later one (a nonce: see
+    /// [`crate::net::Heartbeats::nonce`]), and so was alive after that beat was sent.
+    pub fn answered(&self, node: &NodeId, boot: &BootId, seq: u64) -> bool {
+        let echoed = self.peers.get(node).and_then(|contact| contact.boot(boot)).and_then(|boot| boot.echoed);
+        echoed.is_some_and(|echoed| echoed >= seq)
+    }
+
+    /// How long a link may be silent before it counts as down.
+    fn patience(&self) -> Duration {
+        self.interval * MISSED_BEATS + SLACK
+    }
+}
+
+/// The table behind [`Contacts`], kept by the heartbeat thread.
+pub struct Table {
+    contacts: Contacts,
+    stall_after: Duration,
+    stalled: bool,
+    /// Where the next list of the well-heard begins, so that a list that does not fit goes round.
+    rotation: usize,
+    changes: u64,
+}
+
+impl Table {
+    pub fn new(me: NodeId, incarnation: Incarnation, interval: Duration, stall_after: Duration, now: Duration) -> Self {
+        let contacts = Contacts {
+            me,
+            incarnation,
+            as_of: now,
+            listening_since: now,
+            sent: 0,
+            interval,
+            peers: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
+        Self { contacts, stall_after, stalled: false, rotation: 0, changes: 0 }
+    }
+
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
+    /// Counts what decisions may want to look at at once: a boot or incarnation heard for the first time, a first
+    /// echo, a link up or down, the end of a stall.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Sets who is listened for, with the number of links to each. What is known of those that stay is kept.
+    pub fn set_peers(&mut self, peers: &BTreeMap<NodeId, usize>, now: Duration) {
+        let table = &mut self.contacts.peers;
+        table.retain(|node, _| peers.contains_key(node));
+        for (node, links) in peers.iter().filter(|(node, _)| **node != self.contacts.me) {
+            let contact = table.entry(node.clone()).or_insert_with(|| Contact { since: now, ..Contact::default() });
+            contact.links.resize(*links, LinkContact { last_heard: None, state: LinkState::Up });
+            contact.reports.retain(|node, _| peers.contains_key(node));
+        }
+    }
+
+    pub fn set_timing(&mut self, interval: Duration, stall_after: Duration) {
+        self.contacts.interval = interval;
+        self.stall_after = stall_after;
+    }
+
+    /// To be called when the thread wakes, before input is read. Notices that it slept.
+    pub fn wake(&mut self, now: Duration) {
+        // It wakes once in an interval at least, so anything up to two is no stall.
+        let stall_after = self.stall_after.max(self.contacts.interval * 2);
+        self.stalled |= now.saturating_sub(self.contacts.as_of) >= stall_after;
+    }
+
+    /// Takes a verified beat that arrived at `now`.
+    pub fn accept(&mut self, beat: &Beat, now: Duration) -> Result<(), Refused> {
+        let own = (&self.contacts.me, &self.contacts.incarnation, self.contacts.sent);
+        if &beat.from == own.0 {
+            return Err(Refused::OwnName);
+        }
+        let peers = &mut self.contacts.peers;
+        let about = beat.heard.iter().filter(|heard| heard.node != beat.from && peers.contains_key(&heard.node));
+        let about: Vec<&Heard> = about.collect();
+        let contact = peers.get_mut(&beat.from).ok_or(Refused::Stranger)?;
+        let news = contact.take(beat, now)?;
+        let boot = &mut contact.boots[0];
+        let was_proven = boot.echoed.is_some();
+        let echo = beat.heard.iter().find(|heard| &heard.node == own.0);
+        // A number that was never sent would prove the future.
+        if let Some(echo) = echo.filter(|echo| echo.incarnation.as_ref() == Some(own.1) && echo.seq <= own.2) {
+            boot.echoed = boot.echoed.max(Some(echo.seq));
+        }
+        let first_proof = !was_proven && boot.echoed.is_some();
+        if news == News::NewIncarnation || first_proof {
+            self.changes += 1;
+        }
+        let counts = contact.current().is_some_and(|current| current.incarnation == beat.incarnation);
+        if counts && news != News::Overtaken {
+            contact.take_reports(&about, now);
+        }
+        Ok(())
+    }
+
+    pub fn count_refused(&mut self, why: Refused) {
+        let count = self.contacts.refused.entry(why).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// To be called when all input was read; publishes `now`.
+    pub fn drained(&mut self, now: Duration) {
+        self.contacts.as_of = now;
+        if std::mem::take(&mut self.stalled) {
+            self.contacts.listening_since = now;
+            self.changes += 1;
+        }
+        let (patience, listening_since) = (self.contacts.patience(), self.contacts.listening_since);
+        for contact in self.contacts.peers.values_mut() {
+            let since = contact.since.max(listening_since);
+            for link in &mut contact.links {
+                let silence = now.saturating_sub(link.last_heard.unwrap_or_default().max(since));
+                let state = if silence > patience { LinkState::Down } else { LinkState::Up };
+                // A link that was down stays so until it is heard, whatever this node slept.
+                let revived = link.last_heard.is_some_and(|heard| now.saturating_sub(heard) <= patience);
+                if link.state != state && (state == LinkState::Down || revived) {
+                    link.state = state;
+                    self.changes += 1;
+                }
+            }
+        }
+    }
+
+    /// Numbers the next beat; its answers prove that the peer was alive after this call.
+    pub fn next_seq(&mut self) -> u64 {
+        self.contacts.sent += 1;
+        self.contacts.sent
+    }
+
+    /// What to tell the others: the silent first, since those matter, then the rest in turn.
+    pub fn heard(&self) -> Vec<Heard> {
+        let contacts = &self.contacts;
+        let entry = |(node, contact): (&NodeId, &Contact)| {
+            let current = contact.current();
+            let heard_at = current.map_or(contact.since, |boot| boot.last_heard).max(contacts.listening_since);
+            let age_ms = contacts.as_of.saturating_sub(heard_at).as_millis();
+            Heard {
+                node: node.clone(),
+                incarnation: current.map(|boot| boot.incarnation.clone()),
+                seq: current.map_or(0, |boot| boot.seq),
+                age_ms: u32::try_from(age_ms).unwrap_or(u32::MAX),
+            }
+        };
+        let late = (contacts.interval * 2).as_millis();
+        let (mut list, mut well): (Vec<Heard>, Vec<Heard>) =
+            contacts.peers.iter().map(entry).partition(|heard| u128::from(heard.age_ms) > late);
+        for part in [&mut list, &mut well] {
+            let turn = self.rotation.checked_rem(part.len()).unwrap_or(0);
+            part.rotate_left(turn);
+        }
+        list.append(&mut well);
+        list
+    }
+
+    /// How many of [`Table::heard`] went into the last beat; the next list begins behind them.
+    pub fn told(&mut self, written: usize) {
+        self.rotation = if written < self.contacts.peers.len() { self.rotation.wrapping_add(written) } else { 0 };
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    NewIncarnation,
+    Newer,
+    /// A later beat came first, over another link.
+    Overtaken,
+}
+
+impl Contact {
+    /// Notes the beat and moves its boot to the front.
+    fn take(&mut self, beat: &Beat, now: Duration) -> Result<News, Refused> {
+        let place = self.boots.iter().position(|boot| boot.incarnation.boot == beat.incarnation.boot);
+        let known = place.map(|place| &self.boots[place]);
+        let news = match known {
+            None => News::NewIncarnation,
+            Some(boot) if beat.incarnation.counter < boot.incarnation.counter => return Err(Refused::Replayed),
+            Some(boot) if beat.incarnation.counter > boot.incarnation.counter => News::NewIncarnation,
+            Some(boot) if boot.seq_by_link.get(&beat.link).is_some_and(|seq| beat.seq <= *seq) => {
+                return Err(Refused::Replayed);
+            }
+            // Links that are not known are not remembered, so only the newest beat may come over them.
+            Some(boot) if beat.seq <= boot.seq && usize::from(beat.link) >= self.links.len() => {
+                return Err(Refused::Replayed);
+            }
+            Some(boot) if beat.seq <= boot.seq => News::Overtaken,
+            Some(_) => News::Newer,
+        };
+        let mut boot = match place {
+            Some(place) if news != News::NewIncarnation => self.boots.remove(place),
+            Some(_) | None => {
+                if let Some(place) = place {
+                    self.boots.remove(place);
+                }
+                BootContact {
+                    incarnation: beat.incarnation.clone(),
+                    first_heard: now,
+                    last_heard: now,
+                    seq: beat.seq,
+                    echoed: None,
+                    seq_by_link: BTreeMap::new(),
+                }
+            }
+        };
+        boot.seq = boot.seq.max(beat.seq);
+        boot.last_heard = now;
+        if let Some(link) = self.links.get_mut(usize::from(beat.link)) {
+            boot.seq_by_link.insert(beat.link, beat.seq);
+            link.last_heard = Some(now);
+        }
+        if self.boots.len() >= MAX_BOOTS {
+            let least = self.boots.iter().enumerate().min_by_key(|(_, boot)| (boot.echoed, boot.last_heard));
+            if let Some(place) = least.map(|(place, _)| place) {
+                self.boots.remove(place);
+            }
+        }
+        self.boots.insert(0, boot);
+        Ok(news)
+    }
+
+    fn take_reports(&mut self, about: &[&Heard], now: Duration) {
+        for heard in about {
+            let heard_at = now.saturating_sub(Duration::from_millis(u64::from(heard.age_ms)));
+            let report = Report { incarnation: heard.incarnation.clone(), heard_at, reported_at: now };
+            self.reports.insert(heard.node.clone(), report);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const STALL: Duration = Duration::from_millis(1000);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn incarnation(boot: &str, counter: u64) -> Incarnation {
+        Incarnation { boot: boot.into(), counter }
+    }
+
+    /// The table of `me`, which knows n2 and n3 over two links, at 1 s.
+    fn table() -> Table {
+        let mut table = Table::new("me".into(), incarnation("mine", 1), INTERVAL, STALL, ms(1000));
+        table.set_peers(&[("me".into(), 2), ("n2".into(), 2), ("n3".into(), 2)].into(), ms(1000));
+        table
+    }
+
+    fn beat(from: &str, boot: &str, seq: u64, link: u8) -> Beat {
+        Beat { from: from.into(), incarnation: incarnation(boot, 1), seq, link, heard: Vec::new() }
+    }
+
+    fn heard(node: &str, boot: &str, seq: u64, age_ms: u32) -> Heard {
+        Heard { node: node.into(), incarnation: Some(incarnation(boot, 1)), seq, age_ms }
+    }
+
+    fn arrive(table: &mut Table, at: u64, beat: &Beat) -> Result<(), Refused> {
+        table.wake(ms(at));
+        let result = table.accept(beat, ms(at));
+        table.drained(ms(at));
+        result
+    }
+
+    #[test]
+    fn a_beat_counts_once_on_each_link_and_never_after_a_later_one() {
+        let mut table = table();
+        assert_eq!(arrive(&mut table, 1010, &beat("n2", "b", 5, 0)), Ok(()));
+        assert_eq!(arrive(&mut table, 1020, &beat("n2", "b", 5, 1)), Ok(()));
+        for seq in [1, 4, 5] {
+            assert_eq!(arrive(&mut table, 1030, &beat("n2", "b", seq, 0)), Err(Refused::Replayed));
+            assert_eq!(arrive(&mut table, 1030, &beat("n2", "b", seq, 7)), Err(Refused::Replayed));
+        }
+        let boot = table.contacts().peers["n2"].current().unwrap().clone();
+        assert_eq!((boot.seq, boot.last_heard), (5, ms(1020)));
+    }
+
+    #[test]
+    fn an_older_incarnation_counts_no_more() {
+        let mut table = table();
+        let newer = Beat { incarnation: incarnation("b", 2), ..beat("n2", "b", 1, 0) };
+        assert_eq!(arrive(&mut table, 1010, &newer), Ok(()));
+        assert_eq!(arrive(&mut table, 1020, &beat("n2", "b", 99, 0)), Err(Refused::Replayed));
+        assert_eq!(table.contacts().peers["n2"].boots.len(), 1);
+    }
+
+    #[test]
+    fn strangers_and_namesakes_are_refused() {
+        let mut table = table();
+        assert_eq!(arrive(&mut table, 1010, &beat("n9", "b", 1, 0)), Err(Refused::Stranger));
+        assert_eq!(arrive(&mut table, 1010, &beat("me", "b", 1, 0)), Err(Refused::OwnName));
+    }
+
+    #[test]
+    fn silence_is_of_a_boot() {
+        let mut table = table();
+        let silence = |table: &Table, boot: &str| table.contacts().silent_for(&"n2".into(), &boot.into()).unwrap();
+        arrive(&mut table, 1100, &beat("n2", "old", 1, 0)).unwrap();
+        arrive(&mut table, 1900, &beat("n2", "new", 1, 0)).unwrap();
+        assert_eq!(
+            (silence(&table, "old"), silence(&table, "new"), silence(&table, "never")),
+            (ms(800), ms(0), ms(900))
+        );
+        assert!(table.contacts().silent_for(&"n9".into(), &"b".into()).is_none());
+    }
+
+    #[test]
+    fn who_slept_does_not_say_that_others_were_silent() {
+        let mut table = table();
+        arrive(&mut table, 1100, &beat("n2", "b", 1, 0)).unwrap();
+        let changes = table.changes();
+        table.wake(ms(6000));
+        table.drained(ms(6000));
+        let contacts = table.contacts();
+        assert_eq!(contacts.silent_for(&"n2".into(), &"b".into()), Some(ms(0)));
+        assert_eq!((contacts.listening_since, table.changes()), (ms(6000), changes + 1));
+        assert!(contacts.peers["n2"].links.iter().all(|link| link.state == LinkState::Up));
+        assert!(table.heard().iter().all(|heard| heard.age_ms == 0), "nor does it tell the others so");
+    }
+
+    #[test]
+    fn a_quorum_is_counted_from_recent_reports_about_the_same_boot() {
+        let threshold = ms(1500);
+        let silent_to = |reported: Heard, reported_at: u64| {
+            let mut table = table();
+            arrive(&mut table, 1100, &beat("n3", "victim", 1, 0)).unwrap();
+            for at in (1200..=2700).step_by(100) {
+                let heard = if at == reported_at { vec![reported.clone()] } else { Vec::new() };
+                arrive(&mut table, at, &Beat { heard, ..beat("n2", "b", at, 0) }).unwrap();
+            }
+            let names = table.contacts().silent_to(&"n3".into(), &"victim".into(), threshold);
+            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(silent_to(heard("n3", "victim", 1, 1600), 2700), "me n2");
+        assert_eq!(silent_to(heard("n3", "victim", 1, 1450), 2600), "me n2");
+        assert_eq!(silent_to(heard("n3", "victim", 1, 300), 2700), "me", "n2 heard it lately");
+        assert_eq!(silent_to(heard("n3", "other", 1, 1600), 2700), "me", "n2 hears another boot");
+        assert_eq!(silent_to(heard("n3", "victim", 1, 1600), 2200), "me", "the report is old");
+        let never = Heard { incarnation: None, ..heard("n3", "", 0, 60_000) };
+        assert_eq!(silent_to(never, 2700), "me n2", "n2 listens for a minute in vain");
+    }
+
+    #[test]
+    fn only_an_echo_of_a_number_that_was_sent_proves_a_boot_alive() {
+        let mut table = table();
+        let nonce = table.next_seq();
+        let answered = |table: &Table, seq| table.contacts().answered(&"n2".into(), &"b".into(), seq);
+        let mut seq = 0;
+        let mut say = |table: &mut Table, about: Heard| {
+            seq += 1;
+            arrive(table, 1000 + seq, &Beat { heard: vec![about], ..beat("n2", "b", seq, 0) }).unwrap();
+        };
+        say(&mut table, heard("me", "mine", nonce + 1, 0));
+        assert!(!answered(&table, nonce), "it was not sent yet");
+        say(&mut table, heard("me", "another", nonce, 0));
+        assert!(!answered(&table, nonce), "it was sent by another daemon");
+        say(&mut table, heard("me", "mine", nonce, 0));
+        assert!(answered(&table, nonce) && !answered(&table, nonce + 1));
+    }
+
+    #[test]
+    fn a_recording_of_an_old_boot_does_not_displace_the_proven_one() {
+        let mut table = table();
+        let seq = table.next_seq();
+        arrive(&mut table, 1100, &Beat { heard: vec![heard("me", "mine", seq, 0)], ..beat("n2", "real", 1, 0) })
+            .unwrap();
+        for number in 0..20 {
+            arrive(&mut table, 1101 + number, &beat("n2", &format!("recorded-{number}"), 1, 0)).unwrap();
+        }
+        let contact = &table.contacts().peers["n2"];
+        assert_eq!(contact.current().unwrap().incarnation.boot.as_str(), "real");
+        assert!(contact.boots.len() <= MAX_BOOTS);
+    }
+
+    #[test]
+    fn a_link_is_down_after_three_beats_and_up_with_the_next() {
+        let mut table = table();
+        let states =
+            |table: &Table| table.contacts().peers["n2"].links.iter().map(|link| link.state).collect::<Vec<_>>();
+        for at in (1000..2000).step_by(100) {
+            arrive(&mut table, at, &beat("n2", "b", at, 0)).unwrap();
+            let second = if at <= 1300 { LinkState::Up } else { LinkState::Down };
+            assert_eq!(states(&table), [LinkState::Up, second], "at {at}");
+        }
+        let changes = table.changes();
+        arrive(&mut table, 2000, &beat("n2", "b", 2000, 1)).unwrap();
+        assert_eq!((states(&table), table.changes()), (vec![LinkState::Up; 2], changes + 1));
+    }
+
+    #[test]
+    fn the_silent_are_told_first_and_the_others_in_turn() {
+        let mut table = Table::new("me".into(), incarnation("mine", 1), INTERVAL, STALL, ms(1000));
+        let names: Vec<String> = (0..5).map(|number| format!("n{number}")).collect();
+        table.set_peers(&names.iter().map(|name| (NodeId::new(name.as_str()), 1)).collect(), ms(1000));
+        for at in [1100, 1200, 1300, 1400] {
+            for name in names.iter().filter(|name| *name != "n3") {
+                arrive(&mut table, at, &beat(name, "b", at, 0)).unwrap();
+            }
+        }
+        let told =
+            |table: &Table| table.heard().iter().map(|heard| heard.node.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(told(&table), "n3 n0 n1 n2 n4");
+        table.told(3);
+        assert_eq!(told(&table), "n3 n4 n0 n1 n2");
+        table.told(5);
+        assert_eq!(told(&table), "n3 n0 n1 n2 n4");
+    }
+}

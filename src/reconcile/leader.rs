@@ -1,0 +1,311 @@
+//! What only the leader proposes: suspicion, assignment, fencing, the time. And what an executor of a fencing does.
+
+use super::node::Tag;
+use super::{Effect, Node};
+use crate::model::{AttemptId, DeviceId, FencingDevice, NodeId};
+use crate::plan;
+use crate::state::{Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The agreed time advances at least this often, so that failures are stamped with a time that is not hours old.
+const TICK: Duration = Duration::from_secs(30);
+/// Time-out of switching a fenced node on again, per device.
+const SWITCH_ON: Duration = Duration::from_secs(60);
+/// An attempt's own work ends this much before its deadline, so that its result can still be committed.
+const RESULT_MARGIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct LeaderDuties {
+    /// The state for which the assignment was last computed, in which term.
+    assigned: Option<(u64, crate::model::LogIndex)>,
+    last_tick: Option<(u64, Duration)>,
+    executing: BTreeMap<AttemptId, Execution>,
+}
+
+#[derive(Debug)]
+enum Execution {
+    Fencing,
+    Fenced { outcome: FenceOutcome, proposed: bool },
+    SwitchingOn,
+    SwitchedOn { error: Option<String>, proposed: bool },
+}
+
+impl LeaderDuties {
+    pub fn executed(&mut self, attempt: AttemptId, outcome: FenceOutcome) {
+        self.executing.insert(attempt, Execution::Fenced { outcome, proposed: false });
+    }
+
+    pub fn switched_on(&mut self, attempt: AttemptId, error: Option<String>) {
+        self.executing.insert(attempt, Execution::SwitchedOn { error, proposed: false });
+    }
+
+    pub fn reported(&mut self, attempt: AttemptId) {
+        if let Some(Execution::Fenced { .. } | Execution::SwitchedOn { .. }) = self.executing.get(&attempt) {
+            self.executing.remove(&attempt);
+        }
+    }
+
+    pub fn unanswered(&mut self, attempt: AttemptId) {
+        match self.executing.get_mut(&attempt) {
+            Some(Execution::Fenced { proposed, .. } | Execution::SwitchedOn { proposed, .. }) => *proposed = false,
+            Some(Execution::Fencing | Execution::SwitchingOn) | None => {}
+        }
+    }
+}
+
+/// Who should vote, by the Node documents: what the log's membership is led to, one at a time.
+///
+/// Empty while no commit names any voter that has joined: then nothing is changed.
+pub fn desired_voters(state: &State) -> BTreeSet<NodeId> {
+    let Some(spec) = state.spec() else { return BTreeSet::new() };
+    spec.nodes
+        .iter()
+        .filter(|(name, node)| node.role.votes() && state.nodes.contains_key(*name))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+impl Node {
+    /// The executor's part: every open attempt that names this incarnation is carried out, once.
+    pub(super) fn execute_attempts(&mut self) {
+        let mine = |executor: &crate::model::Incarnation| *executor == self.config.incarnation;
+        let attempts: Vec<_> = self
+            .state
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| mine(&attempt.executor))
+            .filter(|(_, attempt)| attempt.outcome.is_none() || attempt.on == SwitchOn::Wanted)
+            .map(|(id, attempt)| (*id, attempt.clone()))
+            .collect();
+        for (id, attempt) in attempts {
+            let devices = self.devices(&attempt.node, &attempt.devices);
+            let target = attempt.node.clone();
+            match self.duties.executing.get_mut(&id) {
+                None if attempt.outcome.is_none() => {
+                    let left = attempt.deadline_ms.saturating_sub(self.state.now_ms);
+                    let timeout = Duration::from_millis(left).saturating_sub(RESULT_MARGIN).max(RESULT_MARGIN);
+                    self.duties.executing.insert(id, Execution::Fencing);
+                    self.effects.push(Effect::Fence { attempt: id, target, devices, timeout });
+                }
+                None => {
+                    self.duties.executing.insert(id, Execution::SwitchingOn);
+                    self.effects.push(Effect::SwitchOn { attempt: id, target, devices, timeout: SWITCH_ON });
+                }
+                Some(Execution::Fenced { outcome, proposed }) if !*proposed && attempt.outcome.is_none() => {
+                    let outcome = outcome.clone();
+                    *proposed = true;
+                    let executor = self.config.incarnation.clone();
+                    self.propose_report(id, Command::FenceResult { attempt: id, executor, outcome });
+                }
+                Some(Execution::SwitchedOn { error, proposed }) if !*proposed => {
+                    let error = error.clone();
+                    *proposed = true;
+                    let executor = self.config.incarnation.clone();
+                    self.propose_report(id, Command::SwitchedOn { attempt: id, executor, error });
+                }
+                Some(
+                    Execution::Fencing
+                    | Execution::Fenced { .. }
+                    | Execution::SwitchingOn
+                    | Execution::SwitchedOn { .. },
+                ) => {}
+            }
+        }
+    }
+
+    fn propose_report(&mut self, id: AttemptId, command: Command) {
+        self.propose_once(Tag::Attempt(id), command);
+        if !self.is_proposed(&Tag::Attempt(id)) {
+            self.duties.unanswered(id);
+        }
+    }
+
+    fn devices(&self, node: &NodeId, names: &[DeviceId]) -> Vec<(DeviceId, FencingDevice)> {
+        let document = self.state.nodes.get(node).and_then(|node| node.document.as_ref());
+        let device = |name: &DeviceId| Some((name.clone(), document?.devices.get(name)?.clone()));
+        names.iter().filter_map(device).collect()
+    }
+
+    /// The leader's part.
+    pub(super) fn lead(&mut self) {
+        if !self.leadership.is_self || self.is_proposed(&Tag::Leader) {
+            return;
+        }
+        let term = self.leadership.term;
+        let started = self
+            .state
+            .leader
+            .as_ref()
+            .is_some_and(|leader| leader.incarnation == self.config.incarnation && leader.term == term);
+        if !started {
+            let node = self.config.node.clone();
+            let incarnation = self.config.incarnation.clone();
+            self.duties.last_tick = None;
+            self.duties.assigned = None;
+            return self.propose_once(Tag::Leader, Command::LeaderStart { node, incarnation, term });
+        }
+        let mut commands = self.tick(term);
+        commands.extend(self.suspicions());
+        commands.extend(self.assignment(term));
+        commands.extend(self.done_overrides());
+        commands.extend(self.forgotten());
+        for command in commands {
+            self.propose_as_leader(command);
+        }
+    }
+
+    fn tick(&mut self, term: u64) -> Vec<Command> {
+        let first = self.state.leader.as_ref().is_some_and(|leader| leader.may_set_clock);
+        let elapsed = match self.duties.last_tick {
+            Some((ticked, at)) if ticked == term => self.now.saturating_sub(at),
+            Some(_) | None => Duration::ZERO,
+        };
+        let elapsed_ms = elapsed.as_millis() as u64;
+        let due = self.state.next_expiry_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
+        // An expiry that stays due after a tick (a pause that ended) must not tick again at once.
+        let due = due && elapsed >= Duration::from_secs(1);
+        if !first && !due && elapsed < TICK && self.duties.last_tick.is_some() {
+            return Vec::new();
+        }
+        self.duties.last_tick = Some((term, self.now));
+        let leader = self.config.incarnation.clone();
+        vec![Command::Tick { leader, elapsed_ms, wall_ms: self.wall_ms }]
+    }
+
+    /// Who is silent, and who is heard again.
+    fn suspicions(&self) -> Vec<Command> {
+        let within = self.suspect_after();
+        if self.now < self.deaf_until {
+            return Vec::new();
+        }
+        let grace = self.state.spec().map_or(Duration::from_secs(120), |spec| spec.cluster.join_grace);
+        let leader = &self.config.incarnation;
+        let mut commands = Vec::new();
+        for (name, node) in self.state.nodes.iter().filter(|(name, _)| **name != self.config.node) {
+            let boot = &node.incarnation.boot;
+            let age = self.contacts.age(name, boot);
+            match node.membership {
+                Membership::Online | Membership::Joining => {
+                    // Never heard by this daemon: it may not have looked for long enough.
+                    let silent = match age {
+                        Some(age) => age > within,
+                        None => self.now.saturating_sub(self.started) > grace || self.others_lost(name, boot, within),
+                    };
+                    if silent && self.majority_misses(name, boot, within) {
+                        let reason = match age {
+                            Some(age) => format!("not heard for {} ms", age.as_millis()),
+                            None => "not heard since this leader started".into(),
+                        };
+                        let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
+                        commands.push(Command::Suspect { leader, node, boot, reason });
+                    }
+                }
+                Membership::Suspect => {
+                    let heard = age.is_some_and(|age| age <= within);
+                    let asked = self.state.fence_asked(name).is_some();
+                    if let Some(suspicion) = &node.suspicion
+                        && heard
+                        && !asked
+                        && self.state.open_attempt(name).is_none()
+                    {
+                        let number = suspicion.number;
+                        let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
+                        commands.push(Command::Clear { leader, node, boot, number });
+                    }
+                }
+                Membership::Fenced | Membership::Left => {}
+            }
+        }
+        commands
+    }
+
+    /// Another voter heard this boot since it started, and has lost it: then it was there in this life of the cluster.
+    fn others_lost(&self, name: &NodeId, boot: &crate::model::BootId, within: Duration) -> bool {
+        self.contacts.peers.iter().any(|(_, contact)| {
+            contact.age <= within
+                && contact.heard.get(name).is_some_and(|(heard, age)| heard.as_ref() == Some(boot) && *age > within)
+        })
+    }
+
+    /// Whether more than half of the voters, this one included, have not heard a boot.
+    fn majority_misses(&self, name: &NodeId, boot: &crate::model::BootId, within: Duration) -> bool {
+        let voters = &self.leadership.voters;
+        let misses = voters
+            .iter()
+            .filter(|voter| *voter != name)
+            .filter(|voter| {
+                *voter == &self.config.node || self.contacts.says_heard(voter, name, boot, within) == Some(false)
+            })
+            .count();
+        misses > voters.len() / 2
+    }
+
+    /// Where everything is to run, whenever the state has changed.
+    fn assignment(&mut self, term: u64) -> Vec<Command> {
+        if self.duties.assigned == Some((term, self.state.index)) {
+            return Vec::new();
+        }
+        let Some(spec) = self.state.spec() else { return Vec::new() };
+        let plan = plan::assign(spec, &self.state);
+        let changes = plan.changes(&self.state);
+        let leader = &self.config.incarnation;
+        let mut commands = Vec::new();
+        for decision in plan.fence {
+            commands.push(Command::FenceStart {
+                leader: leader.clone(),
+                node: decision.node,
+                boot: decision.boot,
+                level: decision.level,
+                devices: decision.devices,
+                executor: decision.executor,
+                executor_incarnation: decision.executor_incarnation,
+                action: decision.action,
+                timeout_ms: decision.timeout_ms,
+                reason: decision.reason,
+            });
+        }
+        if !changes.is_empty() {
+            commands.push(Command::Assign { leader: leader.clone(), changes });
+        }
+        self.duties.assigned = Some((term, self.state.index));
+        commands
+    }
+
+    /// A move without an end of its own is over once it is done: nothing stays behind.
+    fn done_overrides(&self) -> Vec<Command> {
+        let Some(spec) = self.state.spec() else { return Vec::new() };
+        let done = |scope: &Scope, kind: &OverrideKind| {
+            let Scope::Resource(resource) = scope else { return false };
+            let claims = || spec.primitives_of(resource).into_iter().map(|r| self.state.claims_of(r));
+            match kind {
+                OverrideKind::Move { to } => {
+                    claims().all(|mut claims| claims.any(|(key, claim)| &key.node == to && claim.is_running()))
+                }
+                OverrideKind::Ban { node } => {
+                    claims().all(|mut claims| claims.any(|(key, claim)| &key.node != node && claim.is_running()))
+                }
+                OverrideKind::Drain
+                | OverrideKind::Maintenance
+                | OverrideKind::Disarm
+                | OverrideKind::Stop
+                | OverrideKind::Shutdown
+                | OverrideKind::Fence => false,
+            }
+        };
+        let finished = self.state.overrides.iter().filter(|(_, o)| o.expires_ms.is_none() && done(&o.scope, &o.kind));
+        finished.map(|(id, _)| Command::ClearOverride { id: *id, by: "done".into() }).collect()
+    }
+
+    /// Nodes that left git and hold nothing any more.
+    fn forgotten(&self) -> Vec<Command> {
+        let gone = |node: &crate::state::NodeState| {
+            let was_listed = node.document.is_some();
+            !node.listed && was_listed && matches!(node.membership, Membership::Left | Membership::Fenced)
+        };
+        let idle =
+            |name: &NodeId| self.state.claims_on(name).next().is_none() && self.state.open_attempt(name).is_none();
+        let names = self.state.nodes.iter().filter(|(name, node)| gone(node) && idle(name));
+        names.map(|(name, _)| Command::Drop { node: name.clone() }).collect()
+    }
+}

@@ -1,0 +1,314 @@
+//! One step of a node: take the event in, then decide everything anew.
+
+use super::isolation::Isolation;
+use super::leader::LeaderDuties;
+use super::ops::Ops;
+use super::probes::Probes;
+use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
+use crate::model::NodeId;
+use crate::plan::{self, Graph};
+use crate::state::port::{Applied, Leadership, ProposeError};
+use crate::state::{Command, Membership, OverrideKind, Scope, State};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Commands in one entry: enough to batch the probes of a hundred resources, well below the cap of an entry.
+const MAX_BATCH: usize = 128;
+/// A proposal that could not be made is made again after this long.
+const RETRY: Duration = Duration::from_millis(200);
+/// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
+const STALL: Duration = Duration::from_millis(500);
+/// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
+const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
+
+/// The core of a node. See the module.
+pub struct Node {
+    pub(super) config: Config,
+    pub(super) state: Arc<State>,
+    pub(super) graph: Graph,
+    pub(super) ops: Ops,
+    pub(super) probes: Probes,
+    pub(super) duties: LeaderDuties,
+    pub(super) isolation: Isolation,
+    pub(super) contacts: Contacts,
+    pub(super) leadership: Leadership,
+    pub(super) now: Duration,
+    pub(super) wall_ms: u64,
+    pub(super) started: Duration,
+    /// Until then nobody is suspected: this node itself had stood still.
+    pub(super) deaf_until: Duration,
+    proposals: BTreeMap<ProposalId, Vec<Tag>>,
+    last_proposal: ProposalId,
+    last_op: OpId,
+    outbox: Vec<(Command, Tag)>,
+    pub(super) effects: Vec<Effect>,
+    retry_at: Option<Duration>,
+    leaving: Option<Duration>,
+    exited: bool,
+}
+
+/// What a proposed command was for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tag {
+    Join,
+    Leave,
+    Shutdown,
+    /// Of an operation under a claim.
+    Op(crate::state::ClaimKey),
+    Probe(crate::model::ResourceId),
+    Attempt(crate::model::AttemptId),
+    Leader,
+}
+
+impl Node {
+    pub fn new(config: Config, now: Duration) -> Self {
+        Self {
+            config,
+            state: Arc::default(),
+            graph: Graph::default(),
+            ops: Ops::default(),
+            probes: Probes::default(),
+            duties: LeaderDuties::default(),
+            isolation: Isolation::default(),
+            contacts: Contacts::default(),
+            leadership: Leadership::default(),
+            now,
+            wall_ms: 0,
+            started: now,
+            deaf_until: now,
+            proposals: BTreeMap::new(),
+            last_proposal: ProposalId(0),
+            last_op: OpId(0),
+            outbox: Vec::new(),
+            effects: Vec::new(),
+            retry_at: None,
+            leaving: None,
+            exited: false,
+        }
+    }
+
+    pub fn name(&self) -> &NodeId {
+        &self.config.node
+    }
+
+    /// The graph of what is left to do, for `status`.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Whether this node is without quorum.
+    pub fn is_isolated(&self) -> bool {
+        self.isolation.since.is_some()
+    }
+
+    /// Takes an event in and says what to do. `now` is monotonic, `wall_ms` the wall clock for people and for `Tick`.
+    pub fn step(&mut self, now: Duration, wall_ms: u64, event: Event) -> Vec<Effect> {
+        if now.saturating_sub(self.now) > STALL {
+            self.deaf_until = now + self.suspect_after();
+        }
+        self.now = self.now.max(now);
+        self.wall_ms = wall_ms;
+        self.take(event);
+        if !self.exited {
+            self.decide();
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is needed next, if nothing else happens.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let times = [self.retry_at, self.ops.next_due(), self.probes.next_due()];
+        times.into_iter().flatten().min()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Committed(state) => {
+                if state.index >= self.state.index {
+                    self.state = state;
+                    self.graph = match self.state.spec() {
+                        Some(spec) => plan::order(spec, &self.state),
+                        None => Graph::default(),
+                    };
+                    self.ops.forget_lost(&self.state, &self.config, &mut self.effects);
+                }
+            }
+            Event::Answered { id, result } => self.take_answer(id, result),
+            Event::Finished { op, outcome } => {
+                if !self.probes.finished(op, &outcome, self.now) {
+                    self.op_finished(op, outcome);
+                }
+            }
+            Event::Fenced { attempt, outcome } => self.duties.executed(attempt, outcome),
+            Event::SwitchedOn { attempt, error } => self.duties.switched_on(attempt, error),
+            Event::Died { instance } => self.ops.look_at(&instance, self.now),
+            Event::Contacts(contacts) => self.contacts = contacts,
+            Event::Leadership(leadership) => self.leadership = leadership,
+            Event::Tick => {}
+            Event::Stop => {
+                self.leaving.get_or_insert(self.now);
+            }
+        }
+        if self.retry_at.is_some_and(|at| at <= self.now) {
+            self.retry_at = None;
+        }
+    }
+
+    fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
+        let Some(tags) = self.proposals.remove(&id) else { return };
+        match result {
+            Ok(applied) => {
+                for (tag, answer) in tags.iter().zip(applied.answers) {
+                    match (tag, &answer) {
+                        (Tag::Op(key), _) => self.ops.answered(key, answer.is_ok()),
+                        (Tag::Probe(resource), _) => self.probes.answered(resource, answer.is_ok()),
+                        (Tag::Leave, Ok(())) => {
+                            self.exited = true;
+                            self.effects.push(Effect::Exit { clean: true });
+                        }
+                        (Tag::Attempt(attempt), _) => self.duties.reported(*attempt),
+                        (Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader, _) => {}
+                    }
+                    if let Err(refusal) = answer {
+                        // A refusal is an answer: the next pass decides from the newer state.
+                        self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
+                        self.retry_at = Some(self.now + RETRY);
+                    }
+                }
+            }
+            // Not proposed, or nobody knows: everything proposed is safe to propose again.
+            Err(error) => {
+                self.retry_at = Some(self.now + RETRY);
+                self.effects.push(Effect::Note { key: None, text: error.to_string() });
+                for tag in tags {
+                    match tag {
+                        Tag::Op(key) => self.ops.unanswered(&key),
+                        Tag::Probe(resource) => self.probes.unanswered(&resource),
+                        Tag::Attempt(attempt) => self.duties.unanswered(attempt),
+                        Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything this node does is decided here, in this order, from the newest state.
+    fn decide(&mut self) {
+        self.watch_quorum();
+        if !self.has_joined() {
+            self.join();
+        } else {
+            self.leave_if_asked();
+            self.execute_attempts();
+            self.run_probes();
+            self.run_steps();
+            self.run_monitors();
+            self.stop_in_isolation();
+        }
+        self.lead();
+        self.flush();
+    }
+
+    /// Whether this incarnation's own `Join` is applied.
+    pub fn has_joined(&self) -> bool {
+        self.state.nodes.get(&self.config.node).is_some_and(|node| {
+            node.incarnation == self.config.incarnation
+                && !node.burnt.contains(&self.config.incarnation.boot)
+                && node.membership != Membership::Left
+        })
+    }
+
+    fn join(&mut self) {
+        if self.leaving.is_some() {
+            self.exited = true;
+            self.effects.push(Effect::Exit { clean: self.state.claims_on(&self.config.node).next().is_none() });
+            return;
+        }
+        let command = Command::Join {
+            node: self.config.node.clone(),
+            incarnation: self.config.incarnation.clone(),
+            facts: self.config.facts.clone(),
+        };
+        self.propose_once(Tag::Join, command);
+    }
+
+    fn leave_if_asked(&mut self) {
+        let Some(since) = self.leaving else { return };
+        let me = self.config.node.clone();
+        let scope = Scope::Node(me.clone());
+        let drained = self.state.overrides_of(&scope).any(|(_, o)| matches!(o.kind, OverrideKind::Shutdown));
+        if !drained {
+            let command = Command::SetOverride {
+                scope,
+                kind: OverrideKind::Shutdown,
+                by: me.to_string(),
+                reason: "the node goes down".into(),
+                expires_ms: None,
+            };
+            self.propose_once(Tag::Shutdown, command);
+        } else if self.state.claims_on(&me).next().is_none() && self.ops.is_idle() {
+            let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
+            self.propose_once(Tag::Leave, command);
+        }
+        let alone =
+            self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
+        if alone && self.ops.is_idle() {
+            self.exited = true;
+            self.effects.push(Effect::Exit { clean: false });
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Proposes unless the same is proposed already.
+    pub(super) fn propose_once(&mut self, tag: Tag, command: Command) {
+        let waiting = self.retry_at.is_some_and(|at| at > self.now);
+        if !waiting && !self.is_proposed(&tag) {
+            self.outbox.push((command, tag));
+        }
+    }
+
+    /// Several commands of the leader may travel in one entry: `lead` looks once whether an earlier one is under way.
+    pub(super) fn propose_as_leader(&mut self, command: Command) {
+        self.outbox.push((command, Tag::Leader));
+    }
+
+    pub(super) fn is_proposed(&self, tag: &Tag) -> bool {
+        self.proposals.values().flatten().chain(self.outbox.iter().map(|(_, tag)| tag)).any(|other| other == tag)
+    }
+
+    pub(super) fn next_op(&mut self) -> OpId {
+        self.last_op.0 += 1;
+        self.last_op
+    }
+
+    fn flush(&mut self) {
+        let (leader, own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        for (batch, term) in [(own, None), (leader, Some(self.leadership.term))] {
+            for part in batch.chunks(MAX_BATCH) {
+                self.last_proposal.0 += 1;
+                let (commands, tags) = part.iter().cloned().unzip();
+                self.proposals.insert(self.last_proposal, tags);
+                self.effects.push(Effect::Propose { id: self.last_proposal, commands, term });
+            }
+        }
+    }
+
+    pub(super) fn suspect_after(&self) -> Duration {
+        self.state
+            .spec()
+            .map_or(crate::model::Detection::DEFAULT.suspect_after, |spec| spec.cluster.detection.suspect_after)
+    }
+}
+
+impl Tag {
+    fn key(&self) -> Option<crate::state::ClaimKey> {
+        match self {
+            Self::Op(key) => Some(key.clone()),
+            Self::Join | Self::Leave | Self::Shutdown | Self::Probe(_) | Self::Attempt(_) | Self::Leader => None,
+        }
+    }
+}
