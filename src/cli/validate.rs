@@ -29,11 +29,6 @@ pub struct Args {
     pub deny_warnings: bool,
 }
 
-/// Runs the command without knowledge of installed agents.
-pub fn run(args: &Args) -> u8 {
-    run_with(args, |_| AgentCatalogue::default())
-}
-
 /// Runs the command. `catalogue` is asked once, for the agents that the manifests name.
 pub fn run_with(args: &Args, catalogue: impl FnOnce(&BTreeSet<String>) -> AgentCatalogue) -> u8 {
     let files = match files::read_tree(&args.path) {
@@ -95,6 +90,10 @@ mod tests {
 
     fn args(path: PathBuf, deny_warnings: bool) -> Args {
         Args { path, output: Format::Text, deny_warnings }
+    }
+
+    fn run(args: &Args) -> u8 {
+        run_with(args, |_| AgentCatalogue::default())
     }
 
     #[test]

@@ -144,11 +144,7 @@ pub(super) fn remote_routes(daemon: Arc<Daemon>) -> Router {
 }
 
 /// Opens the local socket and serves it in the background.
-pub(super) async fn serve_socket(
-    daemon: Arc<Daemon>,
-    path: &Path,
-    end: CancellationToken,
-) -> Result<(), DaemonError> {
+pub(super) async fn serve_socket(daemon: Arc<Daemon>, path: &Path, end: CancellationToken) -> Result<(), DaemonError> {
     let data_dir = path.parent().unwrap_or(Path::new("."));
     let listener = socket::bind(data_dir).map_err(DaemonError::file(path))?;
     tokio::spawn(async move {
@@ -280,8 +276,7 @@ impl Backend for Daemon {
     }
 
     async fn check(&self, request: CheckRequest) -> Answer<CheckView> {
-        let files =
-            request.files.into_iter().map(|file| SourceFile { path: file.path, bytes: file.text.into_bytes() });
+        let files = request.files.into_iter().map(|file| SourceFile { path: file.path, bytes: file.text.into_bytes() });
         Ok(push::judge(self, files.collect(), &PushOptions::default()).await.check)
     }
 
@@ -518,13 +513,7 @@ impl Backend for Daemon {
 }
 
 fn record_of(id: token::TokenId, record: &Token, role: TokenRole) -> token::TokenRecord {
-    token::TokenRecord {
-        id,
-        secret_hash: record.secret_hash,
-        role,
-        expires_ms: record.expires_ms,
-        used: false,
-    }
+    token::TokenRecord { id, secret_hash: record.secret_hash, role, expires_ms: record.expires_ms, used: false }
 }
 
 pub(super) use super::words::plan_view;

@@ -83,10 +83,11 @@ impl Performer {
                 tracing::warn!(attempt = attempt.0, node = %target, "fencing");
                 let (runner, events) = (self.runner.clone(), self.events.clone());
                 tokio::spawn(async move {
-                    let outcome = match tokio::time::timeout(timeout, switch_off(&runner, &target, devices, timeout)).await {
-                        Ok(outcome) => outcome,
-                        Err(_) => FenceOutcome::Failed(format!("not done within {} s", timeout.as_secs())),
-                    };
+                    let outcome =
+                        match tokio::time::timeout(timeout, switch_off(&runner, &target, devices, timeout)).await {
+                            Ok(outcome) => outcome,
+                            Err(_) => FenceOutcome::Failed(format!("not done within {} s", timeout.as_secs())),
+                        };
                     tracing::warn!(attempt = attempt.0, node = %target, ?outcome, "fencing ended");
                     let _ = events.send(Event::Fenced { attempt, outcome });
                 });
@@ -162,8 +163,7 @@ async fn switch_on(
     timeout: Duration,
 ) -> Result<(), String> {
     for (name, device) in devices {
-        let request =
-            FenceRequest { name: name.clone(), device, target: target.clone(), verb: Verb::On, timeout };
+        let request = FenceRequest { name: name.clone(), device, target: target.clone(), verb: Verb::On, timeout };
         match runner.fence(request).await.reading {
             FenceReading::PoweredOn | FenceReading::Done => {}
             other => return Err(format!("{name}: {other:?}")),

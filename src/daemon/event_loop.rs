@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Insight {
     pub isolated: bool,
-    pub joined: bool,
     pub graph: Arc<Graph>,
 }
 
@@ -93,7 +92,7 @@ pub(super) async fn run(
         let isolated = node.is_isolated();
         if committed || insight.borrow().isolated != isolated {
             let graph = Arc::new(node.graph().clone());
-            insight.send_replace(Insight { isolated, joined: node.has_joined(), graph });
+            insight.send_replace(Insight { isolated, graph });
         }
     }
 }

@@ -90,9 +90,7 @@ async fn change_one(
     let current: BTreeSet<NodeId> = voters.iter().cloned().collect();
     let desired = desired_voters(state);
     if !desired.is_empty() {
-        let online = |name: &&NodeId| {
-            state.nodes.get(*name).is_some_and(|node| node.membership == Membership::Online)
-        };
+        let online = |name: &&NodeId| state.nodes.get(*name).is_some_and(|node| node.membership == Membership::Online);
         let joins = desired.difference(&current).find(online).cloned();
         let next = match joins {
             Some(name) => Some(current.iter().cloned().chain([name]).collect::<BTreeSet<_>>()),

@@ -45,7 +45,8 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     let binary = std::env::current_exe().map_err(DaemonError::file("/proc/self/exe"))?;
     let socket = data_dir.join("hafen.sock");
     std::fs::create_dir_all(&run_dir).map_err(DaemonError::file(&run_dir))?;
-    let agent_config = agent::Config { socket: socket.clone(), ..agent::Config::new(data_dir.clone(), run_dir, facts.name.clone()) };
+    let agent_config =
+        agent::Config { socket: socket.clone(), ..agent::Config::new(data_dir.clone(), run_dir, facts.name.clone()) };
     install_shims(&agent_config.shim_dir, &binary)?;
     let (deaths_in, deaths) = mpsc::channel(MAX_DEATHS);
     let runner = Runner::new(agent_config, deaths_in)?;

@@ -11,8 +11,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The port of everything: HTTPS over TCP, heartbeats over UDP.
-pub const DEFAULT_PORT: u16 = 7443;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `DATA_DIR/node.json`.
@@ -80,8 +78,7 @@ pub(super) async fn join(options: &JoinOptions) -> Result<(), DaemonError> {
     let client = PinnedClient::new(&token)?;
     let grant: JoinGrant = client.post_json("/v1/join", &request, JOIN_TIMEOUT).await?;
     Identity::store_joined(&options.data_dir, &name, &key, &grant)?;
-    let facts =
-        NodeFacts { name, addresses: options.addresses.clone(), port: options.port, peers: grant.peers };
+    let facts = NodeFacts { name, addresses: options.addresses.clone(), port: options.port, peers: grant.peers };
     facts.store(&options.data_dir)
 }
 

@@ -69,9 +69,11 @@ fn place(origin: Option<&Origin>) -> Option<String> {
 
 /// What a spec would change, do and cost.
 pub(crate) fn plan_view(spec: &Spec, state: &State) -> PlanView {
-    let at = |name: &str| place(spec.origin(Kind::Resource, name).or_else(|| {
-        state.spec().and_then(|old| old.origin(Kind::Resource, name))
-    }));
+    let at = |name: &str| {
+        place(
+            spec.origin(Kind::Resource, name).or_else(|| state.spec().and_then(|old| old.origin(Kind::Resource, name))),
+        )
+    };
     let actions: Vec<PlannedAction> = plan::predict(spec, state)
         .into_iter()
         .map(|action| {
@@ -201,17 +203,12 @@ fn mask(name: &str, value: &str) -> String {
     if secret { "(hidden)".into() } else { value.to_owned() }
 }
 
-pub(super) fn why(
-    spec: &Spec,
-    state: &State,
-    graph: &Graph,
-    resource: &ResourceId,
-    not: Option<&NodeId>,
-) -> WhyView {
+pub(super) fn why(spec: &Spec, state: &State, graph: &Graph, resource: &ResourceId, not: Option<&NodeId>) -> WhyView {
     let words = verdicts(state, graph);
     let explained = plan::explain(spec, state, resource);
     let mut contributions: Vec<(i32, Contribution)> = Vec::new();
-    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(n, _)| not.is_none_or(|not| not == *n)) {
+    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(n, _)| not.is_none_or(|not| not == *n))
+    {
         for part in &explanation.contributions {
             let contribution = Contribution {
                 node: node.to_string(),

@@ -134,6 +134,18 @@ impl Disk {
         })
     }
 
+    /// Appends an entry, and changes vote and identity, all or nothing.
+    pub(super) fn replace(&mut self, identity: &Identity, vote: &Vote, record: &Record) -> Result<(), LogError> {
+        let (identity, vote) = (self.seal_meta(IDENTITY, identity)?, self.seal_meta(VOTE, vote)?);
+        self.write(|txn| {
+            txn.open_table(LOG)?.insert(record.index, record.bytes.as_slice())?;
+            let mut meta = txn.open_table(META)?;
+            meta.insert(IDENTITY, identity.as_slice())?;
+            meta.insert(VOTE, vote.as_slice())?;
+            Ok(())
+        })
+    }
+
     /// Remembers how far the log is committed. Not fsynced by itself: nothing is acknowledged on the strength of it.
     pub(super) fn note_committed(&mut self, committed: Option<LogId>) {
         self.committed_dirty |= self.committed != committed;
@@ -200,17 +212,15 @@ impl Disk {
             return Err(self.corrupt(format!("entry {found} follows where {wanted} should be")));
         }
         loaded.last = loaded.last.or(loaded.purged);
+        // Only a hint, and one that points past the log would stop the start.
+        loaded.committed = loaded.committed.min(loaded.last);
         Ok(loaded)
     }
 
     fn check_identity(&mut self, wanted: &Identity, used: bool) -> Result<(), LogError> {
         match self.read_meta::<Identity>(IDENTITY)? {
             Some(found) if found == *wanted => Ok(()),
-            Some(found) => Err(LogError::OtherIdentity {
-                path: self.path.clone(),
-                found: found.to_string(),
-                wanted: wanted.to_string(),
-            }),
+            Some(found) => Err(self.not_ours(wanted, &found)),
             None if used => {
                 Err(self.corrupt("it does not say whose it is, or the log was removed beside its snapshot"))
             }
@@ -280,6 +290,10 @@ impl Disk {
     fn seal_meta<T: Serialize>(&self, key: &str, value: &T) -> Result<Vec<u8>, LogError> {
         seal(key.as_bytes(), value)
             .map_err(|error| LogError::Io { path: self.path.clone(), text: format!("cannot encode `{key}`: {error}") })
+    }
+
+    pub(super) fn not_ours(&self, wanted: &Identity, found: &Identity) -> LogError {
+        LogError::OtherIdentity { path: self.path.clone(), found: found.to_string(), wanted: wanted.to_string() }
     }
 
     pub(super) fn corrupt(&self, what: impl Into<String>) -> LogError {
@@ -360,6 +374,43 @@ mod tests {
             let mut bad = record.clone();
             bad[place] ^= 4;
             assert!(unseal::<(u64, String)>(b"a", &bad).is_err(), "byte {place}");
+        }
+    }
+
+    /// Written by format 1: a blank, a membership and a normal entry. Never change them; add those of a new format.
+    const FORMAT_1: [(u64, &str); 3] = [
+        (1, "017a6868309ae8cf09ac020100"),
+        (2, "01e96b0125cd4f5542ac0202020101070107026e310200c00002010120010db8000000000000000000000001933a"),
+        (3, "01df2784d8caf48b8fac02030101050601656e747279"),
+    ];
+
+    #[test]
+    fn records_of_every_format_so_far_are_read() {
+        use crate::log::types::{Proposal, RaftNode};
+        use openraft::EntryPayload;
+        use openraft::testing::log_id;
+        let node = RaftNode {
+            name: "n1".into(),
+            addresses: vec!["192.0.2.1".parse().expect("v4"), "2001:db8::1".parse().expect("v6")],
+            port: 7443,
+        };
+        let members = openraft::Membership::new(vec![[7].into()], std::collections::BTreeMap::from([(7, node)]));
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Membership(members),
+            EntryPayload::Normal(Proposal::new(Some(5), b"\x01entry".to_vec()).0),
+        ];
+        for ((index, hex), payload) in FORMAT_1.into_iter().zip(payloads) {
+            let expected = Entry { log_id: log_id(300, 0, index), payload };
+            let written: String =
+                Record::of(&expected).expect("encodes").bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(written, hex, "what is written now");
+            let bytes: Vec<u8> = (0..hex.len() / 2)
+                .map(|place| u8::from_str_radix(&hex[place * 2..place * 2 + 2], 16).expect("hex"))
+                .collect();
+            let read: Entry = unseal(&index.to_be_bytes(), &bytes).expect("reads");
+            assert_eq!(read.log_id, expected.log_id);
+            assert_eq!(postcard::to_stdvec(&read.payload), postcard::to_stdvec(&expected.payload));
         }
     }
 }

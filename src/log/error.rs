@@ -113,3 +113,19 @@ pub enum HandleError {
     #[error("the log of this node has stopped: {0}")]
     Stopped(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn full_and_read_only_disks_are_told_apart_from_other_errors() {
+        let of = |code| LogError::from_io(Path::new("/log"), &io::Error::from_raw_os_error(code));
+        let path = PathBuf::from("/log");
+        assert_eq!(of(28), LogError::DiskFull { path: path.clone() });
+        assert_eq!(of(122), LogError::DiskFull { path: path.clone() });
+        assert_eq!(of(30), LogError::ReadOnly { path: path.clone() });
+        assert!(matches!(of(5), LogError::Io { .. }));
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::error::MembershipError;
 use super::network::Transport;
-use super::raft::{Metrics, RaftLog};
+use super::raft::{Metrics, RaftLog, standing_of};
 use super::types::{RaftNode, raft_id};
 use crate::model::NodeId;
 use openraft::ChangeMembers;
@@ -42,6 +42,7 @@ impl<T: Transport> RaftLog<T> {
 
     /// Adds a node that gets every entry and counts for nothing. Does not wait until it has caught up.
     pub async fn add_learner(&self, node: RaftNode) -> Result<(), MembershipError> {
+        self.require_leader()?;
         let id = raft_id(&node.name);
         match self.member(id) {
             Some(other) if other.name != node.name => return Err(MembershipError::collision(&node, &other)),
@@ -54,6 +55,7 @@ impl<T: Transport> RaftLog<T> {
 
     /// Changes the addresses of a member.
     pub async fn set_addresses(&self, node: RaftNode) -> Result<(), MembershipError> {
+        self.require_leader()?;
         let id = raft_id(&node.name);
         match self.member(id) {
             None => Err(MembershipError::UnknownMember { name: node.name }),
@@ -69,6 +71,7 @@ impl<T: Transport> RaftLog<T> {
         if voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
+        self.require_leader()?;
         let wanted: BTreeMap<u64, &NodeId> = voters.iter().map(|name| (raft_id(name), name)).collect();
         for (id, name) in &wanted {
             if self.member(*id).is_none_or(|member| member.name != **name) {
@@ -92,6 +95,7 @@ impl<T: Transport> RaftLog<T> {
 
     /// Removes a member, voter or learner. A node that is removed hears no more of the log; nobody tells it.
     pub async fn remove(&self, name: &NodeId) -> Result<(), MembershipError> {
+        self.require_leader()?;
         let id = raft_id(name);
         if self.member(id).is_none_or(|member| member.name != *name) {
             return Ok(());
@@ -104,6 +108,12 @@ impl<T: Transport> RaftLog<T> {
             return Err(MembershipError::NoVoters);
         }
         self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), Kept::Nobody).await
+    }
+
+    /// Others may know an old membership, and would take what is asked for done.
+    fn require_leader(&self) -> Result<(), MembershipError> {
+        let now = standing_of(&self.metrics()).leadership;
+        if now.is_self { Ok(()) } else { Err(MembershipError::NotLeader { leader: now.leader }) }
     }
 
     /// Waits until a learner has all but the newest entries: a voter that is far behind would cost availability.

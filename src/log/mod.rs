@@ -18,7 +18,7 @@
 //!
 //! Files: `types` what openraft is told · `disk` the redb file · `snapshot` the snapshot file · `store` openraft's log
 //! storage on a thread of its own · `machine` the applied state · `network` RPCs over a [`Transport`] · `raft` the
-//! handle · `propose` proposals · `membership` voters and learners · `error`.
+//! handle · `propose` proposals · `membership` voters and learners · `recover` going on alone · `error`.
 
 mod disk;
 mod error;
@@ -27,6 +27,7 @@ mod membership;
 mod network;
 mod propose;
 mod raft;
+mod recover;
 mod snapshot;
 mod store;
 mod types;
@@ -36,5 +37,6 @@ mod tests;
 
 pub use error::{HandleError, LogError, MembershipError};
 pub use network::{RpcKind, Transport, TransportError};
-pub use raft::{Config, Identity, RaftLog, Standing};
+pub use raft::{Config, Identity, RaftLog, Stand, Standing};
+pub use recover::recover_alone;
 pub use types::{RaftNode, raft_id};

@@ -9,7 +9,7 @@ use super::raft::Identity;
 use super::types::{Body, RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 use crate::model::NodeId;
 use openraft::OptionalSend;
-use openraft::error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use serde::{Deserialize, Serialize};
@@ -24,9 +24,8 @@ pub(super) const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
 pub(super) const MAX_RPC_BYTES: usize = 4 << 20;
 /// A snapshot may take this long to be sent, fsynced and installed.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long Raft leaves a peer alone that could not be reached. Short, so that one that returns is heard of before it
-/// starts an election.
-const BACKOFF: Duration = Duration::from_millis(50);
+/// How long Raft first leaves a peer alone that could not be reached; doubled up to [`Network::longest_backoff`].
+const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 const FRAME_FORMAT: u8 = 1;
 const TAG_BYTES: usize = 8;
 
@@ -132,13 +131,20 @@ pub(super) struct SnapshotRequest {
 pub(super) struct Network<T> {
     pub(super) transport: T,
     pub(super) framing: Framing,
+    /// Shorter than an election time-out, so that a peer that returns hears of its leader before it stands itself.
+    pub(super) longest_backoff: Duration,
 }
 
 impl<T: Transport> RaftNetworkFactory<TypeConfig> for Network<T> {
     type Network = Connection<T>;
 
     async fn new_client(&mut self, _: u64, node: &RaftNode) -> Connection<T> {
-        Connection { transport: self.transport.clone(), framing: self.framing, peer: node.name.clone() }
+        Connection {
+            transport: self.transport.clone(),
+            framing: self.framing,
+            peer: node.name.clone(),
+            longest_backoff: self.longest_backoff,
+        }
     }
 }
 
@@ -147,6 +153,7 @@ pub(super) struct Connection<T> {
     transport: T,
     framing: Framing,
     peer: NodeId,
+    longest_backoff: Duration,
 }
 
 impl<T: Transport> Connection<T> {
@@ -193,14 +200,17 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
         let request = SnapshotRequest { vote, meta: snapshot.meta, state: *snapshot.snapshot };
         tokio::select! {
             answer = self.call(RpcKind::Snapshot, &request, SNAPSHOT_TIMEOUT) => {
-                answer.map_err(|error| StreamingError::Network(NetworkError::new(&error)))
+                // Not `Network`, which Raft would retry without a pause.
+                answer.map_err(StreamingError::Unreachable)
             }
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(std::iter::repeat(BACKOFF))
+        let longest = self.longest_backoff;
+        let doubled = move |last: &Duration| Some(last.saturating_mul(2).min(longest));
+        Backoff::new(std::iter::successors(Some(FIRST_BACKOFF.min(longest)), doubled))
     }
 }
 

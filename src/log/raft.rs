@@ -113,6 +113,13 @@ pub struct Standing {
     pub members: BTreeMap<NodeId, RaftNode>,
 }
 
+/// See [`RaftLog::allow_elections`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    Allowed,
+    Forbidden,
+}
+
 /// The replicated log of this node.
 pub struct RaftLog<T> {
     pub(super) inner: Arc<Inner<T>>,
@@ -145,7 +152,7 @@ impl<T: Transport> RaftLog<T> {
         let runtime = Runtime::start(dir)?;
         let (halt, published, framing) = (Halt::new(), Published::new(), Framing::of(&identity));
         let (store, machine) = open(&runtime, dir, &identity, &published, &halt).await?;
-        let network = Network { transport: transport.clone(), framing };
+        let network = Network { transport: transport.clone(), framing, longest_backoff: config.election_min / 2 };
         let own_id = raft_id(&identity.node);
         let to_start = store.clone();
         let started = runtime.spawn(async move { Raft::new(own_id, settings, network, to_start, machine).await }).await;
@@ -203,6 +210,13 @@ impl<T: Transport> RaftLog<T> {
     /// Set once, when the log stops for good: a full disk, a damaged file, an entry of a newer version.
     pub fn halted(&self) -> watch::Receiver<Option<LogError>> {
         self.inner.halt.subscribe()
+    }
+
+    /// Whether this voter may stand for election; it may at first. A voter that hears no quorum of the others cannot
+    /// win, but by trying it raises its term, and its return then costs the cluster an election (openraft 0.9 has no
+    /// pre-vote). Only availability depends on this.
+    pub fn allow_elections(&self, stand: Stand) {
+        self.inner.raft.runtime_config().elect(matches!(stand, Stand::Allowed));
     }
 
     pub fn identity(&self) -> &Identity {

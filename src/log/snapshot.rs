@@ -61,7 +61,11 @@ impl SnapshotFile {
             file.sync_all()?;
             std::fs::rename(&path, self.dir.join(SNAPSHOT_FILE))
         })()
-        .map_err(|error: std::io::Error| LogError::from_io(&path, &error))?;
+        .map_err(|error: std::io::Error| {
+            // On a full disk it would only be in the way; that it fails as well changes nothing.
+            let _ = std::fs::remove_file(&path);
+            LogError::from_io(&path, &error)
+        })?;
         sync_dir(&self.dir)?;
         *current = Some(meta.clone());
         Ok(())

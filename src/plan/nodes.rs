@@ -79,7 +79,7 @@ pub(super) fn classify<'a>(spec: &'a Spec, state: &'a State) -> Vec<NodeInfo<'a>
     let all_in_maintenance = cluster_in_maintenance(state);
     let mut nodes: Vec<NodeInfo<'a>> =
         names.into_iter().map(|id| describe(spec, state, id, all_in_maintenance)).collect();
-    doom(spec, state, &mut nodes);
+    doom(state, &mut nodes);
     standby(spec, state, &mut nodes);
     nodes
 }
@@ -173,28 +173,20 @@ pub(super) fn is_watchdog(
 }
 
 /// Marks nodes that are heard but must be fenced, where that is possible and somebody else could go on.
-fn doom(spec: &Spec, state: &State, nodes: &mut [NodeInfo<'_>]) {
+fn doom(state: &State, nodes: &mut [NodeInfo<'_>]) {
     for place in 0..nodes.len() {
-        if nodes[place].class != Class::Online || nodes[place].ability != Ability::Attempt {
+        let present = matches!(nodes[place].class, Class::Online | Class::Joining | Class::Suspect);
+        if !present || nodes[place].ability != Ability::Attempt {
             continue;
         }
         let id = nodes[place].id;
         let others = nodes.iter().any(|other| other.id != id && other.class == Class::Online);
-        let failed = others.then(|| failed_for_good(spec, state, id)).flatten();
+        let failed = others.then(|| state.fence_asked(id)).flatten();
         if let Some(why) = failed {
             nodes[place].doomed = Some(why);
             nodes[place].unfit.get_or_insert(Unfit::Doomed);
         }
     }
-}
-
-/// What failed on this node so that it must be fenced. A resource that only this node may run blocks instead.
-fn failed_for_good(spec: &Spec, state: &State, node: &NodeId) -> Option<String> {
-    state.claims.iter().find_map(|(key, claim)| {
-        let failure =
-            claim.failure.as_ref().filter(|failure| &key.node == node && failure.fence && !failure.blocked)?;
-        spec.resources.contains_key(&key.instance.resource).then(|| format!("{}: {}", key.instance, failure.text))
-    })
 }
 
 /// `onFail: Standby`: nothing runs on such a node until it is cleaned up or forgotten.

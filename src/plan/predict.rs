@@ -11,9 +11,7 @@ use super::graph::{Step, StepKind};
 use super::instances::identity;
 use super::{assign, order};
 use crate::model::{CloneMeta, Definition, Digest, Epoch, InstanceId, NodeId, Reading, Reason, Resource, Role, Spec};
-use crate::state::{
-    Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State,
-};
+use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -149,7 +147,8 @@ impl<'a> Dream<'a> {
 
     fn probed(&mut self, key: &ClaimKey) {
         let resource = &key.instance.resource;
-        let (Some(node), Some(definition)) = (self.state.nodes.get(&key.node), self.spec.resources.get(resource)) else {
+        let (Some(node), Some(definition)) = (self.state.nodes.get(&key.node), self.spec.resources.get(resource))
+        else {
             return;
         };
         let probe = Probe {

@@ -211,7 +211,7 @@ impl Node {
     }
 
     /// Whether this incarnation's own `Join` is applied.
-    pub fn has_joined(&self) -> bool {
+    pub(super) fn has_joined(&self) -> bool {
         self.state.nodes.get(&self.config.node).is_some_and(|node| {
             node.incarnation == self.config.incarnation
                 && !node.burnt.contains(&self.config.incarnation.boot)

@@ -1,7 +1,7 @@
 //! Several nodes: elections, forwarding, restarts, partitions, snapshots, members.
 
-use super::super::error::MembershipError;
-use super::{CONFIG, Cluster, command, eventually, names, node};
+use super::super::{Identity, LogError, MembershipError, RaftLog, Stand, recover_alone};
+use super::{CONFIG, Cluster, Wire, command, eventually, identity, names, node};
 use crate::model::NodeId;
 use crate::state::port::{Log as _, ProposeError};
 use crate::state::{Command, State};
@@ -181,6 +181,7 @@ async fn members_come_change_and_go() {
     let leader_name = cluster.leader().await;
     let leader = cluster.node(leader_name.as_str());
     let other = follower(&cluster).await;
+    eventually("its leader", || cluster.standing(other).leadership.leader.as_ref() == Some(&leader_name)).await;
     let elsewhere = cluster.node(other).remove(&leader_name).await;
     assert_eq!(elsewhere, Err(MembershipError::NotLeader { leader: Some(leader_name.clone()) }));
     assert_eq!(leader.initialize_single(node(leader_name.as_str())).await, Err(MembershipError::Initialised));
@@ -201,5 +202,43 @@ async fn members_come_change_and_go() {
     leader.propose(command("still")).await.expect("commits");
     let age = leader.standing().borrow().quorum_ack_age;
     assert!(age.is_some_and(|age| age < Duration::from_secs(5)), "{age:?}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_off_voter_that_may_not_stand_disturbs_nobody_when_it_returns() {
+    let cluster = Cluster::of(&THREE, CONFIG).await;
+    let (leader, away) = (cluster.leader().await, follower(&cluster).await);
+    let term = cluster.standing(leader.as_str()).leadership.term;
+    cluster.node(away).allow_elections(Stand::Forbidden);
+    cluster.cut(away);
+    tokio::time::sleep(CONFIG.election_max * 4).await;
+    cluster.heal();
+    cluster.node(away).propose(command("back")).await.expect("commits");
+    assert_eq!(cluster.standing(away).leadership.term, term);
+    assert_eq!(cluster.leader().await, leader);
+    cluster.node(away).allow_elections(Stand::Allowed);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_goes_on_alone_with_everything_and_talks_to_no_older_generation() {
+    let cluster = Cluster::of(&THREE, CONFIG).await;
+    cluster.node("n2").propose(command("kept")).await.expect("commits");
+    cluster.agree(&THREE).await;
+    let before = reasons(&cluster.state("n2"));
+    cluster.stop("n2").await;
+    let recovered = recover_alone(&cluster.path("n2"), &identity("n2"), node("n2")).expect("recovers");
+    assert_eq!(recovered, Identity { generation: 2, ..identity("n2") });
+    assert!(matches!(cluster.try_start("n2").await.err(), Some(LogError::OtherIdentity { .. })));
+    // The other two still run, and reach it.
+    let wire = Wire { from: NodeId::from("n2"), net: cluster.net.clone() };
+    let alone = RaftLog::start(CONFIG, &cluster.path("n2"), recovered, wire).await.expect("starts");
+    cluster.net.nodes.lock().expect("lock").insert(NodeId::from("n2"), alone.clone());
+    alone.propose(command("alone")).await.expect("commits alone");
+    cluster.node("n1").propose(command("the others")).await.expect("commits without it");
+    assert!(reasons(&alone.state()).starts_with(&before));
+    let leadership = alone.leadership();
+    assert!(leadership.is_self && leadership.voters == vec![NodeId::from("n2")], "{leadership:?}");
     cluster.stop_all().await;
 }

@@ -226,3 +226,24 @@ async fn an_entry_that_cannot_be_decoded_stops_the_node_and_is_kept() {
     let index = LogIndex(before.index.0 + 1).0;
     assert!(matches!(again, Some(LogError::Undecodable { index: at, .. }) if at == index), "{again:?}");
 }
+
+#[tokio::test]
+async fn an_append_to_a_peer_is_split_by_size_and_old_entries_come_from_disk() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens");
+    let large = "x".repeat(100_000);
+    for index in 0..30 {
+        store.blocking_append([entry(index, &large)]).await.expect("appends");
+    }
+    for _ in 0..2 {
+        for start in [0, 7, 29] {
+            let part = store.limited_get_log_entries(start, 30).await.expect("reads");
+            let wanted: Vec<u64> = (start..30).take(5).collect();
+            assert_eq!(part.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>(), wanted);
+        }
+        let huge = store.try_get_log_entries(3..=26).await.expect("reads");
+        assert_eq!(huge.len(), 24);
+        store.close().await;
+        store = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens again");
+    }
+}

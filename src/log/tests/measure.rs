@@ -53,3 +53,35 @@ async fn rates_and_take_over() {
         one_profile("fast", Config::FAST).await;
     }
 }
+
+/// Processor time of this process so far. Field 14 and 15 of proc(5), in ticks of 10 ms.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("reads");
+    let after_name = stat.rsplit_once(')').expect("has a name").1;
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn cost_at_rest() {
+    for (label, config) in [("default", Config::DEFAULT), ("fast", Config::FAST)] {
+        let cluster = Cluster::of(&["n1", "n2", "n3"], config).await;
+        let (start, before) = (Instant::now(), cpu());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let share = (cpu() - before).as_secs_f64() / start.elapsed().as_secs_f64() / 3.0;
+        println!("{label}: {:.2} % of a core per node at rest", share * 100.0);
+        let start = Instant::now();
+        cluster.stop_all().await;
+        println!("{label}: stopped three nodes in {:?}", start.elapsed());
+        let start = Instant::now();
+        for name in ["n1", "n2", "n3"] {
+            cluster.start(name).await;
+        }
+        let leader = cluster.leader().await;
+        cluster.node(leader.as_str()).propose(command("x")).await.expect("commits");
+        println!("{label}: cold start of three nodes to the first commit {:?}", start.elapsed());
+        cluster.stop_all().await;
+    }
+}
