@@ -377,3 +377,7 @@ fn summary(
     }
     line
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ use std::io::{BufRead, IsTerminal};
 /// Without a verb: power the node off now, and on again where the policy says so.
 #[derive(Debug, clap::Args)]
 #[command(
+    disable_help_subcommand = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:

@@ -1,149 +1,202 @@
 //! `hafen hook`: git's hooks of the node's repository.
 //!
-//! `pre-receive` judges what is pushed, while its objects are still in git's quarantine, and shows findings and plan to
-//! the pusher. `proc-receive` proposes it and tells git what became of it; only the daemon moves `main`.
+//! Input → output: what git says on stdin and in the environment, and the daemon's judgement → words for the pusher on
+//! stderr (git shows them as `remote: …`), and git's answer. `pre-receive` only looks: findings, and the plan.
+//! `proc-receive` proposes, and answers ok, refused, or that the outcome is unknown.
 //!
-//! A daemon that cannot be reached refuses the push. Words go to stderr, which git shows as `remote: …`.
+//! Invariant: an outcome that is not known is never answered as ok, and never as a plain refusal.
 
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, Kind};
 use super::{Context, diagnostics, plan, render};
-use crate::api::Client;
-use crate::api::client::ClientError;
+use crate::api::client::{Client, ClientError};
 use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
 use crate::manifest::SourceFile;
 use crate::model::{Revision, Severity};
-use crate::source::Repo;
-use crate::source::receive::{self, PushOptions, Report};
-use std::path::{Path, PathBuf};
+use crate::source::receive::{PushOptions, Report, check_updates, parse_updates, read_request, write_report};
+use crate::source::{ReadLimits, Repo};
+use std::path::PathBuf;
 
 /// Answer git (called by the hooks of the repository, not by people)
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `pre-receive` or `proc-receive`
-    name: String,
+    #[arg(value_enum)]
+    name: Hook,
     /// The daemon's socket
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Hook {
+    PreReceive,
+    ProcReceive,
+}
+
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let data_dir = match args.socket.as_deref().and_then(Path::parent) {
-        Some(folder) => folder.to_owned(),
-        None => context.data_dir.clone(),
+    let client = match &args.socket {
+        Some(socket) => Client::at(socket.clone())?,
+        None => context.client()?,
     };
-    match args.name.as_str() {
-        "pre-receive" => pre_receive(&data_dir).await,
-        "proc-receive" => proc_receive(&data_dir).await,
-        other => Err(CliError::usage(format!("no hook `{other}`"))),
+    match args.name {
+        Hook::PreReceive => pre_receive(&client).await,
+        Hook::ProcReceive => proc_receive(&client).await,
     }
 }
 
-fn refused(why: impl std::fmt::Display) -> Exit {
-    render::say(&format!("push refused: {why}"));
-    Exit::No
+fn refused(why: impl std::fmt::Display) -> CliError {
+    CliError::new(Kind::Failed, format!("push refused: {why}"))
 }
 
-fn not_running(error: &ClientError) -> Exit {
-    render::say(&error.to_string());
-    refused("the daemon is not running, start it with `systemctl start hafen`")
-}
-
-async fn pre_receive(data_dir: &Path) -> Result<Exit, CliError> {
-    let updates = match receive::parse_updates(std::io::stdin().lock()) {
-        Ok(updates) => updates,
-        Err(error) => return Ok(refused(error)),
-    };
-    let (update, revision) = match receive::check_updates(&updates) {
-        Ok(checked) => checked,
-        Err(error) => return Ok(refused(error)),
-    };
-    if let Err(error) = PushOptions::from_env() {
-        return Ok(refused(error));
-    }
-    let repo = match Repo::open_in_hook() {
-        Ok(repo) => repo,
-        Err(error) => return Ok(refused(error)),
-    };
+async fn pre_receive(client: &Client) -> Result<Exit, CliError> {
+    let updates = parse_updates(std::io::stdin().lock()).map_err(refused)?;
+    let (update, revision) = check_updates(&updates).map_err(refused)?;
+    let options = PushOptions::from_env().map_err(refused)?;
+    let repo = Repo::open_in_hook().map_err(refused)?;
     let request = PushRequest {
         revision: revision.to_string(),
         parent: update.old.as_ref().map(ToString::to_string),
-        options: options_from_env(),
-        quarantine: repo.quarantine().map(|path| path.display().to_string()),
-    };
-    let client = match Client::new(data_dir) {
-        Ok(client) => client,
-        Err(error) => return Ok(refused(error)),
+        options: names(&options),
+        quarantine: repo.quarantine().map(|path| path.to_string_lossy().into_owned()),
     };
     let check: CheckView = match client.post("/v1/check", &request).await {
         Ok(check) => check,
-        Err(error @ (ClientError::Unreachable { .. } | ClientError::Denied { .. })) => return Ok(not_running(&error)),
-        Err(error) => return Ok(refused(error)),
+        Err(error) => {
+            let error = CliError::from(error);
+            return Err(CliError { message: format!("push refused: {}", error.message), ..error });
+        }
     };
-    show(&check, &repo, revision);
+    show_findings(&check, &repo, revision);
     if check.has_errors() {
-        return Ok(refused("the manifests have errors; nothing was changed"));
+        return Err(refused("the manifests are not valid").hint("`hafen explain CODE` says more about a finding"));
     }
-    if let Some(why) = &check.refusal {
-        return Ok(refused(why));
+    if let Some(found) = &check.plan {
+        render::say(plan::text(found).trim_end());
     }
-    Ok(Exit::Ok)
-}
-
-fn options_from_env() -> Vec<String> {
-    let count = std::env::var("GIT_PUSH_OPTION_COUNT").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-    (0..count.min(MAX_OPTIONS)).filter_map(|number| std::env::var(format!("GIT_PUSH_OPTION_{number}")).ok()).collect()
-}
-
-/// There are four options; more of them are a mistake that was refused before.
-const MAX_OPTIONS: usize = 16;
-
-/// Findings with their source lines, then the plan.
-fn show(check: &CheckView, repo: &Repo, revision: &Revision) {
-    let found: Vec<_> = check.diagnostics.iter().filter(|d| d.severity != Severity::Note).cloned().collect();
-    if !found.is_empty() {
-        let files = repo.read_files(revision, "", Default::default()).unwrap_or_default();
-        let files: Vec<SourceFile> = files.into_iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
-        render::say(&diagnostics::render(diagnostics::Format::Text, &found, &files, false));
-    }
-    if let Some(view) = &check.plan {
-        render::say(&anstream::adapter::strip_str(&plan::text(view)).to_string());
+    match &check.refusal {
+        Some(refusal) => Err(refused(refusal)),
+        None if options.dry_run => Err(refused("it was a dry run")),
+        None => Ok(Exit::Ok),
     }
 }
 
-async fn proc_receive(data_dir: &Path) -> Result<Exit, CliError> {
+/// As git hands them over.
+fn names(options: &PushOptions) -> Vec<String> {
+    let PushOptions { allow_rewind, allow_removals, abandon, dry_run } = *options;
+    [("allow-rewind", allow_rewind), ("allow-removals", allow_removals), ("abandon", abandon), ("dry-run", dry_run)]
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+fn show_findings(check: &CheckView, repo: &Repo, revision: &Revision) {
+    // Notes are for `hafen validate`; a pusher reads what needs doing.
+    let found: Vec<_> = check.diagnostics.iter().filter(|found| found.severity != Severity::Note).cloned().collect();
+    if found.is_empty() {
+        return;
+    }
+    // Without the files the findings are shown all the same, only without the lines they are about.
+    let files = repo.read_files(revision, "", ReadLimits::default()).unwrap_or_default();
+    let files: Vec<SourceFile> = files.into_iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
+    render::say(diagnostics::render(diagnostics::Format::Text, &found, &files, true).trim_end());
+}
+
+async fn proc_receive(client: &Client) -> Result<Exit, CliError> {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
-    let request = match receive::read_request(&mut input, &mut output) {
-        Ok(request) => request,
-        Err(error) => return Ok(refused(error)),
+    let request = read_request(&mut input, &mut output).map_err(refused)?;
+    let reports: Vec<Report> = match check_updates(&request.updates) {
+        Err(error) => {
+            let refuse = |name: &String| Report::Refused { name: name.clone(), reason: error.to_string() };
+            request.updates.iter().map(|update| refuse(&update.name)).collect()
+        }
+        Ok((update, revision)) => {
+            let push = PushRequest {
+                revision: revision.to_string(),
+                parent: update.old.as_ref().map(ToString::to_string),
+                options: request.options.clone(),
+                quarantine: None,
+            };
+            vec![report(&update.name, revision, client.post::<PushView>("/v1/push", &push).await)]
+        }
     };
-    let mut reports = Vec::new();
-    for update in &request.updates {
-        let report = match propose(data_dir, update, &request.options).await {
-            Ok(view) => match view.answer {
-                PushAnswer::Accepted => Report::Accepted { name: update.name.clone() },
-                PushAnswer::Refused | PushAnswer::Unknown => Report::Refused {
-                    name: update.name.clone(),
-                    reason: view.reason.unwrap_or_else(|| "refused".into()),
-                },
-            },
-            Err(error) => Report::Refused { name: update.name.clone(), reason: error.message },
-        };
-        reports.push(report);
-    }
-    receive::write_report(&mut output, &reports)
-        .map_err(|error| CliError::usage(format!("git went away before it was told: {error}")))?;
+    write_report(&mut output, &reports).map_err(refused)?;
     Ok(Exit::Ok)
 }
 
-async fn propose(data_dir: &Path, update: &receive::RefUpdate, options: &[String]) -> Result<PushView, CliError> {
-    let updates = std::slice::from_ref(update);
-    let (update, revision) = receive::check_updates(updates).map_err(|error| CliError::usage(error.to_string()))?;
-    let request = PushRequest {
-        revision: revision.to_string(),
-        parent: update.old.as_ref().map(ToString::to_string),
-        options: options.to_vec(),
-        quarantine: None,
+/// What git is told of the one ref.
+fn report(name: &str, revision: &Revision, answer: Result<PushView, ClientError>) -> Report {
+    let name = name.to_owned();
+    let unknown = |why: &str| {
+        format!("UNKNOWN ({why}): it may have been accepted, run `hafen status --revision {}`", revision.short())
     };
-    let client = Client::new(data_dir)?;
-    Ok(client.post("/v1/push", &request).await?)
+    let reason = match answer {
+        Ok(PushView { answer: PushAnswer::Accepted, .. }) => return Report::Accepted { name },
+        Ok(PushView { answer: PushAnswer::Refused, reason, .. }) => reason.unwrap_or_else(|| "refused".to_owned()),
+        Ok(PushView { answer: PushAnswer::Unknown, reason, .. }) => {
+            unknown(reason.as_deref().unwrap_or("no answer from the cluster"))
+        }
+        Err(ClientError::Refused(error)) if error.code != crate::api::ErrorCode::Unknown => error.message,
+        Err(error @ (ClientError::Unreachable { .. } | ClientError::Denied { .. })) => {
+            format!("{error}: start it with `systemctl start hafen`")
+        }
+        Err(
+            error @ (ClientError::Refused(_)
+            | ClientError::TimedOut { .. }
+            | ClientError::Broken(_)
+            | ClientError::BadAnswer(_)),
+        ) => unknown(&error.to_string()),
+    };
+    Report::Refused { name, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ApiError, ErrorCode};
+
+    fn told(answer: Result<PushView, ClientError>) -> Result<(), String> {
+        match report("refs/heads/main", &Revision::new("a".repeat(40)), answer) {
+            Report::Accepted { .. } => Ok(()),
+            Report::Refused { reason, .. } => Err(reason),
+        }
+    }
+
+    fn view(answer: PushAnswer, reason: Option<&str>) -> PushView {
+        PushView {
+            api_version: Default::default(),
+            kind: Default::default(),
+            revision: "a".repeat(40),
+            answer,
+            reason: reason.map(Into::into),
+            check: None,
+        }
+    }
+
+    #[test]
+    fn only_an_accepted_push_is_ok() {
+        assert_eq!(told(Ok(view(PushAnswer::Accepted, None))), Ok(()));
+        assert_eq!(told(Ok(view(PushAnswer::Refused, Some("another push won")))), Err("another push won".into()));
+        let refused = ClientError::Refused(ApiError::new(ErrorCode::NoQuorum, "no quorum"));
+        assert_eq!(told(Err(refused)), Err("no quorum".into()));
+        let gone = ClientError::Unreachable { socket: "/x".into() };
+        assert!(told(Err(gone)).unwrap_err().contains("systemctl start hafen"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_unknown_with_the_question_to_ask() {
+        let late = ClientError::TimedOut { after: std::time::Duration::from_secs(60) };
+        let unsure = ClientError::Refused(ApiError::new(ErrorCode::Unknown, "the outcome is unknown"));
+        for answer in [Ok(view(PushAnswer::Unknown, None)), Err(late), Err(unsure)] {
+            let reason = told(answer).unwrap_err();
+            assert!(reason.starts_with("UNKNOWN"), "{reason}");
+            assert!(reason.contains("hafen status --revision aaaaaaaaaa"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn options_are_named_as_the_pusher_wrote_them() {
+        let options = PushOptions { allow_removals: true, dry_run: true, ..PushOptions::default() };
+        assert_eq!(names(&options), ["allow-removals", "dry-run"]);
+        assert_eq!(PushOptions::parse(names(&options).iter().map(String::as_str)).unwrap(), options);
+    }
 }

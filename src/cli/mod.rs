@@ -45,7 +45,7 @@ use std::process::ExitCode;
 
 /// Keeps services running on a few machines, as manifests in git say
 #[derive(Debug, Parser)]
-#[command(name = "hafen", version, after_help = error::EXIT_CODES, propagate_version = true)]
+#[command(name = "hafen", version, after_help = error::EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
 struct Cli {
     /// Where the daemon of this node keeps its data
     #[arg(long, global = true, env = "HAFEN_DATA_DIR", default_value = "/var/lib/hafen", value_name = "DIR")]

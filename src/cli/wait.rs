@@ -53,7 +53,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             render::say(&render::faint(&missing));
             said.clone_from(&missing);
         }
-        let blocked = answer.as_ref().is_ok_and(|status| is_blocked(status));
+        let blocked = answer.as_ref().is_ok_and(is_blocked);
         blocked_since = if blocked { blocked_since.or(Some(Instant::now())) } else { None };
         if blocked_since.is_some_and(|since: Instant| since.elapsed() >= BLOCKED_GRACE) {
             return Err(CliError::new(Kind::Failed, missing).hint("`hafen status` shows all of it"));

@@ -1,0 +1,261 @@
+//! Statuses of constructed states.
+
+use super::*;
+use crate::model::{
+    ActionKind, BootId, Definition, Digest, Epoch, FencingAction, Incarnation, LogIndex, Revision, Role,
+};
+use crate::state::{Alarm, Failure, FailureKind, NodeState, Override, SwitchOn};
+
+const NOW_MS: u64 = 100 * 3600 * 1000;
+
+fn member(membership: Membership) -> NodeState {
+    NodeState {
+        membership,
+        incarnation: Incarnation { boot: BootId::new("boot-1"), counter: 1 },
+        joined_at: LogIndex(1),
+        since_ms: 0,
+        addresses: vec![],
+        port: 7443,
+        version: "0.1.0".into(),
+        feature_level: 1,
+        attributes: BTreeMap::new(),
+        permanent_attributes: BTreeMap::new(),
+        burnt: BTreeSet::new(),
+        suspicion: None,
+        last_suspicion: 0,
+        document: None,
+        listed: true,
+        fenced_ms: vec![],
+    }
+}
+
+fn claim(phase: Phase) -> Claim {
+    Claim {
+        incarnation: Incarnation::default(),
+        epoch: Epoch(1),
+        definition: Digest::default(),
+        phase,
+        role: Role::Started,
+        granted_at: LogIndex(1),
+        changed_at: LogIndex(1),
+        since_ms: 0,
+        found: false,
+        failure: None,
+    }
+}
+
+fn key(instance: &str, node: &str) -> ClaimKey {
+    ClaimKey { instance: instance.parse().unwrap(), node: node.into() }
+}
+
+/// n1 and n2 are online, db runs on n1.
+fn state() -> State {
+    let target = Target {
+        revision: Revision::new("a".repeat(40)),
+        spec: Digest::default(),
+        accepted_at: LogIndex(1),
+        accepted_ms: 0,
+        by: "anna".into(),
+    };
+    let online = |name: &str| (NodeId::new(name), member(Membership::Online));
+    State {
+        target: Some(target),
+        now_ms: NOW_MS,
+        nodes: BTreeMap::from([online("n1"), online("n2")]),
+        claims: BTreeMap::from([(key("db", "n1"), claim(Phase::Running))]),
+        ..State::default()
+    }
+}
+
+struct Around {
+    leader: Option<&'static str>,
+    verdicts: Vec<(&'static str, Verdict, &'static str)>,
+    links: Vec<LinkView>,
+    conditions: Vec<String>,
+}
+
+const QUIET: Around = Around { leader: Some("n1"), verdicts: vec![], links: vec![], conditions: vec![] };
+
+fn view(state: &State, around: Around) -> StatusView {
+    let verdict = |(instance, verdict, reason): (&str, Verdict, &str)| {
+        (instance.parse().unwrap(), VerdictView { verdict, reason: reason.into(), at: None })
+    };
+    status(&Input {
+        state,
+        leadership: &Leadership { leader: around.leader.map(Into::into), ..Leadership::default() },
+        node: &"n1".into(),
+        links: &around.links,
+        verdicts: &around.verdicts.into_iter().map(verdict).collect(),
+        conditions: &around.conditions,
+        wall_ms: 0,
+    })
+}
+
+#[test]
+fn all_in_place_is_healthy() {
+    let found = view(&state(), QUIET);
+    assert_eq!((found.health, found.problems.len()), (Health::Healthy, 0), "{:?}", found.problems);
+    assert_eq!(found.summary, "healthy: 2 nodes online, 1 resource running");
+}
+
+#[test]
+fn without_a_leader_nothing_else_counts() {
+    let mut lost = state();
+    lost.nodes.insert("n2".into(), member(Membership::Suspect));
+    let found = view(&lost, Around { leader: None, ..QUIET });
+    assert_eq!(found.health, Health::NoQuorum);
+    assert!(found.summary.starts_with("no quorum"), "{}", found.summary);
+}
+
+#[test]
+fn before_the_first_push_it_says_what_to_do() {
+    let found = view(&State { target: None, claims: BTreeMap::new(), ..state() }, QUIET);
+    assert_eq!(found.health, Health::Unconfigured);
+    assert!(found.summary.contains("push"), "{}", found.summary);
+}
+
+#[test]
+fn failures_come_first_then_what_waits_then_what_is_done() {
+    let mut busy = state();
+    for name in ["b-acts", "a-keeps", "c-blocked"] {
+        busy.claims.insert(key(name, "n1"), claim(Phase::Running));
+    }
+    let verdicts = vec![
+        ("db", Verdict::Keep, ""),
+        ("a-keeps", Verdict::Keep, ""),
+        ("b-acts", Verdict::Act, "moves"),
+        ("c-blocked", Verdict::Blocked, "stop failed"),
+        ("d-nowhere", Verdict::Wait, "no node"),
+    ];
+    let found = view(&busy, Around { verdicts, ..QUIET });
+    let order: Vec<&str> = found.resources.iter().map(|row| row.instance.as_str()).collect();
+    assert_eq!(order, ["c-blocked", "d-nowhere", "b-acts", "a-keeps", "db"]);
+    assert_eq!(found.problems, ["c-blocked is blocked: stop failed", "d-nowhere does not run: no node"]);
+    assert_eq!(found.summary, "degraded: c-blocked is blocked: stop failed (and 1 more)");
+}
+
+#[test]
+fn a_blocked_claim_is_blocked_before_any_planner_says_so() {
+    let mut failed = state();
+    let failure = Failure {
+        action: ActionKind::Stop,
+        kind: FailureKind::TimedOut,
+        at_ms: 0,
+        text: "timed out after 20s".into(),
+        blocked: true,
+        fence: false,
+    };
+    failed.claims.get_mut(&key("db", "n1")).unwrap().failure = Some(failure);
+    let found = view(&failed, Around { verdicts: vec![("db", Verdict::Keep, "")], ..QUIET });
+    assert_eq!(found.resources[0].verdict.verdict, Verdict::Blocked);
+    assert!(found.resources[0].verdict.reason.contains("hafen cleanup db"), "{:?}", found.resources[0]);
+    assert_eq!(found.health, Health::Degraded);
+}
+
+#[test]
+fn on_the_way_is_no_failure() {
+    let mut moving = state();
+    moving.claims.insert(key("db", "n1"), claim(Phase::Stopping));
+    let found = view(&moving, Around { verdicts: vec![("db", Verdict::Act, "moves")], ..QUIET });
+    assert_eq!((found.health, found.summary.as_str()), (Health::Converging, "converging: 1 resource on the way"));
+}
+
+#[test]
+fn lost_nodes_links_and_conditions_degrade() {
+    let mut lost = state();
+    lost.nodes.insert("n3".into(), member(Membership::Fenced));
+    let down = LinkView { node: "n2".into(), link: 1, address: "192.0.2.2".into(), up: false, last_heard_ms: None };
+    let conditions = vec!["fencing level 1 of n1 was never tested".to_owned()];
+    let found = view(&lost, Around { links: vec![down], conditions, ..QUIET });
+    assert_eq!(
+        found.problems,
+        ["n3 was fenced and is not back", "link 1 to n2 is down", "fencing level 1 of n1 was never tested"]
+    );
+}
+
+#[test]
+fn a_left_node_is_no_problem() {
+    let mut left = state();
+    left.nodes.insert("n2".into(), member(Membership::Left));
+    assert_eq!(view(&left, QUIET).health, Health::Healthy);
+}
+
+#[test]
+fn an_alarm_degrades_for_a_day() {
+    let mut alarmed = state();
+    let alarm = |at_ms| Alarm { at: LogIndex(1), at_ms, text: "a burnt boot is heard".into() };
+    alarmed.alarms = vec![alarm(NOW_MS - ALARM_DEGRADES_MS)];
+    assert_eq!(view(&alarmed, QUIET).health, Health::Healthy);
+    alarmed.alarms.push(alarm(NOW_MS - ALARM_DEGRADES_MS + 1));
+    let found = view(&alarmed, QUIET);
+    assert_eq!((found.health, found.alarms.len()), (Health::Degraded, 2));
+}
+
+#[test]
+fn a_failed_attempt_degrades_until_one_succeeds() {
+    let mut fenced = state();
+    let attempt = |outcome| Attempt {
+        node: "n3".into(),
+        boot: BootId::new("b"),
+        level: 0,
+        devices: vec!["ipmi".into()],
+        executor: Incarnation::default(),
+        executor_node: "n1".into(),
+        action: FencingAction::Off,
+        started_ms: 1,
+        deadline_ms: 2,
+        reason: "not heard".into(),
+        outcome,
+        ended_ms: 2,
+        on: SwitchOn::NotWanted,
+    };
+    fenced.attempts.insert(AttemptId(1), attempt(Some(FenceOutcome::Failed("timeout".into()))));
+    let found = view(&fenced, QUIET);
+    assert_eq!((found.health, found.fencing[0].level), (Health::Degraded, 1));
+    fenced.attempts.insert(AttemptId(2), attempt(None));
+    let found = view(&fenced, QUIET);
+    assert_eq!((found.health, found.fencing[0].ended_ms), (Health::Converging, None), "an open attempt is work");
+    fenced.attempts.insert(AttemptId(2), attempt(Some(FenceOutcome::Off)));
+    assert_eq!(view(&fenced, QUIET).health, Health::Healthy);
+}
+
+#[test]
+fn overrides_are_shown_as_drift_at_the_node_and_in_the_verdict() {
+    let mut drained = state();
+    let drain = Override {
+        scope: Scope::Node("n2".into()),
+        kind: OverrideKind::Drain,
+        by: "anna".into(),
+        reason: "disk".into(),
+        since_ms: 5,
+        expires_ms: Some(9),
+    };
+    drained.overrides.insert(crate::model::OverrideId(3), drain);
+    let found = view(&drained, QUIET);
+    assert_eq!(found.nodes[1].notes, ["drained"]);
+    assert_eq!((found.health, found.overrides[0].expires_ms), (Health::Healthy, Some(9)));
+    assert!(found.summary.ends_with("[1 override]"), "{}", found.summary);
+}
+
+#[test]
+fn the_agent_of_a_claim_is_the_one_it_pins() {
+    let mut pinned = state();
+    let spec = crate::manifest::load(
+        &[crate::manifest::SourceFile {
+            path: "a.yaml".into(),
+            bytes: b"apiVersion: hafen/v1alpha1\nkind: Cluster\nmetadata: { name: c }\nspec: {}\n---\n\
+                apiVersion: hafen/v1alpha1\nkind: Node\nmetadata: { name: n1 }\nspec: { addresses: [192.0.2.1] }\n---\n\
+                apiVersion: hafen/v1alpha1\nkind: Resource\nmetadata: { name: db }\nspec: { agent: ocf:heartbeat:Dummy }\n"
+                .to_vec(),
+        }],
+        &crate::model::AgentCatalogue::default(),
+    );
+    let spec = spec.spec.unwrap_or_else(|| panic!("{:?}", spec.diagnostics));
+    let resource = spec.resources.values().next().unwrap().clone();
+    pinned.definitions.insert(Digest::default(), Arc::new(Definition { resource, clone: None }));
+    pinned.specs.insert(Digest::default(), Arc::new(spec));
+    let found = view(&pinned, QUIET);
+    assert_eq!(found.resources[0].agent.as_deref(), Some("ocf:heartbeat:Dummy"));
+    assert_eq!(found.cluster.as_deref(), Some("c"));
+    assert!(found.nodes[1].notes[0].starts_with("unlisted"), "{:?}", found.nodes[1].notes);
+}
