@@ -35,7 +35,7 @@ fn a_node_has_its_own_processes_files_devices_and_cgroup() {
     let Some(lab) = Lab::new(1) else { return };
     let node = lab.node("n1");
     assert_eq!(node.sh("cat /proc/1/comm").ok(), "init.sh");
-    assert_eq!(node.sh("ls -d /work /home/* /old/* /dev/watchdog* 2>/dev/null").stdout, "");
+    assert_eq!(node.sh("ls -d /boot /home/* /old/* /dev/watchdog* 2>/dev/null").stdout, "");
     assert_eq!(node.sh("cat /proc/self/cgroup | grep ^0::").ok(), "0::/shell");
     node.sh("touch /etc/of-n1 /usr/of-n1 /var/of-n1 /tmp/of-n1 /dev/shm/of-n1").ok();
     for path in ["/etc/of-n1", "/usr/of-n1", "/var/of-n1", "/tmp/of-n1", "/dev/shm/of-n1"] {

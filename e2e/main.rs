@@ -1,6 +1,6 @@
-//! End-to-end tests: real daemons, real git, real agents and real power cuts, on machines made of namespaces.
-//!
-//! They need root and skip themselves otherwise. Only one lab is up at a time; `lab_test` tests the lab itself.
+//! End-to-end tests: real daemons, real git, real agents, real power cuts, in machines made of namespaces.
 
+mod cluster;
+mod failover_test;
 mod lab;
 mod lab_test;

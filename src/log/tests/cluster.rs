@@ -5,6 +5,7 @@ use super::{CONFIG, Cluster, Wire, command, eventually, identity, names, node};
 use crate::model::NodeId;
 use crate::state::port::{Log as _, ProposeError};
 use crate::state::{Command, State};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const THREE: [&str; 3] = ["n1", "n2", "n3"];

@@ -9,7 +9,7 @@ use super::network::{RpcKind, Transport, TransportError};
 use super::{Config, Identity, RaftLog, RaftNode, Standing};
 use crate::model::NodeId;
 use crate::state::port::Log as _;
-use crate::state::{Command, OverrideKind, Scope, State};
+use crate::state::{Command, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

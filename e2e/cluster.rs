@@ -1,0 +1,170 @@
+//! A hafen cluster in the lab: init, join, push, and questions about it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, Node, Output, services};
+
+/// Long enough for everything but a MariaDB start, on a busy machine with two cores.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// How the daemon is started on a node. Small intervals of its log are not needed: a failed test prints the end of it.
+pub const STACK: &str = "env HAFEN_LOG=info,openraft=error hafen agent";
+
+/// A lab with a cluster on it.
+pub struct Cluster {
+    pub lab: Lab,
+}
+
+/// Files of a tree of manifests, by path.
+pub type Manifests = BTreeMap<String, String>;
+
+/// An example of the repository.
+pub fn example(name: &str) -> Manifests {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+    let mut files = Manifests::new();
+    for entry in std::fs::read_dir(&root).expect("the example exists") {
+        let path: PathBuf = entry.expect("readable").path();
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        files.insert(name, std::fs::read_to_string(&path).expect("text"));
+    }
+    files
+}
+
+/// The quickstart, with the web server's configuration of the lab (it answers with the node's name).
+pub fn quickstart() -> Manifests {
+    let mut files = example("quickstart");
+    for text in files.values_mut() {
+        *text = text.replace("/etc/nginx/nginx.conf", services::WEB_CONF);
+    }
+    files
+}
+
+impl Cluster {
+    /// Nodes that have joined, with nothing pushed. `None` where a lab cannot exist.
+    pub fn new(nodes: usize) -> Option<Self> {
+        let lab = Lab::new(nodes)?;
+        lab.set_stack(STACK);
+        let cluster = Self { lab };
+        cluster.found();
+        Some(cluster)
+    }
+
+    fn found(&self) {
+        services::prepare_web(&self.lab);
+        let first = self.lab.node("n1");
+        first.sh(&format!("hafen init --name n1 --addresses {} --cluster lab", addresses(first))).ok();
+        first.start_daemon();
+        self.lab.wait_until(SOON, "the first node leads", || self.status("n1").is_some_and(|s| !s["leader"].is_null()));
+        for node in self.lab.nodes().into_iter().skip(1) {
+            let token = first.sh("hafen token").ok();
+            let name = node.name();
+            node.sh(&format!("echo '{token}' | hafen join - --name {name} --addresses {}", addresses(node))).ok();
+            node.start_daemon();
+        }
+        let all = self.lab.nodes().len();
+        self.lab.wait_until(SOON, "all nodes have joined", || self.online("n1").len() == all);
+    }
+
+    /// A cluster that runs these manifests, pushed at n1.
+    pub fn with(nodes: usize, manifests: &Manifests) -> Option<Self> {
+        let cluster = Self::new(nodes)?;
+        cluster.push("n1", manifests, "").ok();
+        Some(cluster)
+    }
+
+    /// The quickstart, up and answering.
+    pub fn quickstart() -> Option<Self> {
+        let cluster = Self::with(3, &quickstart())?;
+        cluster.lab.wait_until(SOON, "all nodes vote", || {
+            cluster.status("n1").is_some_and(|s| s["voters"].as_array().is_some_and(|voters| voters.len() == 3))
+        });
+        cluster.lab.wait_until(SOON, "the web server answers", || cluster.served_by().is_some());
+        cluster.settle();
+        Some(cluster)
+    }
+
+    /// Commits this tree in a work tree on a node and pushes it there.
+    pub fn push(&self, node: &str, manifests: &Manifests, options: &str) -> Output {
+        let node = self.lab.node(node);
+        self.commit(node, manifests);
+        node.sh(&format!("cd /root/manifests && git push {options} /var/lib/hafen/repo.git main 2>&1"))
+    }
+
+    /// Writes the tree and commits it on top of what the node's repository has.
+    pub fn commit(&self, node: Node<'_>, manifests: &Manifests) {
+        node.sh(
+            "export HOME=/root; git config --global user.email admin@example.net; git config --global user.name admin; \
+             git config --global init.defaultBranch main; mkdir -p /root/manifests && cd /root/manifests && \
+             { [ -d .git ] || git init -q; } && git fetch -q /var/lib/hafen/repo.git 2>/dev/null main && \
+             git reset -q --soft FETCH_HEAD; git rm -rq --cached . 2>/dev/null; rm -rf /root/manifests/*",
+        );
+        for (name, text) in manifests {
+            node.sh(&format!("cat >/root/manifests/{name} <<'MANIFEST'\n{text}\nMANIFEST")).ok();
+        }
+        node.sh("cd /root/manifests && git add -A && git commit -q --allow-empty -m change").ok();
+    }
+
+    /// `hafen status -o json` as a node sees it; `None` while it cannot be asked.
+    pub fn status(&self, node: &str) -> Option<Value> {
+        let node = self.lab.node(node);
+        if !node.is_up() {
+            return None;
+        }
+        serde_json::from_str(&node.sh("hafen status -o json").stdout).ok()
+    }
+
+    /// Names of the nodes that are online, as a node sees it.
+    pub fn online(&self, node: &str) -> Vec<String> {
+        let nodes = self.status(node).and_then(|status| status["nodes"].as_array().cloned()).unwrap_or_default();
+        let online = nodes.iter().filter(|node| node["membership"] == "Online");
+        online.map(|node| node["name"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Where an instance runs, as a node sees it.
+    pub fn runs_on(&self, seen_by: &str, instance: &str) -> Option<String> {
+        let status = self.status(seen_by)?;
+        let found = status["resources"].as_array()?.iter().find(|r| r["instance"] == instance)?.clone();
+        (found["phase"] == "Running").then(|| found["node"].as_str().map(str::to_owned))?
+    }
+
+    /// The node that answers on the virtual address.
+    pub fn served_by(&self) -> Option<String> {
+        self.lab.client_http("10.77.0.100").ok().map(|body| body.trim().to_owned())
+    }
+
+    /// Some node that can be asked, other than this one.
+    pub fn other_than(&self, name: &str) -> String {
+        let other = self.lab.nodes().into_iter().find(|node| node.name() != name && node.is_up());
+        other.expect("another node is up").name().to_owned()
+    }
+
+    pub fn leader(&self, seen_by: &str) -> Option<String> {
+        self.status(seen_by)?["leader"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until nothing is left to do: every node online, every resource as desired.
+    pub fn settle(&self) {
+        let all = self.lab.nodes().iter().filter(|node| node.is_on()).count();
+        self.lab.wait_until(SOON, "the cluster settles", || {
+            let Some(asked) = self.lab.nodes().into_iter().find(|node| node.is_up()) else { return false };
+            let Some(status) = self.status(asked.name()) else { return false };
+            let resources = status["resources"].as_array().cloned().unwrap_or_default();
+            let kept = resources.iter().all(|r| r["verdict"]["verdict"] == "Keep");
+            kept && self.online(asked.name()).len() == all && !status["leader"].is_null()
+        });
+    }
+
+    /// The events of the cluster, as text.
+    pub fn events(&self, node: &str) -> String {
+        self.lab.node(node).sh("hafen events").stdout
+    }
+}
+
+fn addresses(node: Node<'_>) -> String {
+    use crate::lab::Link;
+    format!("{},{}", node.address(Link::Eth0), node.address(Link::Eth1))
+}
