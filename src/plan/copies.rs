@@ -170,7 +170,8 @@ impl Placer<'_, '_> {
                     })
                 });
                 if let Some(copy) = pinned.as_mut() {
-                    (copy.number, copy.running) = (Some(number), info.members.len());
+                    copy.number = Some(number);
+                    copy.running = self.running_pinned(clone, number, live.node);
                 }
                 let fit = world.nodes[live.node].fit();
                 let healthy = fit && !live.settling();
@@ -188,6 +189,18 @@ impl Placer<'_, '_> {
         }
         self.assigned_copies(clone, &mut existing);
         existing.into_values().collect()
+    }
+
+    /// Members of a copy that is left alone: those with a claim, and those that may join them.
+    fn running_pinned(&self, clone: usize, number: u32, node: usize) -> usize {
+        let members = &self.world.clones[clone].members;
+        let runs = |member: &&usize| {
+            let res = &self.world.res[**member];
+            let claimed = res.claims.iter().any(|live| live.node == node && live.key.instance.number == Some(number));
+            let may = res.managed && res.stopped.is_none() && self.bases[**member].score[node] >= Score::ZERO;
+            claimed || may
+        };
+        members.iter().take_while(runs).count()
     }
 
     fn assigned_copies(&self, clone: usize, existing: &mut BTreeMap<u32, Existing>) {

@@ -7,7 +7,7 @@
 //!
 //! Does not score and does not decide. Everything here is linear in the size of its input.
 
-use super::nodes::{Class, NodeInfo, classify, in_force, remembered};
+use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use crate::model::{
     Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, Reason, Resource, ResourceId, Role, Score,
     Spec, TargetRole,
@@ -119,6 +119,7 @@ impl<'a> World<'a> {
         world.add_probes();
         world.add_constraints();
         world.add_overrides();
+        doom(&mut world);
         world
     }
 

@@ -28,8 +28,14 @@ mod nodes;
 mod order;
 mod place;
 mod predict;
+#[cfg(test)]
+mod properties;
 mod roles;
 mod score;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod testing;
 mod want;
 
 pub use assign::{Assignment, assign};

@@ -8,6 +8,8 @@
 //!
 //! Does not decide whether a node *is* fenced: that needs the placement (`fencing`).
 
+use super::instances::World;
+use super::score::has_alternative;
 use crate::model::{DeviceId, Node, NodeId, ResourceId, Spec};
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +81,6 @@ pub(super) fn classify<'a>(spec: &'a Spec, state: &'a State) -> Vec<NodeInfo<'a>
     let all_in_maintenance = cluster_in_maintenance(state);
     let mut nodes: Vec<NodeInfo<'a>> =
         names.into_iter().map(|id| describe(spec, state, id, all_in_maintenance)).collect();
-    doom(state, &mut nodes);
     standby(spec, state, &mut nodes);
     nodes
 }
@@ -172,21 +173,40 @@ pub(super) fn is_watchdog(
     kept.and_then(|kept| kept.get(device)).or_else(|| spec.devices.get(device)).is_some_and(|d| d.agent == WATCHDOG)
 }
 
-/// Marks nodes that are heard but must be fenced, where that is possible and somebody else could go on.
-fn doom(state: &State, nodes: &mut [NodeInfo<'_>]) {
-    for place in 0..nodes.len() {
-        let present = matches!(nodes[place].class, Class::Online | Class::Joining | Class::Suspect);
-        if !present || nodes[place].ability != Ability::Attempt {
+/// Marks nodes that must be fenced whatever runs there: heard ones on which something failed for good, where somebody
+/// else could go on, and those that an operator wants off.
+pub(super) fn doom(world: &mut World<'_>) {
+    for place in 0..world.nodes.len() {
+        let info = &world.nodes[place];
+        if info.class == Class::Gone || info.ability != Ability::Attempt {
             continue;
         }
-        let id = nodes[place].id;
-        let others = nodes.iter().any(|other| other.id != id && other.class == Class::Online);
-        let failed = others.then(|| state.fence_asked(id)).flatten();
-        if let Some(why) = failed {
-            nodes[place].doomed = Some(why);
-            nodes[place].unfit.get_or_insert(Unfit::Doomed);
+        let others = world.nodes.iter().any(|other| other.id != info.id && other.class == Class::Online);
+        let failed = || (info.class == Class::Online).then(|| failed_for_good(world, place)).flatten();
+        if let Some(why) = asked_by_hand(world.state, info.id).or_else(failed).filter(|_| others) {
+            world.nodes[place].doomed = Some(why);
+            world.nodes[place].unfit.get_or_insert(Unfit::Doomed);
         }
     }
+}
+
+fn asked_by_hand(state: &State, node: &NodeId) -> Option<String> {
+    let asked = state.overrides.values().find(|o| {
+        matches!(&o.scope, Scope::Node(n) if n == node) && matches!(o.kind, OverrideKind::Fence) && in_force(state, o)
+    })?;
+    Some(format!("{} asked for it: {}", asked.by, asked.reason))
+}
+
+/// What failed on this node so that it must be fenced. A resource that only this node may run blocks instead.
+fn failed_for_good(world: &World<'_>, node: usize) -> Option<String> {
+    world.res.iter().enumerate().find_map(|(place, res)| {
+        let live = res.claims.iter().find(|live| {
+            let failure = live.claim.failure.as_ref();
+            live.node == node && failure.is_some_and(|failure| failure.fence && !failure.blocked)
+        })?;
+        let text = live.claim.failure.as_ref().map_or("", |failure| failure.text.as_str());
+        has_alternative(world, place).then(|| format!("{}: {text}", live.key.instance))
+    })
 }
 
 /// `onFail: Standby`: nothing runs on such a node until it is cleaned up or forgotten.

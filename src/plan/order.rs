@@ -186,7 +186,7 @@ impl Builder<'_, '_> {
                     (StepKind::Start | StepKind::Demote, StepKind::Promote) => same && here,
                     // One number is one thing: it ends everywhere before it begins.
                     (StepKind::Stop, StepKind::Start) => same,
-                    _ => false,
+                    (_, _) => false,
                 };
                 if before {
                     self.edge(a.at, b.at);
@@ -207,7 +207,10 @@ impl Builder<'_, '_> {
             for (a, b) in pairs(&list, &self.made) {
                 let here = a.node == b.node;
                 let before = match (&a.kind, &b.kind) {
-                    (StepKind::Stop, StepKind::Start) => a.inst != b.inst && (full || here),
+                    (StepKind::Stop, StepKind::Start) => {
+                        let own = !self.wants.insts[b.inst].claims.is_empty();
+                        a.inst != b.inst && ((full && !own) || here)
+                    }
                     (StepKind::Demote | StepKind::Stop, StepKind::Promote) => {
                         let was = self.wants.insts[a.inst]
                             .claims
@@ -215,7 +218,7 @@ impl Builder<'_, '_> {
                             .any(|(live, _)| live.node == a.node && may_be_promoted(live));
                         a.inst != b.inst && was && (no_more || here)
                     }
-                    _ => false,
+                    (_, _) => false,
                 };
                 if before {
                     self.edge(a.at, b.at);
@@ -271,6 +274,8 @@ impl Builder<'_, '_> {
         let res = &world.res[place];
         let limits = res.clone.map(|clone| &world.clones[clone]);
         let full = limits.is_none_or(|info| res.claims.len() >= info.max);
+        // An instance that holds a claim has a place of its own.
+        let holds = !wants.insts[start.inst].claims.is_empty();
         let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
         let no_more =
             limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
@@ -279,7 +284,7 @@ impl Builder<'_, '_> {
         {
             let own = other == start.inst && live.node == start.node;
             let in_the_way = match start.kind {
-                StepKind::Start => other == start.inst || full || live.node == start.node,
+                StepKind::Start => other == start.inst || (full && !holds) || live.node == start.node,
                 StepKind::Promote => no_more && may_be_promoted(live),
                 StepKind::Probe | StepKind::Stop | StepKind::Demote | StepKind::Fence { .. } => false,
             };

@@ -173,7 +173,9 @@ impl<'w, 'a> Placer<'w, 'a> {
     pub fn pinned_claim(&self, place: usize, live: &Live<'_>) -> Option<Copy> {
         let info = &self.world.nodes[live.node];
         let why = match (&live.claim.failure, &info.ability) {
-            (Some(failure), _) if failure.blocked => Reason::FailedBlocked { what: failure.text.clone() },
+            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
+                Reason::FailedBlocked { what: failure.text.clone() }
+            }
             (_, Ability::Impossible(why)) if info.unclean() => {
                 Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }
             }

@@ -4,7 +4,7 @@
 //! together as people think of them: a stop and a start elsewhere is a move, one in place is a restart.
 //!
 //! Works on a copy of the state: assign → order → pretend that every ready step is done → again, until nothing is left.
-//! Bounded by [`MOST_ROUNDS`]. What cannot be known is left out: what a probe will find, promotion scores that agents
+//! Bounded by [`ROUNDS_PER_RESOURCE`]. What cannot be known is left out: what a probe will find, promotion scores that agents
 //! set only once they run.
 
 use super::graph::{Step, StepKind};
@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Far more than any plan needs: one round per link of the longest chain of orders. Ends a prediction that would swing.
-pub const MOST_ROUNDS: usize = 20_000;
+/// Rounds per resource, far more than any plan needs: one round per link of the longest chain of orders, stops and
+/// starts. Ends a prediction that would swing.
+const ROUNDS_PER_RESOURCE: usize = 8;
 
 /// One action for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub enum PredictedKind {
 /// What `hafen plan` shows: the actions that this spec would cause.
 pub fn predict(spec: &Spec, state: &State) -> Vec<PredictedAction> {
     let mut dream = Dream::new(spec, state);
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..100 + ROUNDS_PER_RESOURCE * (spec.resources.len() + state.claims.len()) {
         if !dream.round() {
             break;
         }

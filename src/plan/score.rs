@@ -109,12 +109,11 @@ pub(super) fn sticky_node(world: &World<'_>, place: usize) -> Option<usize> {
     }
     match res.claims.as_slice() {
         [live] => Some(live.node),
-        [] => {
+        // On several nodes: none of them is home, unless it was sent there.
+        [] | [_, _, ..] => {
             let assigned = world.state.assignment.get(&world.plain_instance(place))?;
             world.node_ids.get(&assigned.to.node).copied()
         }
-        // On several nodes: none of them is home (Pacemaker Explained, "resource-stickiness").
-        [_, _, ..] => None,
     }
 }
 

@@ -13,9 +13,7 @@ use super::assign::solve;
 use super::instances::{Live, World};
 use super::links::{Link, Pair};
 use super::needs::position;
-use super::nodes::Ability;
 use super::place::why_leaves;
-use super::score::has_alternative;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
 use crate::state::{Assigned, Phase};
 use std::cell::OnceCell;
@@ -145,9 +143,8 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if info.unclean() {
         return Fate::Lost;
     }
-    if let Some(failure) = &claim.failure
-        && (failure.blocked || (failure.fence && cannot_fence(world, inst, live)))
-    {
+    // Where fencing is a way out the node is unclean already; else only an operator goes on from here.
+    if let Some(failure) = claim.failure.as_ref().filter(|failure| failure.blocked || failure.fence) {
         return Fate::Stuck(Reason::FailedBlocked { what: failure.text.clone() });
     }
     let managed = inst.place.is_none_or(|place| world.res[place].managed);
@@ -187,12 +184,6 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         return Fate::Stop(inst.assigned.map_or(Reason::Removed, |(_, assigned)| assigned.reason.clone()));
     }
     Fate::Stay
-}
-
-/// A failure that asks for fencing where that is no way out: it blocks.
-fn cannot_fence(world: &World<'_>, inst: &Inst<'_>, live: &Live<'_>) -> bool {
-    let alternative = inst.place.is_some_and(|place| has_alternative(world, place));
-    !alternative || matches!(world.nodes[live.node].ability, Ability::Impossible(_) | Ability::ByItself)
 }
 
 fn belongs<'a>(world: &World<'a>, links: &[Link], id: &InstanceId, node: usize, solution: &Solution) -> bool {

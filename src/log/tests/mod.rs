@@ -38,15 +38,18 @@ fn names(names: &[&str]) -> BTreeSet<NodeId> {
     names.iter().map(|name| NodeId::from(*name)).collect()
 }
 
-/// A command that changes the state.
+/// A command that changes the state, and stays to be seen.
 fn command(text: &str) -> Vec<Command> {
-    vec![Command::SetOverride {
-        scope: Scope::Cluster,
-        kind: OverrideKind::Maintenance,
-        by: "test".to_owned(),
-        reason: text.to_owned(),
-        expires_ms: None,
-    }]
+    let digest = crate::model::Digest::of(text.as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = digest.0;
+    let token = crate::state::Token {
+        secret_hash: digest,
+        role: crate::state::TokenFor::Viewer,
+        expires_ms: u64::MAX,
+        by: text.to_owned(),
+        used_by: None,
+    };
+    vec![Command::PutToken { id: u64::from_be_bytes([a, b, c, d, e, f, g, h]), token }]
 }
 
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
