@@ -187,6 +187,7 @@ fn row(
         phase: claim.map(|claim| phase_name(claim.phase).to_owned()),
         since_ms: claim.map(|claim| claim.since_ms).or(assignment.map(|a| a.since_ms)),
         verdict: verdict(input, instance, claim, assignment.is_some()),
+        blocked_by: failure.filter(|failure| failure.blocked).map(|f| format!("{} failed: {}", f.action, f.text)),
         fail_count: history.map_or(0, |record| record.fail_count),
         last_failure: failure.map(|failure| failure.text.clone()).or(failed),
     }
