@@ -1,6 +1,10 @@
 //! End-to-end tests: real daemons, real git, real agents, real power cuts, in machines made of namespaces.
 
 mod cluster;
+mod errors_test;
 mod failover_test;
 mod lab;
 mod lab_test;
+mod push_test;
+mod pushed_test;
+mod source_test;
