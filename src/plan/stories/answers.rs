@@ -84,3 +84,11 @@ fn a_cycle_of_orders_starts_nothing_and_hangs_nobody() {
     w.order("b", "a");
     assert_eq!(w.play(), "");
 }
+
+#[test]
+fn a_probe_is_asked_for_what_the_state_means() {
+    let mut w = two();
+    w.resources(&["a"]);
+    let definition = Definition { resource: w.spec.resources["a"].clone(), clone: None };
+    assert_eq!(crate::plan::instances::identity(&definition.resource), crate::state::State::identity(&definition));
+}
