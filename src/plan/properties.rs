@@ -161,7 +161,17 @@ proptest! {
             let done = dream.done.len();
             let suspect: Vec<NodeId> = dream.state.nodes.iter()
                 .filter(|(_, node)| node.membership != Membership::Online).map(|(name, _)| name.clone()).collect();
+            let held = count(&dream.state);
             let more = dream.round();
+            // Counted as if nothing had ended yet in this round: a start never races the stop that makes room.
+            let mut starting = held.clone();
+            for step in dream.done[done..].iter().filter(|step| step.kind == StepKind::Start) {
+                *starting.entry(step.key.instance.resource.clone()).or_insert(0) += 1;
+            }
+            for (resource, now) in starting {
+                let most = limit(&w, &resource).max(held.get(&resource).copied().unwrap_or(0));
+                prop_assert!(now <= most, "{now} of {resource} at once: {:?}", tell(&dream));
+            }
             for step in &dream.done[done..] {
                 let fence = matches!(step.kind, StepKind::Fence { .. });
                 prop_assert!(fence || !suspect.contains(&step.key.node), "{}", show(step));
