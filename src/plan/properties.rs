@@ -211,7 +211,10 @@ proptest! {
     fn a_ban_is_never_disobeyed(w in cluster(), resource in 0..7_usize, node in 0..4_usize) {
         let (mut w, resource, node) = (w, NAMES[resource], NODES[node]);
         w.over(Scope::Resource(resource.into()), OverrideKind::Ban { node: node.into() });
-        let managed = w.spec.resources.get(resource).is_some_and(|r| r.managed);
+        // A copy of a group stays where it is if any of its members is left alone.
+        let unit = w.spec.clone_of(&resource.into()).map_or(resource.into(), |(clone, _)| clone.clone());
+        let members = w.spec.primitives_of(&unit);
+        let managed = members.iter().all(|member| w.spec.resources.get(*member).is_some_and(|r| r.managed));
         let lost = w.state.nodes.get(node).is_some_and(|n| n.membership == Membership::Suspect);
         for (instance, to) in assign(&w.spec, &w.state).placements {
             if managed && !lost && instance.resource.as_str() == resource {
