@@ -4,3 +4,5 @@ mod cluster;
 mod failover_test;
 mod lab;
 mod lab_test;
+mod rootless;
+mod rootless_test;
