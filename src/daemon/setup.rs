@@ -52,13 +52,14 @@ pub(super) async fn init(options: &InitOptions) -> Result<(), DaemonError> {
         port: options.port,
         peers: BTreeMap::new(),
     };
-    facts.store(&options.data_dir)?;
     let log_identity = log_identity(&identity);
     let log = RaftLog::start(log::Config::DEFAULT, &options.data_dir, log_identity, Nobody).await?;
     let node = RaftNode { name, addresses: options.addresses.clone(), port: options.port };
     let initialised = log.initialize_single(node).await;
     log.shutdown().await;
-    Ok(initialised?)
+    initialised?;
+    // Last: with it a daemon can start.
+    facts.store(&options.data_dir)
 }
 
 /// Gets a certificate with a token and stores what the cluster says. The daemon must not be running.
