@@ -5,3 +5,5 @@ mod cluster;
 mod failover_test;
 mod lab;
 mod lab_test;
+mod rootless;
+mod rootless_test;
