@@ -2,8 +2,12 @@
 
 mod clone_test;
 mod cluster;
+mod errors_test;
 mod failover_test;
 mod lab;
 mod lab_test;
 mod rootless;
 mod rootless_test;
+mod push_test;
+mod pushed_test;
+mod source_test;
