@@ -303,6 +303,11 @@ fn a_renamed_resource_waits_for_its_old_self() {
     let mut w = two();
     w.resources(&["a", "b"]).runs(&["a@n1"]);
     w.resource("b").params = w.spec.resources["a"].params.clone();
+    let mut unprobed = two();
+    unprobed.resources(&["a", "b"]).runs(&["a@n1"]);
+    unprobed.resource("b").params = unprobed.spec.resources["a"].params.clone();
+    unprobed.spec.resources.remove("a");
+    assert_eq!(unprobed.steps(), "Probe b@n1, Probe b@n2, Start b@n1, !Stop a@n1", "a probe would see the old one");
     w.probe_all().spec.resources.remove("a");
     assert_eq!(w.steps(), "Start b@n1, !Stop a@n1");
 }
