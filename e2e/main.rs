@@ -4,3 +4,4 @@ mod cluster;
 mod failover_test;
 mod lab;
 mod lab_test;
+mod mariadb_test;
