@@ -17,6 +17,7 @@ mod node;
 mod observe;
 mod pdu;
 mod probe;
+mod rows;
 pub mod services;
 mod switch;
 
@@ -34,6 +35,7 @@ pub use node::{Node, Output, enter_node, run as run_command};
 pub use observe::{DirectoryWatch, Sightings, VipWatch};
 pub use pdu::{Feeds, PduMode};
 pub use probe::{Probe, ProbeKind, ProbeReport, http_get};
+pub use rows::{Acknowledged, Rows};
 pub use switch::{Cable, Link, client_command};
 
 use node::Machine;
@@ -221,6 +223,11 @@ impl Lab {
     /// Starts to ask `address` (`IP:PORT`) every 5 ms from the client host.
     pub fn probe(&self, address: &str, kind: ProbeKind) -> Probe {
         Probe::start(Some(self.world.switch.client_netns()), address, kind)
+    }
+
+    /// Starts to insert rows into a table (with the one column `id`) through `address` (`IP:PORT`) from the client host.
+    pub fn insert_rows(&self, address: &str, user: &'static str, table: &'static str) -> Rows {
+        Rows::start(self.world.switch.client_netns(), address, user, table)
     }
 
     /// Starts to record, every 10 ms, which powered nodes hold `vip`.
