@@ -25,7 +25,7 @@ fn outage(cluster: &Cluster, fault: impl FnOnce(), back: impl Fn() -> bool) -> D
     let probe = cluster.lab.probe(&format!("{VIP}:80"), ProbeKind::Http);
     std::thread::sleep(Duration::from_millis(300));
     fault();
-    cluster.lab.wait_until(SOON, "the service is back", || back());
+    cluster.lab.wait_until(SOON, "the service is back", back);
     std::thread::sleep(Duration::from_millis(300));
     probe.finish().gap()
 }

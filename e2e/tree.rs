@@ -2,7 +2,7 @@
 //!
 //! Reads `src/**/*.rs` as text and compares with the table below (explained in ARCHITECTURE.md).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module → what it may import of this crate.
@@ -78,22 +78,49 @@ fn code() -> Vec<(String, PathBuf, Vec<String>)> {
         .collect()
 }
 
-/// Every `crate::X` in a line, also in `use crate::{a, b::c}`.
-fn imports(line: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for part in line.split("crate::").skip(1) {
-        let names: Vec<&str> = match part.strip_prefix('{') {
-            Some(list) => list.split(',').collect(),
-            None => vec![part],
-        };
-        for name in names {
-            let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            if !word.is_empty() {
-                found.insert(word);
+/// Every `crate::X` of a file with its line, also the first names within `use crate::{a, b::{c, d}}` over several lines.
+fn imports(lines: &[String]) -> Vec<(usize, String)> {
+    let text = lines.join("\n");
+    let mut found = Vec::new();
+    for (place, _) in text.match_indices("crate::") {
+        let line = text[..place].matches('\n').count() + 1;
+        let rest = &text[place + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => found.push((line, word(rest))),
+            Some(list) => {
+                let mut depth = 0;
+                let mut fresh = true;
+                for (at, character) in list.char_indices() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => fresh = true,
+                        _ if fresh && !character.is_whitespace() => {
+                            found.push((line, word(&list[at..])));
+                            fresh = false;
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
     }
+    found.retain(|(_, word)| !word.is_empty());
     found
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let lines =
+        ["use crate::model::{A, B};", "use crate::{", "    log::{C, D},", "    state,", "};", "crate::plan::x();"];
+    let found = imports(&lines.map(String::from));
+    let expected = [(1, "model"), (2, "log"), (2, "state"), (6, "plan")];
+    assert_eq!(found, expected.map(|(line, word)| (line, word.to_owned())));
 }
 
 #[test]
@@ -103,13 +130,11 @@ fn modules_import_only_what_the_table_allows() {
     let mut seen = 0;
     for (module, path, lines) in code() {
         let allowed = table.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the table"));
-        for (number, line) in lines.iter().enumerate() {
-            for import in imports(line) {
-                seen += 1;
-                let known = table.contains_key(import.as_str());
-                if known && import != module && !allowed.contains(&import.as_str()) {
-                    wrong.push(format!("src/{}:{}: {module} imports {import}", path.display(), number + 1));
-                }
+        for (line, import) in imports(&lines) {
+            seen += 1;
+            let known = table.contains_key(import.as_str());
+            if known && import != module && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("src/{}:{line}: {module} imports {import}", path.display()));
             }
         }
     }
