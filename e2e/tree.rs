@@ -55,18 +55,30 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// Files and folders of the modules that a file declares for tests only.
+fn test_modules(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = match path.file_stem().is_some_and(|stem| stem == "mod") {
+        true => path.parent().unwrap().to_owned(),
+        false => path.with_extension(""),
+    };
+    let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split(&[';', ' '][..]).next());
+    declared.flat_map(|name| [folder.join(name), folder.join(format!("{name}.rs"))]).collect()
+}
+
 /// Files by module, without tests: `(module, path, code lines without comments)`.
 fn code() -> Vec<(String, PathBuf, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
+    let test_modules: Vec<PathBuf> = files.iter().flat_map(|path| test_modules(path)).collect();
     files
         .into_iter()
         .filter_map(|path| {
             let inside = path.strip_prefix(&root).unwrap().to_owned();
             let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
             let name = inside.file_name().unwrap().to_str().unwrap();
-            let is_test = name.contains("test") || inside.components().any(|part| part.as_os_str() == "tests");
+            let is_test = name.contains("test") || test_modules.iter().any(|folder| path.starts_with(folder));
             if module.ends_with(".rs") || is_test {
                 return None;
             }
