@@ -5,3 +5,4 @@ mod failover_test;
 mod lab;
 mod lab_test;
 mod mariadb_test;
+mod operate_test;
