@@ -8,6 +8,7 @@ mod failover_test;
 mod lab;
 mod lab_test;
 mod mariadb_test;
+mod operate_test;
 mod push_test;
 mod pushed_test;
 mod rootless;
