@@ -43,11 +43,36 @@ pub fn quickstart() -> Manifests {
     files
 }
 
+/// The database on shared storage, with the lab's power switches as the two fencing devices.
+pub fn mariadb() -> Manifests {
+    let mut files = example("mariadb");
+    for text in files.values_mut() {
+        let lines = text.lines().filter(|line| !line.starts_with("  secrets:") && !line.starts_with("  targets:"));
+        let lines = lines.map(|line| match line.trim() {
+            "agent: fence_apc_snmp" => "  agent: fence_lab",
+            "params: { ip: 10.78.0.5, username: hafen }" => "  params: { pdu: pdu-a }",
+            "params: { ip: 10.78.0.6, username: hafen }" => "  params: { pdu: pdu-b }",
+            _ => line,
+        });
+        *text = lines.collect::<Vec<_>>().join("\n");
+    }
+    files
+}
+
 impl Cluster {
     /// Nodes that have joined, with nothing pushed. `None` where a lab cannot exist.
     pub fn new(nodes: usize) -> Option<Self> {
         let lab = Lab::new(nodes)?;
         lab.set_stack(STACK);
+        let cluster = Self { lab };
+        cluster.found();
+        Some(cluster)
+    }
+
+    /// As `new`, with systemd as PID 1; `prepare` may put files and set another stack before anything is started.
+    pub fn with_systemd(nodes: usize, prepare: impl FnOnce(&Lab)) -> Option<Self> {
+        let lab = Lab::with_systemd(nodes)?;
+        prepare(&lab);
         let cluster = Self { lab };
         cluster.found();
         Some(cluster)
@@ -156,6 +181,13 @@ impl Cluster {
             let kept = resources.iter().all(|r| r["verdict"]["verdict"] == "Keep");
             kept && self.online(asked.name()).len() == all && !status["leader"].is_null()
         });
+    }
+
+    /// The events of the cluster after an index of its log, as `hafen events -o json` has them.
+    pub fn events_after(&self, node: &str, index: u64) -> Vec<Value> {
+        let found = self.lab.node(node).sh(&format!("hafen events -n 1000 --after {index} -o json")).stdout;
+        let found: Option<Value> = serde_json::from_str(&found).ok();
+        found.and_then(|found| found["events"].as_array().cloned()).unwrap_or_default()
     }
 
     /// The events of the cluster, as text.

@@ -231,7 +231,10 @@ async fn propose(
     let command = Command::SetTarget { revision: revision.clone(), parent, spec: digest, by: by.to_owned() };
     match daemon.log().propose(vec![command]).await {
         Ok(applied) => match applied.answers.into_iter().next() {
-            Some(Err(refusal)) => Err(Failed::Refused(refusal.to_string())),
+            Some(Err(refusal)) => Err(Failed::Refused(match refusal {
+                Refusal::TargetMoved { .. } => format!("{refusal}; pull and push again"),
+                refusal => refusal.to_string(),
+            })),
             Some(Ok(())) | None => Ok(()),
         },
         Err(error @ (ProposeError::NoLeader | ProposeError::TooLarge { .. })) => {

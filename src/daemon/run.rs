@@ -4,7 +4,7 @@ use super::effects::{Outputs, Performer};
 use super::event_loop::{self, Inputs, Insight};
 use super::setup::{NodeFacts, log_identity};
 use super::transport::PeerTransport;
-use super::{DaemonError, RunOptions, backend, members, routes, sync};
+use super::{DaemonError, RunOptions, backend, follow, members, routes, sync};
 use crate::agent::{self, Runner, install_shims};
 use crate::log::{self, RaftLog};
 use crate::model::Detection;
@@ -97,7 +97,7 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     tokio::spawn(backend::keep_events(backend.clone()));
     tokio::spawn(members::follow(log.clone(), facts.name.clone(), peers.clone(), heartbeats.clone(), end.clone()));
     tokio::spawn(sync::follow_target(backend.clone()));
-    tokio::spawn(sync::follow_source(backend.clone()));
+    tokio::spawn(follow::follow_source(backend.clone()));
     tokio::spawn(end_by_signal(events_in.clone(), end.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 

@@ -33,6 +33,9 @@ pub(super) struct Copy {
     pub pinned: bool,
 }
 
+/// A node, and what a neighbour adds to its score.
+pub(super) type Note<'a> = (usize, Score, What<'a>);
+
 pub(super) struct Placer<'w, 'a> {
     pub world: &'w World<'a>,
     pub bases: Vec<Base>,
@@ -45,7 +48,7 @@ pub(super) struct Placer<'w, 'a> {
     pub load: Vec<u32>,
     used: Vec<BTreeMap<&'a str, i64>>,
     /// For `explain`: the unit, and what its neighbours contributed.
-    pub trace: Option<(usize, Vec<(usize, Score, What<'a>)>)>,
+    pub trace: Option<(usize, Vec<Note<'a>>)>,
 }
 
 impl<'w, 'a> Placer<'w, 'a> {

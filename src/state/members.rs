@@ -111,6 +111,7 @@ impl State {
         }
         if let Some(old) = &rebooted {
             self.prove_off(ctx, name, old, &Evidence::Rebooted);
+            self.trust_what_worked(ctx, name, old);
         }
         let open = self.open_attempt(name).is_some();
         let membership = if open { Membership::Joining } else { Membership::Online };
@@ -352,6 +353,21 @@ impl State {
         self.forget_unreferenced();
         let text = format!("{name} boot {boot} is over: {evidence}; {} claims ended", ended.len());
         ctx.event(EventKind::Evidence, Some(name), None, text);
+    }
+
+    /// An attempt that read off, followed by a new boot, proves its level.
+    fn trust_what_worked(&mut self, ctx: &Ctx<'_>, name: &NodeId, old: &BootId) {
+        let worked: Vec<u32> = self
+            .attempts
+            .values()
+            .filter(|a| &a.node == name && a.boot == *old && a.outcome == Some(super::FenceOutcome::Off))
+            .map(|attempt| attempt.level)
+            .collect();
+        for level in worked {
+            let Some(digest) = self.nodes.get(name).and_then(|node| Self::level_digest(node, level)) else { continue };
+            let key = super::TrustKey { node: name.clone(), level, digest };
+            self.trust.insert(key, super::Trust { by: "a fencing that worked".into(), at_ms: ctx.at_ms });
+        }
     }
 
     fn end_shutdown(&mut self, name: &NodeId) {
