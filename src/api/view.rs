@@ -184,7 +184,10 @@ fn row(
         agent: agent.map(ToString::to_string),
         node: node.map(ToString::to_string),
         role: claim.map(|claim| claim.role).or(assignment.map(|a| a.to.role)),
-        phase: claim.map(|claim| phase_name(claim.phase).to_owned()),
+        phase: claim.map(|claim| match (claim.phase, failure) {
+            (Phase::Running, Some(_)) => "Failed".to_owned(),
+            (phase, _) => phase_name(phase).to_owned(),
+        }),
         since_ms: claim.map(|claim| claim.since_ms).or(assignment.map(|a| a.since_ms)),
         verdict: verdict(input, instance, claim, assignment.is_some()),
         blocked_by: failure.filter(|failure| failure.blocked).map(|f| format!("{} failed: {}", f.action, f.text)),
@@ -243,7 +246,8 @@ pub fn attempt(id: AttemptId, attempt: &Attempt) -> FencingView {
         executor: attempt.executor_node.to_string(),
         reason: attempt.reason.clone(),
         started_ms: attempt.started_ms,
-        ended_ms: attempt.outcome.as_ref().map(|_| attempt.ended_ms),
+        // The end is kept in agreed time, which may stand still for a while.
+        ended_ms: attempt.outcome.as_ref().map(|_| attempt.ended_ms.max(attempt.started_ms)),
         outcome,
         error,
     }
@@ -306,6 +310,9 @@ fn problems(
     for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Blocked) {
         found.push(format!("{} is blocked: {}", row.instance, row.verdict.reason));
     }
+    for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Wait && row.phase.is_none()) {
+        found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
+    }
     for node in nodes {
         match node.membership {
             MembershipView::Suspect => found.push(format!("{} is not heard", node.name)),
@@ -319,9 +326,6 @@ fn problems(
     {
         found.push(format!("the last fencing of {} did not succeed", last.node));
     }
-    for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Wait && row.phase.is_none()) {
-        found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
-    }
     for node in nodes.iter().filter(|node| node.membership == MembershipView::Online) {
         let down: Vec<String> = node.links.iter().filter(|l| !l.up).map(|l| l.link.to_string()).collect();
         if !down.is_empty() {
@@ -331,6 +335,8 @@ fn problems(
     let fresh = |at_ms: u64| now_ms.saturating_sub(at_ms) < ALARM_DEGRADES_MS;
     found.extend(input.state.alarms.iter().rev().filter(|a| fresh(a.at_ms)).map(|a| format!("alarm: {}", a.text)));
     found.extend(input.conditions.iter().cloned());
+    let mut told = BTreeSet::new();
+    found.retain(|problem| told.insert(problem.clone()));
     found
 }
 

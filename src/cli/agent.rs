@@ -20,7 +20,12 @@ pub struct Args {
     #[arg(long)]
     stop: bool,
     /// What to log: a level, or levels by module
-    #[arg(long, env = "HAFEN_LOG", default_value = "info,openraft=error", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "HAFEN_LOG",
+        default_value = "info,openraft=error,openraft::replication=off",
+        value_name = "FILTER"
+    )]
     log: String,
     /// Form of the log
     #[arg(long, env = "HAFEN_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]

@@ -93,6 +93,12 @@ pub fn time(ms: u64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{ms} ms"), |moment| moment.to_string())
 }
 
+/// As `time`, with milliseconds.
+pub fn time_ms(ms: u64) -> String {
+    let known = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    known.map_or_else(|| format!("{ms} ms"), |moment| format!("{moment:.3}"))
+}
+
 /// A moment, given as a duration from now (`10m`), a local time of day (`18:30`, the next one), a date and time, or RFC 3339.
 pub fn parse_until(text: &str, now: &jiff::Zoned) -> Result<u64, String> {
     let to_ms = |moment: jiff::Timestamp| u64::try_from(moment.as_millisecond()).unwrap_or(0);

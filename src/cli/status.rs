@@ -113,7 +113,7 @@ pub fn text(status: &StatusView) -> String {
     let mut text = verdict_line(status);
     text += &target_line(status);
     section(&mut text, "nodes", status.nodes.iter().map(|node| node_row(node, status)).collect());
-    section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status.now_ms)).collect());
+    section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status)).collect());
     section(&mut text, "last fencing", status.fencing.iter().take(1).map(|a| fencing_row(a, status.now_ms)).collect());
     section(&mut text, "overrides", overrides(status));
     let alarms =
@@ -202,8 +202,14 @@ pub fn verdict_word(verdict: Verdict) -> String {
     }
 }
 
-fn resource_row(row: &ResourceView, now_ms: u64) -> Vec<String> {
+fn resource_row(row: &ResourceView, status: &StatusView) -> Vec<String> {
+    let now_ms = status.now_ms;
+    let silent = |name: &String| {
+        status.nodes.iter().any(|node| &node.name == name && node.membership == MembershipView::Suspect)
+    };
     let state = match (&row.phase, row.role) {
+        // Nobody can tell what a node does that is not heard.
+        (Some(_), _) if row.node.as_ref().is_some_and(silent) => "may run".to_owned(),
         (Some(phase), Some(role)) if phase == "Running" => role.to_string(),
         (Some(phase), _) => phase.clone(),
         (None, _) => "-".to_owned(),
