@@ -33,7 +33,7 @@ fn a_dry_run_changes_nothing(cluster: &Cluster) {
         assert_eq!(told.status, Some(0), "{told:#?}");
         assert!(told.stdout.contains(&format!("{active} -> ")), "{told:#?}");
     }
-    for dry in ["maintenance on --dry-run", "cleanup --dry-run"] {
+    for dry in ["maintenance on --dry-run", "cleanup web --dry-run"] {
         let told = cluster.hafen("n1", dry);
         eprintln!("hafen {dry}: {told:?}");
         assert_eq!(told.status, Some(0), "{told:#?}");
@@ -98,13 +98,15 @@ fn in_maintenance_nothing_is_done(cluster: &Cluster) {
     assert_eq!(cluster.served_by(), None, "it was started in maintenance");
     let told = cluster.hafen("n1", "status");
     eprintln!("in maintenance, the service killed (exit {:?}):\n{}", told.status, told.stdout);
+    assert_eq!(told.stdout.matches("BLOCKED").count(), 1, "the address runs: {}", told.stdout);
+    assert!(told.stdout.contains("Failed"), "{}", told.stdout);
     let begin = Instant::now();
     cluster.hafen("n1", "maintenance off").ok();
     cluster.lab.wait_until(SOON, "it is recovered", || cluster.served_by().is_some());
     eprintln!("recovered {} ms after the end of maintenance", begin.elapsed().as_millis());
     cluster.settle();
     assert_eq!(overrides(cluster), 0);
-    cluster.hafen("n1", "cleanup").ok();
+    cluster.hafen("n1", "cleanup web").ok();
     let status = cluster.status("n1").expect("asked");
     let rows = status["resources"].as_array().cloned().unwrap_or_default();
     assert!(rows.iter().all(|row| row["failCount"] == 0), "{rows:#?}");
