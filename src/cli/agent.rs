@@ -14,7 +14,12 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   hafen agent
   hafen --data-dir /tmp/n1 agent
-  hafen agent --stop")]
+  hafen agent --stop
+
+Environment:
+  HAFEN_OCF_ROOT      where OCF agents are, instead of /usr/lib/ocf
+  HAFEN_FENCE_DIRS    where fence agents are, separated by colons, instead of /usr/sbin
+  HAFEN_BOOT_ID_FILE  a file with the boot id, instead of the kernel's: for tests of several nodes on one machine")]
 pub struct Args {
     /// Make the running daemon drain this node, commit that it left, and end
     #[arg(long)]

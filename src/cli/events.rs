@@ -18,7 +18,7 @@ pub struct Args {
     /// Go on as things happen
     #[arg(short, long)]
     follow: bool,
-    /// How many
+    /// How many, the newest
     #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
     count: usize,
     /// Only what happened after this index of the log

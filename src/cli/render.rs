@@ -1,7 +1,7 @@
 //! Small pieces of text output: styles, tables, times.
 //!
 //! Everything is styled when it is made and stripped when it is printed, if the terminal, `--color` or `NO_COLOR` say so; nothing
-//! is told by colour alone. Pure, but for [`print`].
+//! is told by colour alone. Pure, but for [`print()`].
 
 use super::error::CliError;
 use anstyle::{AnsiColor, Style};

@@ -29,7 +29,7 @@ pub struct Args {
     /// Only say whether this commit is the target (0) or not (1)
     #[arg(long, value_name = "REV", conflicts_with_all = ["watch", "export"])]
     revision: Option<String>,
-    /// Write the whole agreed state to a file, for bug reports and `hafen plan --state`
+    /// Write the whole agreed state to a file, for bug reports
     #[arg(long, value_name = "FILE", conflicts_with = "watch")]
     export: Option<PathBuf>,
     #[command(flatten)]
