@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Node, Output, services};
+use crate::lab::{Lab, Node, Output, Probe, ProbeKind, services};
+
+/// The address of the quickstart.
+pub const VIP: &str = "10.77.0.100";
 
 /// Long enough for everything but a MariaDB start, on a busy machine with two cores.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -158,7 +161,25 @@ impl Cluster {
 
     /// The node that answers on the virtual address.
     pub fn served_by(&self) -> Option<String> {
-        self.lab.client_http("10.77.0.100").ok().map(|body| body.trim().to_owned())
+        self.lab.client_http(VIP).ok().map(|body| body.trim().to_owned())
+    }
+
+    /// A command of hafen on a node; it may take as long as a command may.
+    pub fn hafen(&self, node: &str, arguments: &str) -> Output {
+        self.lab.node(node).sh(&format!("hafen {arguments}"))
+    }
+
+    /// The longest time without an answer of the quickstart while `act` acts. Never two nodes hold its address meanwhile.
+    pub fn gap_while(&self, act: impl FnOnce(&Probe)) -> Duration {
+        let watch = self.lab.watch_vip(VIP);
+        let probe = self.lab.probe(&format!("{VIP}:80"), ProbeKind::Http);
+        std::thread::sleep(Duration::from_millis(200));
+        act(&probe);
+        std::thread::sleep(Duration::from_millis(100));
+        let (report, sightings) = (probe.finish(), watch.finish());
+        assert_eq!(sightings.overlap, Duration::ZERO, "two nodes held {VIP} at once: {:?}", sightings.holders);
+        assert!(report.answered() > 0, "nobody ever answered");
+        report.gap()
     }
 
     /// Some node that can be asked, other than this one.

@@ -6,7 +6,6 @@
 #[allow(dead_code)]
 mod cluster;
 mod lab;
-#[allow(dead_code)]
 mod rootless;
 #[path = "demo_stage.rs"]
 mod stage;
@@ -223,7 +222,9 @@ fn power_cut(stage: &dyn Stage, victim: &str) {
 
 fn heal(stage: &dyn Stage, victim: &str) {
     title("5. Back again");
-    say(&format!("Fencing ended with switching {victim} on again. It boots, joins and is ready to take over.\n"));
+    say(&format!(
+        "Fencing ended with switching {victim} on again. It boots, joins and is ready to take over.\nIts fencing has proved itself and counts as tested now.\n"
+    ));
     let survivor = stage.nodes().iter().find(|node| *node != victim).expect("there are three").clone();
     wait(stage, "the node is back", || online(stage, &survivor) == stage.nodes().len());
     wait(stage, "nothing is left to do", || settled(stage, &survivor));

@@ -9,4 +9,11 @@ while found=$(grep -lzsE "^HOME=$1/[a-z0-9]+$" /proc/[0-9]*/environ | cut -d/ -f
     # shellcheck disable=SC2086 # a list of numbers
     kill -9 $found 2>/dev/null || :
 done
+# As root hafen makes cgroups, called by the data directory (src/agent/cgroup.rs).
+mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+for node in n1 n2 n3; do
+    group=$mount/hafen/$(printf %s "$1/$node/data" | sha256sum | cut -c1-8)
+    [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+done
+rmdir "$mount/hafen" 2>/dev/null
 rm -rf "$1"

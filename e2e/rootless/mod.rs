@@ -6,6 +6,8 @@
 //!
 //! Invariant: what it made is gone after its end, also when its owner was killed (`janitor.sh` waits for that).
 
+#![allow(dead_code, reason = "each target that includes this uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, TcpListener, UdpSocket};
@@ -51,13 +53,14 @@ impl Rootless {
         let root = std::env::temp_dir();
         let number = MADE.fetch_add(1, Ordering::SeqCst);
         let dir = root.join(format!("hafen-demo.{}.{number}", std::process::id()));
-        fs::create_dir(&dir).map_err(|error| format!("failed to make {}: {error}", dir.display()))?;
         let janitor = Command::new(script("janitor.sh"))
             .arg(&dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("failed to run janitor.sh: {error}"))?;
+        // Only now, so that there is no moment at which it would stay behind.
+        fs::create_dir(&dir).map_err(|error| format!("failed to make {}: {error}", dir.display()))?;
         let made = Self {
             dir,
             node_port: node_port.ok_or("no port is free on 127.0.0.1 to 127.0.0.3")?,

@@ -10,6 +10,7 @@
 //! Does not decide where anything runs: only what is committed counts, so that every node computes the same.
 
 use super::Verdict;
+use super::fencing::waits_for;
 use super::graph::{Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
 use super::links::{Link, Pair, links};
@@ -483,9 +484,10 @@ impl Builder<'_, '_> {
 
     fn lost(&self, node: usize) -> Verdict {
         let info = &self.world.nodes[node];
+        let place = node;
         let node = info.id.clone();
         match &info.ability {
-            Ability::Attempt => Verdict::Wait(Reason::Fencing { node }),
+            Ability::Attempt => waits_for(self.world, place),
             Ability::ByItself => Verdict::Wait(Reason::NodeLost { node }),
             Ability::Impossible(why) => Verdict::Blocked(Reason::NotProvenOff { node, why: why.clone() }),
         }

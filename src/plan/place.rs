@@ -1,6 +1,6 @@
 //! Who goes where.
 //!
-//! Input: the [`World`]. Output: for every unit its [`Copy`]s: node, role and why. The order is Pacemaker's: by priority,
+//! Input: the [`World`]. Output: for every unit its [`struct@Copy`]s: node, role and why. The order is Pacemaker's: by priority,
 //! what a unit is colocated with before the unit itself; ties by name.
 //!
 //! Before a unit is placed, what is colocated with it has a say: its own scores, scaled by the colocation, are added

@@ -161,7 +161,12 @@ impl Node {
         }
         let mut commands = self.tick(term);
         commands.extend(self.suspicions());
-        commands.extend(self.assignment(term));
+        let planned = self.assignment(term);
+        if commands.is_empty() && planned.iter().any(|command| matches!(command, Command::FenceStart { .. })) {
+            // The deadline of an attempt is counted from the agreed time, which may stand for half a minute.
+            commands.extend(self.tick_now(term));
+        }
+        commands.extend(planned);
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
         for command in commands {
@@ -182,9 +187,17 @@ impl Node {
         if !first && !due && elapsed < TICK && self.duties.last_tick.is_some() {
             return Vec::new();
         }
-        self.duties.last_tick = Some((term, self.now));
+        self.tick_now(term).into_iter().collect()
+    }
+
+    /// Advances the agreed time by what has passed since the last advance in this term.
+    fn tick_now(&mut self, term: u64) -> Option<Command> {
+        let elapsed = match self.duties.last_tick.replace((term, self.now)) {
+            Some((ticked, at)) if ticked == term => self.now.saturating_sub(at),
+            Some(_) | None => Duration::ZERO,
+        };
         let leader = self.config.incarnation.clone();
-        vec![Command::Tick { leader, elapsed_ms, wall_ms: self.wall_ms }]
+        Some(Command::Tick { leader, elapsed_ms: elapsed.as_millis() as u64, wall_ms: self.wall_ms })
     }
 
     /// Who is silent, and who is heard again.

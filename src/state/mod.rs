@@ -35,6 +35,7 @@ pub use command::{
     ProbeReport, Refusal,
 };
 pub use event::{Event, EventKind};
+pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,

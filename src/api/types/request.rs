@@ -225,7 +225,9 @@ fn missing(left: Vec<&super::ResourceView>, how: &str) -> Progress {
     if let Some((row, why)) = left.iter().find_map(|row| row.blocked_by.as_ref().map(|why| (row, why))) {
         return Progress::Stuck(format!("{} is blocked: {why}", row.instance));
     }
-    let names: Vec<&str> = left.iter().map(|r| r.instance.as_str()).collect();
+    // What is on its way has a row where it runs and one where it is to run.
+    let names: std::collections::BTreeSet<&str> = left.iter().map(|r| r.instance.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
     Progress::Missing(format!("{} {how}", names.join(", ")))
 }
 

@@ -126,6 +126,30 @@ fn no_second_attempt_while_one_is_open() {
 }
 
 #[test]
+fn a_lost_executor_is_replaced_at_once_on_the_same_level() {
+    let mut w = three();
+    w.resources(&["a"]).levels("n1", 2).runs(&["a@n1"]).suspect("n1").attempt("n1", 0, "n2");
+    assert!(w.assign().fence.is_empty());
+    w.suspect("n2");
+    let fence = w.assign().fence;
+    assert_eq!((fence.len(), fence[0].level, &fence[0].executor), (1, 0, &"n3".into()));
+}
+
+#[test]
+fn what_waits_for_a_fencing_that_failed_says_so() {
+    let mut w = two();
+    w.resources(&["a"]).runs(&["a@n1"]).suspect("n1");
+    let now_ms = w.state.now_ms;
+    let first = w.attempt("n1", 0, "n2");
+    (first.outcome, first.ended_ms) = (Some(FenceOutcome::Failed("no answer".into())), now_ms);
+    assert!(matches!(verdict(&w, "a"), Verdict::Blocked(Reason::FencingFailed { .. })));
+    assert_eq!(w.state.next_expiry_ms(), Some(now_ms + 10_000), "the next round needs the time to advance");
+    w.state.now_ms += 10_000;
+    assert_eq!(w.assign().fence.len(), 1);
+    assert_eq!(w.state.next_expiry_ms(), None);
+}
+
+#[test]
 fn the_next_level_follows_at_once_and_the_round_after_a_pause() {
     let mut w = three();
     w.resources(&["a"]).levels("n1", 2).runs(&["a@n1"]).suspect("n1");
