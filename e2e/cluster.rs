@@ -72,6 +72,15 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// As `new`, with systemd as PID 1; `prepare` may put files and set another stack before anything is started.
+    pub fn with_systemd(nodes: usize, prepare: impl FnOnce(&Lab)) -> Option<Self> {
+        let lab = Lab::with_systemd(nodes)?;
+        prepare(&lab);
+        let cluster = Self { lab };
+        cluster.found();
+        Some(cluster)
+    }
+
     fn found(&self) {
         services::prepare_web(&self.lab);
         let first = self.lab.node("n1");

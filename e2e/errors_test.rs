@@ -32,9 +32,16 @@ fn mistakes_at_init_join_and_start_are_told_with_a_hint_and_cost_nothing() {
     fails(&n2.sh(&init), 1, &["already", "/var/lib/hafen", "hint:"]);
     let token = n1.sh("hafen token").ok();
     let join = |data_dir: &str, token: &str| {
-        format!("echo '{token}' | hafen --data-dir {data_dir} join - --name n9 --addresses 10.77.0.12 --listen 7555")
+        let name = data_dir.trim_start_matches("/root/").replace('/', "_");
+        format!(
+            "echo '{token}' | hafen --data-dir {data_dir} join - --name {name} --addresses 10.77.0.12 --listen 7555"
+        )
     };
-    fails(&n2.sh(&join("/var/lib/hafen", &token)), 1, &["already", "/var/lib/hafen", "hint:"]);
+    fails(
+        &n2.sh(&join("/var/lib/hafen", &token).replace("_var_lib_hafen", "n2")),
+        1,
+        &["already", "/var/lib/hafen", "hint:"],
+    );
     // Of another cluster.
     n2.sh("hafen --data-dir /root/other init --name x --addresses 10.77.0.12 --listen 7666").ok();
     fails(&n2.sh(&join("/root/other", &token)), 1, &["cluster", "/root/other", "hint:"]);
@@ -94,7 +101,7 @@ fn a_node_without_the_agent_does_not_run_it_and_says_why() {
     cluster.settle();
     let why = cluster.lab.node("n1").sh("hafen why rare --not n1").stdout;
     eprintln!("{why}");
-    assert!(why.contains("not installed"), "{why}");
+    assert!(why.contains("lacks what the agent needs"), "{why}");
 }
 
 #[test]
@@ -117,7 +124,8 @@ fn a_node_whose_disk_is_full_stops_acknowledging_and_says_so_while_the_others_go
             let mut tree = basis();
             let more = format!("  operations: {{ monitor: {{ interval: {}s, timeout: 20s }} }}\n", number + 10);
             tree.insert("d.yaml".into(), dummy("d0", "/run/d0", &more));
-            cluster.push(&other, &tree, "").ok();
+            // While the leader dies of it, an outcome may be unknown.
+            cluster.push(&other, &tree, "");
             if node.daemon_pid().is_none() {
                 break;
             }
@@ -127,7 +135,12 @@ fn a_node_whose_disk_is_full_stops_acknowledging_and_says_so_while_the_others_go
         let last = log.lines().rev().find(|line| line.contains("full")).unwrap_or("nothing");
         eprintln!("{victim} said: {last}");
         assert!(last.contains("disk of") && last.contains("free some space"), "{log}");
-        assert_eq!(cluster.target(&other), cluster.main(&other));
+        let mut tree = basis();
+        tree.insert("d.yaml".into(), dummy("after", "/run/after", ""));
+        cluster
+            .lab
+            .wait_until(SOON, "the others lead on", || cluster.leader(&other).is_some_and(|name| name != victim));
+        cluster.push(&other, &tree, "").ok();
         node.sh("rm /var/lib/hafen/filler").ok();
         node.start_daemon();
         cluster.lab.wait_until(SOON, "it follows again", || cluster.target(victim) == cluster.target(&other));

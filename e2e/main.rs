@@ -1,5 +1,6 @@
 //! End-to-end tests: real daemons, real git, real agents, real power cuts, in machines made of namespaces.
 
+mod alone_test;
 mod bench_test;
 mod clone_test;
 mod cluster;
@@ -7,6 +8,7 @@ mod errors_test;
 mod failover_test;
 mod lab;
 mod lab_test;
+mod life_test;
 mod mariadb_test;
 mod operate_test;
 mod push_test;
@@ -14,3 +16,4 @@ mod pushed_test;
 mod rootless;
 mod rootless_test;
 mod source_test;
+mod systemd_test;

@@ -393,7 +393,7 @@ fn cgroup2_mount() -> Option<PathBuf> {
 }
 
 /// The hafen built by the same cargo call: it lies beside the folder of this test or example.
-fn default_binary() -> Option<PathBuf> {
+pub fn default_binary() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let binary = this.parent()?.parent()?.join("hafen");
     binary.exists().then_some(binary)

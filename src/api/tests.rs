@@ -136,6 +136,8 @@ fn member(membership: Membership) -> NodeState {
         attributes: BTreeMap::new(),
         permanent_attributes: BTreeMap::new(),
         burnt: BTreeSet::new(),
+        contradicted: BTreeSet::new(),
+        restarting: false,
         suspicion: None,
         last_suspicion: 0,
         document: None,

@@ -89,6 +89,9 @@ fn node(input: &Input<'_>, spec: Option<&Arc<Spec>>, name: &NodeId) -> NodeView 
     if let Some(suspicion) = member.and_then(|member| member.suspicion.as_ref()) {
         notes.push(suspicion.reason.clone());
     }
+    if member.is_some_and(|member| member.restarting) {
+        notes.push("its daemon restarts".into());
+    }
     for found in input.state.overrides.values().filter(|o| o.scope == Scope::Node(name.clone())) {
         notes.push(override_state(&found.kind));
     }

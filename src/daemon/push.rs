@@ -196,8 +196,7 @@ pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> R
             if arrived(daemon, &revision).await {
                 return Ok(answer(PushAnswer::Accepted, None, Some(check)));
             }
-            let reason = format!("UNKNOWN ({why}): run `hafen status --revision {}`", revision.short());
-            Ok(answer(PushAnswer::Unknown, Some(reason), Some(check)))
+            Ok(answer(PushAnswer::Unknown, Some(why), Some(check)))
         }
     }
 }

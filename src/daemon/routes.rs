@@ -6,12 +6,12 @@ use crate::model::Revision;
 use crate::net::{PeerCert, belongs_to};
 use crate::source::SourceError;
 use crate::state::port::Log;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -114,11 +114,14 @@ async fn take_hint(State(daemon): State<Arc<Daemon>>, Extension(certificate): Ex
 async fn take_condition(
     State(daemon): State<Arc<Daemon>>,
     Extension(certificate): Extension<PeerCert>,
-    Json(condition): Json<Option<String>>,
+    body: Bytes,
 ) -> Response {
     if !is_member(&daemon, &certificate) {
         return stranger();
     }
+    let Ok(condition) = serde_json::from_slice::<Option<String>>(&body) else {
+        return (StatusCode::BAD_REQUEST, "not a condition").into_response();
+    };
     daemon.set_condition(super::follow::CONDITION, condition);
     StatusCode::NO_CONTENT.into_response()
 }

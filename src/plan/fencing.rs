@@ -49,6 +49,11 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
     if let Some(why) = &info.doomed {
         return Some(why.clone());
     }
+    if let Some(state) = info.state
+        && state.burnt.contains(&state.incarnation.boot)
+    {
+        return Some("it was proven off, but lives".into());
+    }
     let held = world.res.iter().enumerate().find_map(|(place, res)| {
         let live = res.claims.iter().find(|live| live.node == node)?;
         has_alternative(world, place).then_some(live.key)
@@ -91,9 +96,15 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
         return None;
     }
     tried.sort_by_key(|attempt| attempt.started_ms);
+    // Said that this boot is off, and was contradicted: asking it again proves nothing.
+    let lied = |level: usize| {
+        tried.iter().any(|attempt| attempt.level as usize == level && attempt.outcome == Some(FenceOutcome::Off))
+    };
     let usable = |level: usize| {
         let devices = &levels[level];
-        !devices.is_empty() && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
+        !lied(level)
+            && !devices.is_empty()
+            && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
     };
     let last = tried.last();
     // What an executor began before it was lost says nothing about the level: another one tries it at once.
@@ -111,9 +122,7 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
             if now_ms < ended_ms.saturating_add(PAUSE_BETWEEN_CYCLES_MS) {
                 return None;
             }
-            // Every level said that it was off, and none of them counts: cutting its power again proves nothing more.
-            let all_off = tried.iter().all(|attempt| attempt.outcome == Some(FenceOutcome::Off));
-            (0..levels.len()).find(|level| usable(*level) && !all_off)?
+            (0..levels.len()).find(|level| usable(*level))?
         }
     };
     let failed =

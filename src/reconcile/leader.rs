@@ -1,8 +1,8 @@
 //! What only the leader proposes: suspicion, assignment, fencing, the time. And what an executor of a fencing does.
 
 use super::node::Tag;
-use super::{Effect, Node};
-use crate::model::{AttemptId, DeviceId, FencingDevice, NodeId};
+use super::{Contacts, Effect, Node};
+use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, NodeId};
 use crate::plan;
 use crate::state::{Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,8 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(30);
 /// Time-out of switching a fenced node on again, per device.
 const SWITCH_ON: Duration = Duration::from_secs(60);
+/// How long a daemon that said it restarts may be silent. Longer than any start, shorter than a person would wait.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
 /// An attempt's own work ends this much before its deadline, so that its result can still be committed.
 const RESULT_MARGIN: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,8 @@ pub(super) struct LeaderDuties {
     assigned: Option<(u64, crate::model::LogIndex)>,
     last_tick: Option<(u64, Duration)>,
     executing: BTreeMap<AttemptId, Execution>,
+    /// Boots known to be proven off, each with a number that only a boot that lives after that can echo.
+    proven_off: BTreeMap<NodeId, (BootId, u64)>,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,16 @@ impl LeaderDuties {
     pub fn reported(&mut self, attempt: AttemptId) {
         if let Some(Execution::Fenced { .. } | Execution::SwitchedOn { .. }) = self.executing.get(&attempt) {
             self.executing.remove(&attempt);
+        }
+    }
+
+    /// Takes a reading of the heartbeats that was made after `state` was applied.
+    pub fn listen(&mut self, state: &State, contacts: &Contacts) {
+        let fenced = state.nodes.iter().filter(|(_, node)| node.membership == Membership::Fenced);
+        let fenced: BTreeMap<&NodeId, &BootId> = fenced.map(|(name, node)| (name, &node.incarnation.boot)).collect();
+        self.proven_off.retain(|name, (boot, _)| fenced.get(name) == Some(&&*boot));
+        for (name, boot) in fenced {
+            self.proven_off.entry(name.clone()).or_insert_with(|| (boot.clone(), contacts.sent + 1));
         }
     }
 
@@ -129,7 +143,7 @@ impl Node {
 
     /// The leader's part.
     pub(super) fn lead(&mut self) {
-        if !self.leadership.is_self || self.is_proposed(&Tag::Leader) {
+        if !self.leadership.is_self || self.is_burnt() || self.is_proposed(&Tag::Leader) {
             return;
         }
         let term = self.leadership.term;
@@ -188,7 +202,7 @@ impl Node {
 
     /// Who is silent, and who is heard again.
     fn suspicions(&self) -> Vec<Command> {
-        let within = self.suspect_after();
+        let usual = self.suspect_after();
         if self.now < self.deaf_until {
             return Vec::new();
         }
@@ -198,6 +212,7 @@ impl Node {
         for (name, node) in self.state.nodes.iter().filter(|(name, _)| **name != self.config.node) {
             let boot = &node.incarnation.boot;
             let age = self.contacts.age(name, boot);
+            let within = if node.restarting { usual.max(RESTART_GRACE) } else { usual };
             match node.membership {
                 Membership::Online | Membership::Joining => {
                     // Never heard by this daemon: it may not have looked for long enough.
@@ -219,6 +234,7 @@ impl Node {
                     let asked = self.state.fence_asked(name).is_some();
                     if let Some(suspicion) = &node.suspicion
                         && heard
+                        && !node.burnt.contains(boot)
                         && !asked
                         && self.state.open_attempt(name).is_none()
                     {
@@ -227,7 +243,15 @@ impl Node {
                         commands.push(Command::Clear { leader, node, boot, number });
                     }
                 }
-                Membership::Fenced | Membership::Left => {}
+                Membership::Fenced => {
+                    let nonce =
+                        self.duties.proven_off.get(name).filter(|(off, _)| off == boot).map(|(_, nonce)| *nonce);
+                    if nonce.is_some_and(|nonce| self.contacts.answered(name, boot, nonce)) {
+                        let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
+                        commands.push(Command::Contradiction { leader, node, boot });
+                    }
+                }
+                Membership::Left => {}
             }
         }
         commands
