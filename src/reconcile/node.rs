@@ -7,7 +7,7 @@ use super::ops::Ops;
 use super::probes::Probes;
 use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
-use crate::plan::{self, Graph};
+use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{Command, Membership, OverrideKind, Scope, State};
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
 const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
 
+/// A leader that leaves stays for so long at most until what it gave up runs elsewhere: electing another in the middle
+/// of a move would prolong it.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long a daemon that is to end waits for the cluster to take note of it, and for operations under way.
 const TELL: Duration = Duration::from_secs(1);
 const FINISH: Duration = Duration::from_secs(5);
@@ -56,6 +59,8 @@ pub struct Node {
     retry_at: Option<Duration>,
     refused: BTreeMap<Tag, Duration>,
     leaving: Option<Duration>,
+    /// Since when a leaving node has nothing left to stop.
+    emptied: Option<Duration>,
     /// Since when this daemon is to end, and whether the cluster was told.
     restarting: Option<(Duration, bool)>,
     exited: bool,
@@ -100,6 +105,7 @@ impl Node {
             retry_at: None,
             refused: BTreeMap::new(),
             leaving: None,
+            emptied: None,
             restarting: None,
             exited: false,
         }
@@ -309,8 +315,11 @@ impl Node {
             };
             self.propose_once(Tag::Shutdown, command);
         } else if self.state.claims_on(&me).next().is_none() && self.ops.is_idle() {
-            let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
-            self.propose_once(Tag::Leave, command);
+            let since = *self.emptied.get_or_insert(self.now);
+            if !self.is_needed() || self.now.saturating_sub(since) > LINGER {
+                let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
+                self.propose_once(Tag::Leave, command);
+            }
         }
         let alone =
             self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
@@ -318,6 +327,16 @@ impl Node {
             self.exited = true;
             self.effects.push(Effect::Exit { clean: false });
         }
+    }
+
+    /// Whether this node leads while others still have something to start or stop.
+    fn is_needed(&self) -> bool {
+        let changes = |kind: &StepKind| match kind {
+            StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
+            StepKind::Probe | StepKind::Fence { .. } => false,
+        };
+        self.leadership.is_self
+            && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))
     }
 
     pub(super) fn is_leaving(&self) -> bool {
