@@ -18,6 +18,10 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
+/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that.
+const REFUSED: Duration = Duration::from_millis(50);
+/// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
+const MAX_IN_FLIGHT: usize = 4;
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
@@ -53,6 +57,7 @@ pub struct Node {
     outbox: Vec<(Command, Tag)>,
     pub(super) effects: Vec<Effect>,
     retry_at: Option<Duration>,
+    refused: BTreeMap<Tag, Duration>,
     leaving: Option<Duration>,
     /// Since when a leaving node has nothing left to stop.
     emptied: Option<Duration>,
@@ -98,6 +103,7 @@ impl Node {
             outbox: Vec::new(),
             effects: Vec::new(),
             retry_at: None,
+            refused: BTreeMap::new(),
             leaving: None,
             emptied: None,
             restarting: None,
@@ -121,12 +127,19 @@ impl Node {
 
     /// Takes an event in and says what to do. `now` is monotonic, `wall_ms` the wall clock for people and for `Tick`.
     pub fn step(&mut self, now: Duration, wall_ms: u64, event: Event) -> Vec<Effect> {
+        self.step_all(now, wall_ms, [event])
+    }
+
+    /// As [`Node::step`], for events that are there at once: everything is decided anew only after the last.
+    pub fn step_all(&mut self, now: Duration, wall_ms: u64, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         if now.saturating_sub(self.now) > STALL {
             self.deaf_until = now + self.suspect_after();
         }
         self.now = self.now.max(now);
         self.wall_ms = wall_ms;
-        self.take(event);
+        for event in events {
+            self.take(event);
+        }
         if !self.exited {
             self.decide();
         }
@@ -135,7 +148,8 @@ impl Node {
 
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
-        let times = [self.retry_at, self.ops.next_due(), self.probes.next_due()];
+        let refused = self.refused.values().min().copied();
+        let times = [self.retry_at, refused, self.ops.next_due(), self.probes.next_due()];
         times.into_iter().flatten().min()
     }
 
@@ -179,6 +193,7 @@ impl Node {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
         }
+        self.refused.retain(|_, until| *until > self.now);
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
@@ -200,7 +215,7 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        self.retry_at = Some(self.now + RETRY);
+                        self.refused.insert(tag.clone(), self.now + REFUSED);
                     }
                 }
             }
@@ -330,7 +345,7 @@ impl Node {
 
     /// Proposes unless the same is proposed already.
     pub(super) fn propose_once(&mut self, tag: Tag, command: Command) {
-        let waiting = self.retry_at.is_some_and(|at| at > self.now);
+        let waiting = self.retry_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&tag);
         if !waiting && !self.is_proposed(&tag) {
             self.outbox.push((command, tag));
         }
@@ -351,7 +366,11 @@ impl Node {
     }
 
     fn flush(&mut self) {
-        let (leader, own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let (leader, mut own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let under_way = self.proposals.values().filter(|tags| !tags.contains(&Tag::Leader)).count();
+        if under_way >= MAX_IN_FLIGHT {
+            self.outbox = std::mem::take(&mut own);
+        }
         for (batch, term) in [(own, None), (leader, Some(self.leadership.term))] {
             for part in batch.chunks(MAX_BATCH) {
                 self.last_proposal.0 += 1;
