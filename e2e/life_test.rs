@@ -68,7 +68,8 @@ fn a_daemon_that_is_killed_or_replaced_disturbs_no_service() {
     let gap = probe.finish().gap();
     eprintln!("service killed after adoption: outage {} ms", gap.as_millis());
     assert!(gap > Duration::from_millis(10), "nothing was killed");
-    assert!(gap < Duration::from_millis(500), "a death was noticed late: {gap:?}");
+    // Its monitor comes every 10 s: this one came because of the death. The rest is the agent's own time.
+    assert!(gap < Duration::from_secs(2), "a death was noticed late: {gap:?}");
     cluster.settle();
 
     // An upgrade: another binary, and a planned restart, node by node.

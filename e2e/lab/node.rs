@@ -203,6 +203,12 @@ impl<'lab> Node<'lab> {
     pub fn kill_daemon(&self) {
         let pid = self.daemon_pid().unwrap_or_else(|| panic!("no stack runs on {}", self.name()));
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the process was there a moment ago");
+        // Until PID 1 has reaped it, it looks alive to who would start the next one.
+        let begin = Instant::now();
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            assert!(begin.elapsed() < BOOT_TIMEOUT, "the stack of {} does not die", self.name());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.world.note(&format!("killed the stack of {}", self.name()));
     }
 
