@@ -122,8 +122,11 @@ fn a_node_whose_disk_is_full_stops_acknowledging_and_says_so_while_the_others_go
         // Something to write until there is no room.
         for number in 0..40 {
             let mut tree = basis();
-            let more = format!("  operations: {{ monitor: {{ interval: {}s, timeout: 20s }} }}\n", number + 10);
-            tree.insert("d.yaml".into(), dummy("d0", "/run/d0", &more));
+            // Incompressible, so that the log grows.
+            let noise = cluster.lab.node(&other).sh("head -c 60000 /dev/urandom | base64 -w 0").ok();
+            let resource =
+                dummy("d0", "/run/d0", "").replace("params: {", &format!("params: {{ fake: \"{number}{noise}\","));
+            tree.insert("d.yaml".into(), resource);
             // While the leader dies of it, an outcome may be unknown.
             cluster.push(&other, &tree, "");
             if node.daemon_pid().is_none() {

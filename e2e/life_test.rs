@@ -6,8 +6,9 @@ use crate::cluster::{Cluster, Manifests, SOON, quickstart};
 use crate::lab::{Lab, ProbeKind};
 
 const VIP: &str = "10.77.0.100";
-/// What clients may miss while nothing happens to the service itself: the prober's own jitter on a busy machine.
-const UNDISTURBED: Duration = Duration::from_millis(100);
+/// What clients may miss while nothing happens to the service itself: some 25 ms on a quiet machine, and the prober's own
+/// jitter on a busy one.
+const UNDISTURBED: Duration = Duration::from_millis(250);
 
 /// The processes of the web server of a node: the master and its workers, not the agent's short-lived ones.
 fn web_pids(cluster: &Cluster, node: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Reads `src/**/*.rs` as text and compares with the table below (explained in ARCHITECTURE.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Module → what it may import of this crate.

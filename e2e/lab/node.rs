@@ -286,6 +286,7 @@ impl<'lab> Node<'lab> {
             self.world.switch.silence(self.name());
             // A node that dies by itself between the check and here is off as well.
             let _ = kill(running.pid1, Signal::SIGKILL);
+            self.release_frozen();
             self.world.note(&format!("off {} killed pid {}", self.name(), running.pid1));
         }
         running.parent.wait().expect("unshare is our child");
@@ -336,6 +337,16 @@ impl<'lab> Node<'lab> {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.world.note(&format!("{} {wanted}", self.name()));
+    }
+
+    /// A frozen node dies of the signal, but `unshare`, which is frozen with it, would not notice.
+    fn release_frozen(&self) {
+        let Some(cgroup) = self.cgroup() else { return };
+        if fs::read_to_string(cgroup.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1") {
+            // First everything is killed, so that nothing runs on; where the kernel cannot, PID 1 takes it along.
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+            let _ = fs::write(cgroup.join("cgroup.freeze"), "0");
+        }
     }
 
     fn signal_daemon(&self, signal: Signal) {

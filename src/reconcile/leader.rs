@@ -170,7 +170,8 @@ impl Node {
         let mut commands = self.tick(term);
         commands.extend(self.suspicions());
         let planned = self.assignment(term);
-        if commands.is_empty() && planned.iter().any(|command| matches!(command, Command::FenceStart { .. })) {
+        let ticks = commands.iter().any(|command| matches!(command, Command::Tick { .. }));
+        if !ticks && planned.iter().any(|command| matches!(command, Command::FenceStart { .. })) {
             // The deadline of an attempt is counted from the agreed time, which may stand for half a minute.
             commands.extend(self.tick_now(term));
         }

@@ -7,7 +7,7 @@ use super::ops::Ops;
 use super::probes::Probes;
 use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
-use crate::plan::{self, Graph};
+use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{Command, Membership, OverrideKind, Scope, State};
 use std::collections::BTreeMap;
@@ -18,11 +18,18 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
+/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that.
+const REFUSED: Duration = Duration::from_millis(50);
+/// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
+const MAX_IN_FLIGHT: usize = 4;
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
 const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
 
+/// A leader that leaves stays for so long at most until what it gave up runs elsewhere: electing another in the middle
+/// of a move would prolong it.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long a daemon that is to end waits for the cluster to take note of it, and for operations under way.
 const TELL: Duration = Duration::from_secs(1);
 const FINISH: Duration = Duration::from_secs(5);
@@ -50,7 +57,10 @@ pub struct Node {
     outbox: Vec<(Command, Tag)>,
     pub(super) effects: Vec<Effect>,
     retry_at: Option<Duration>,
+    refused: BTreeMap<Tag, Duration>,
     leaving: Option<Duration>,
+    /// Since when a leaving node has nothing left to stop.
+    emptied: Option<Duration>,
     /// Since when this daemon is to end, and whether the cluster was told.
     restarting: Option<(Duration, bool)>,
     exited: bool,
@@ -93,7 +103,9 @@ impl Node {
             outbox: Vec::new(),
             effects: Vec::new(),
             retry_at: None,
+            refused: BTreeMap::new(),
             leaving: None,
+            emptied: None,
             restarting: None,
             exited: false,
         }
@@ -115,12 +127,19 @@ impl Node {
 
     /// Takes an event in and says what to do. `now` is monotonic, `wall_ms` the wall clock for people and for `Tick`.
     pub fn step(&mut self, now: Duration, wall_ms: u64, event: Event) -> Vec<Effect> {
+        self.step_all(now, wall_ms, [event])
+    }
+
+    /// As [`Node::step`], for events that are there at once: everything is decided anew only after the last.
+    pub fn step_all(&mut self, now: Duration, wall_ms: u64, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         if now.saturating_sub(self.now) > STALL {
             self.deaf_until = now + self.suspect_after();
         }
         self.now = self.now.max(now);
         self.wall_ms = wall_ms;
-        self.take(event);
+        for event in events {
+            self.take(event);
+        }
         if !self.exited {
             self.decide();
         }
@@ -129,7 +148,8 @@ impl Node {
 
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
-        let times = [self.retry_at, self.ops.next_due(), self.probes.next_due()];
+        let refused = self.refused.values().min().copied();
+        let times = [self.retry_at, refused, self.ops.next_due(), self.probes.next_due()];
         times.into_iter().flatten().min()
     }
 
@@ -173,6 +193,7 @@ impl Node {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
         }
+        self.refused.retain(|_, until| *until > self.now);
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
@@ -194,7 +215,7 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        self.retry_at = Some(self.now + RETRY);
+                        self.refused.insert(tag.clone(), self.now + REFUSED);
                     }
                 }
             }
@@ -294,8 +315,11 @@ impl Node {
             };
             self.propose_once(Tag::Shutdown, command);
         } else if self.state.claims_on(&me).next().is_none() && self.ops.is_idle() {
-            let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
-            self.propose_once(Tag::Leave, command);
+            let since = *self.emptied.get_or_insert(self.now);
+            if !self.is_needed() || self.now.saturating_sub(since) > LINGER {
+                let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
+                self.propose_once(Tag::Leave, command);
+            }
         }
         let alone =
             self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
@@ -305,13 +329,23 @@ impl Node {
         }
     }
 
+    /// Whether this node leads while others still have something to start or stop.
+    fn is_needed(&self) -> bool {
+        let changes = |kind: &StepKind| match kind {
+            StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
+            StepKind::Probe | StepKind::Fence { .. } => false,
+        };
+        self.leadership.is_self
+            && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
     /// Proposes unless the same is proposed already.
     pub(super) fn propose_once(&mut self, tag: Tag, command: Command) {
-        let waiting = self.retry_at.is_some_and(|at| at > self.now);
+        let waiting = self.retry_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&tag);
         if !waiting && !self.is_proposed(&tag) {
             self.outbox.push((command, tag));
         }
@@ -332,7 +366,11 @@ impl Node {
     }
 
     fn flush(&mut self) {
-        let (leader, own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let (leader, mut own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let under_way = self.proposals.values().filter(|tags| !tags.contains(&Tag::Leader)).count();
+        if under_way >= MAX_IN_FLIGHT {
+            self.outbox = std::mem::take(&mut own);
+        }
         for (batch, term) in [(own, None), (leader, Some(self.leadership.term))] {
             for part in batch.chunks(MAX_BATCH) {
                 self.last_proposal.0 += 1;
