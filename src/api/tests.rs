@@ -157,7 +157,8 @@ fn state(other: Membership) -> State {
         granted_at: LogIndex(1),
         changed_at: LogIndex(1),
         since_ms: 0,
-        found: false,
+        after: Vec::new(),
+            found: false,
         failure: None,
     };
     let target = Target {

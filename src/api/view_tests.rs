@@ -41,7 +41,8 @@ fn claim(phase: Phase) -> Claim {
         granted_at: LogIndex(1),
         changed_at: LogIndex(1),
         since_ms: 0,
-        found: false,
+        after: Vec::new(),
+            found: false,
         failure: None,
     }
 }
