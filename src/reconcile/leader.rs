@@ -4,7 +4,7 @@ use super::node::Tag;
 use super::{Effect, Node};
 use crate::model::{AttemptId, DeviceId, FencingDevice, NodeId};
 use crate::plan;
-use crate::state::{Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
+use crate::state::{Attempt, Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -46,6 +46,11 @@ impl LeaderDuties {
         }
     }
 
+    /// What the leader proposed may not have been committed: it is decided anew.
+    pub fn unanswered_leader(&mut self) {
+        self.assigned = None;
+    }
+
     pub fn unanswered(&mut self, attempt: AttemptId) {
         match self.executing.get_mut(&attempt) {
             Some(Execution::Fenced { proposed, .. } | Execution::SwitchedOn { proposed, .. }) => *proposed = false,
@@ -69,18 +74,24 @@ pub fn desired_voters(state: &State) -> BTreeSet<NodeId> {
 impl Node {
     /// The executor's part: every open attempt that names this incarnation is carried out, once.
     pub(super) fn execute_attempts(&mut self) {
-        let mine = |executor: &crate::model::Incarnation| *executor == self.config.incarnation;
         let attempts: Vec<_> = self
             .state
             .attempts
             .iter()
-            .filter(|(_, attempt)| mine(&attempt.executor))
-            .filter(|(_, attempt)| attempt.outcome.is_none() || attempt.on == SwitchOn::Wanted)
+            .filter(|(_, attempt)| match attempt.outcome {
+                None => attempt.executor == self.config.incarnation,
+                Some(_) => attempt.on == SwitchOn::Wanted && self.switches_on(attempt),
+            })
             .map(|(id, attempt)| (*id, attempt.clone()))
             .collect();
         for (id, attempt) in attempts {
             let devices = self.devices(&attempt.node, &attempt.devices);
             let target = attempt.node.clone();
+            // The result was committed although its answer was lost.
+            let over = attempt.outcome.is_some();
+            if over && matches!(self.duties.executing.get(&id), Some(Execution::Fenced { .. })) {
+                self.duties.executing.remove(&id);
+            }
             match self.duties.executing.get_mut(&id) {
                 None if attempt.outcome.is_none() => {
                     let left = attempt.deadline_ms.saturating_sub(self.state.now_ms);
@@ -115,10 +126,18 @@ impl Node {
     }
 
     fn propose_report(&mut self, id: AttemptId, command: Command) {
-        self.propose_once(Tag::Attempt(id), command);
-        if !self.is_proposed(&Tag::Attempt(id)) {
+        if !self.propose_once(Tag::Attempt(id), command) {
             self.duties.unanswered(id);
         }
+    }
+
+    /// The second half of a reboot is its executor's; where that one is gone the leader's. Twice does no harm.
+    fn switches_on(&self, attempt: &Attempt) -> bool {
+        let there =
+            self.state.nodes.get(&attempt.executor_node).is_some_and(|node| node.membership == Membership::Online);
+        let leads = self.leadership.is_self
+            && self.state.leader.as_ref().is_some_and(|leader| leader.incarnation == self.config.incarnation);
+        if there { attempt.executor_node == self.config.node } else { leads }
     }
 
     fn devices(&self, node: &NodeId, names: &[DeviceId]) -> Vec<(DeviceId, FencingDevice)> {
@@ -129,7 +148,7 @@ impl Node {
 
     /// The leader's part.
     pub(super) fn lead(&mut self) {
-        if !self.leadership.is_self || self.is_proposed(&Tag::Leader) {
+        if !self.leadership.is_self || self.is_proposed(&Tag::Leader) || self.leads_later() {
             return;
         }
         let term = self.leadership.term;
@@ -143,11 +162,14 @@ impl Node {
             let incarnation = self.config.incarnation.clone();
             self.duties.last_tick = None;
             self.duties.assigned = None;
-            return self.propose_once(Tag::Leader, Command::LeaderStart { node, incarnation, term });
+            return self.propose_as_leader(Command::LeaderStart { node, incarnation, term });
         }
-        let mut commands = self.tick(term);
+        let planned = self.assignment(term);
+        // Deadlines of attempts count from the agreed time, which may lie half a minute back.
+        let fences = planned.iter().any(|command| matches!(command, Command::FenceStart { .. }));
+        let mut commands = self.tick(term, fences);
         commands.extend(self.suspicions());
-        commands.extend(self.assignment(term));
+        commands.extend(planned);
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
         for command in commands {
@@ -155,22 +177,35 @@ impl Node {
         }
     }
 
-    fn tick(&mut self, term: u64) -> Vec<Command> {
+    fn tick(&mut self, term: u64, now: bool) -> Vec<Command> {
         let first = self.state.leader.as_ref().is_some_and(|leader| leader.may_set_clock);
         let elapsed = match self.duties.last_tick {
             Some((ticked, at)) if ticked == term => self.now.saturating_sub(at),
             Some(_) | None => Duration::ZERO,
         };
         let elapsed_ms = elapsed.as_millis() as u64;
-        let due = self.state.next_expiry_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
+        let due = self.next_due_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
         // An expiry that stays due after a tick (a pause that ended) must not tick again at once.
         let due = due && elapsed >= Duration::from_secs(1);
-        if !first && !due && elapsed < TICK && self.duties.last_tick.is_some() {
+        if !first && !due && !now && elapsed < TICK && self.duties.last_tick.is_some() {
             return Vec::new();
         }
         self.duties.last_tick = Some((term, self.now));
         let leader = self.config.incarnation.clone();
         vec![Command::Tick { leader, elapsed_ms, wall_ms: self.wall_ms }]
+    }
+
+    /// When the agreed time next makes a difference: something expires, or a lost node may be fenced once more.
+    fn next_due_ms(&self) -> Option<u64> {
+        let again = self.state.nodes.iter().filter(|(_, node)| node.membership == Membership::Suspect);
+        let again = again.filter_map(|(name, node)| {
+            let tried = self.state.attempts.values().rev();
+            let last = tried.into_iter().find(|a| &a.node == name && a.boot == node.incarnation.boot)?;
+            last.outcome.as_ref()?;
+            let at = last.ended_ms.saturating_add(plan::PAUSE_BETWEEN_CYCLES_MS);
+            (at > self.state.now_ms).then_some(at)
+        });
+        again.chain(self.state.next_expiry_ms()).min()
     }
 
     /// Who is silent, and who is heard again.

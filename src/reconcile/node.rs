@@ -8,7 +8,7 @@ use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
 use crate::plan::{self, Graph};
 use crate::state::port::{Applied, Leadership, ProposeError};
-use crate::state::{Command, Membership, OverrideKind, Scope, State};
+use crate::state::{ClaimKey, Command, Membership, OverrideKind, Scope, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,17 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
+/// Proposals that are refused again and again are made ever more rarely, down to this: each costs an entry of the log.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Whatever is due, a node looks no more often than this: a wake-up that is due and cannot be served must not spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
 const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
+/// How long it waits with a quorum while nothing is being done: what is still claimed then is stuck (a stop that failed),
+/// and a host that goes down does not wait for an operator.
+const LEAVE_STUCK: Duration = Duration::from_secs(300);
 
 /// The core of a node. See the module.
 pub struct Node {
@@ -39,11 +46,19 @@ pub struct Node {
     /// Until then nobody is suspected: this node itself had stood still.
     pub(super) deaf_until: Duration,
     proposals: BTreeMap<ProposalId, Vec<Tag>>,
+    /// Answers that are newer than the state this node has seen: they count once it has.
+    early: BTreeMap<ProposalId, Applied>,
     last_proposal: ProposalId,
     last_op: OpId,
     outbox: Vec<(Command, Tag)>,
     pub(super) effects: Vec<Effect>,
     retry_at: Option<Duration>,
+    /// The same for what only the leader proposes.
+    lead_again_at: Option<Duration>,
+    /// The pause after the next refusal.
+    refused_pause: Duration,
+    /// When this node last did anything under a claim.
+    busy_at: Duration,
     leaving: Option<Duration>,
     exited: bool,
 }
@@ -78,11 +93,15 @@ impl Node {
             started: now,
             deaf_until: now,
             proposals: BTreeMap::new(),
+            early: BTreeMap::new(),
             last_proposal: ProposalId(0),
             last_op: OpId(0),
             outbox: Vec::new(),
             effects: Vec::new(),
             retry_at: None,
+            lead_again_at: None,
+            refused_pause: RETRY,
+            busy_at: now,
             leaving: None,
             exited: false,
         }
@@ -118,8 +137,9 @@ impl Node {
 
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
-        let times = [self.retry_at, self.ops.next_due(), self.probes.next_due()];
-        times.into_iter().flatten().min()
+        let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
+        let times = [self.retry_at, self.lead_again_at, self.ops.next_due(held_up), self.probes.next_due()];
+        times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
 
     fn take(&mut self, event: Event) {
@@ -132,6 +152,21 @@ impl Node {
                         None => Graph::default(),
                     };
                     self.ops.forget_lost(&self.state, &self.config, &mut self.effects);
+                    let seen = self.state.index;
+                    let known: Vec<_> =
+                        self.early.iter().filter(|(_, applied)| applied.index <= seen).map(|(id, _)| *id).collect();
+                    for id in known {
+                        if let Some(applied) = self.early.remove(&id) {
+                            self.take_answer(id, Ok(applied));
+                        }
+                    }
+                }
+            }
+            // What was done is decided by the state, never by the answer alone: until the state has it, the proposal
+            // counts as under way. Else an operation whose end was just committed would be started once more.
+            Event::Answered { id, result: Ok(applied) } if applied.index > self.state.index => {
+                if self.proposals.contains_key(&id) {
+                    self.early.insert(id, applied);
                 }
             }
             Event::Answered { id, result } => self.take_answer(id, result),
@@ -153,12 +188,21 @@ impl Node {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
         }
+        if self.lead_again_at.is_some_and(|at| at <= self.now) {
+            self.lead_again_at = None;
+        }
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
         let Some(tags) = self.proposals.remove(&id) else { return };
         match result {
             Ok(applied) => {
+                let refused = applied.answers.iter().any(Result::is_err);
+                if applied.answers.iter().any(Result::is_ok) {
+                    self.refused_pause = RETRY;
+                } else if refused {
+                    self.refused_pause = (self.refused_pause * 2).min(RETRY_LONGEST);
+                }
                 for (tag, answer) in tags.iter().zip(applied.answers) {
                     match (tag, &answer) {
                         (Tag::Op(key), _) => self.ops.answered(key, answer.is_ok()),
@@ -173,20 +217,24 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        self.retry_at = Some(self.now + RETRY);
+                        let pause = if *tag == Tag::Leader { &mut self.lead_again_at } else { &mut self.retry_at };
+                        *pause = Some(self.now + self.refused_pause);
                     }
                 }
             }
             // Not proposed, or nobody knows: everything proposed is safe to propose again.
             Err(error) => {
-                self.retry_at = Some(self.now + RETRY);
+                let leads = tags.contains(&Tag::Leader);
+                let pause = if leads { &mut self.lead_again_at } else { &mut self.retry_at };
+                *pause = Some(self.now + RETRY);
                 self.effects.push(Effect::Note { key: None, text: error.to_string() });
                 for tag in tags {
                     match tag {
                         Tag::Op(key) => self.ops.unanswered(&key),
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
-                        Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader => {}
+                        Tag::Leader => self.duties.unanswered_leader(),
+                        Tag::Join | Tag::Leave | Tag::Shutdown => {}
                     }
                 }
             }
@@ -225,6 +273,11 @@ impl Node {
             self.effects.push(Effect::Exit { clean: self.state.claims_on(&self.config.node).next().is_none() });
             return;
         }
+        let me = self.state.nodes.get(&self.config.node);
+        if me.is_some_and(|me| me.burnt.contains(&self.config.incarnation.boot)) {
+            // This boot was proven off, wrongly as it seems. It never comes back; only a reboot does.
+            return;
+        }
         let command = Command::Join {
             node: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
@@ -253,7 +306,11 @@ impl Node {
         }
         let alone =
             self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
-        if alone && self.ops.is_idle() {
+        if !self.ops.is_idle() {
+            self.busy_at = self.now;
+        }
+        let stuck = self.now.saturating_sub(self.busy_at.max(since)) > LEAVE_STUCK;
+        if (alone || stuck) && self.ops.is_idle() {
             self.exited = true;
             self.effects.push(Effect::Exit { clean: false });
         }
@@ -263,12 +320,23 @@ impl Node {
         self.leaving.is_some()
     }
 
-    /// Proposes unless the same is proposed already.
-    pub(super) fn propose_once(&mut self, tag: Tag, command: Command) {
-        let waiting = self.retry_at.is_some_and(|at| at > self.now);
-        if !waiting && !self.is_proposed(&tag) {
+    /// Proposes unless something for the same is proposed already, or a pause is on. True: it is on its way.
+    pub(super) fn propose_once(&mut self, tag: Tag, command: Command) -> bool {
+        let free = !self.is_pausing() && !self.is_proposed(&tag);
+        if free {
             self.outbox.push((command, tag));
         }
+        free
+    }
+
+    /// What the leader proposed last failed or was refused: not again at once.
+    pub(super) fn leads_later(&self) -> bool {
+        self.lead_again_at.is_some_and(|at| at > self.now)
+    }
+
+    /// The last proposal failed or was refused: not again at once.
+    fn is_pausing(&self) -> bool {
+        self.retry_at.is_some_and(|at| at > self.now)
     }
 
     /// Several commands of the leader may travel in one entry: `lead` looks once whether an earlier one is under way.
