@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help deps build verify fix test demo bench clean
+.PHONY: help deps build dist verify fix test demo bench clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -12,10 +12,13 @@ deps: ## install what is missing (apt when root; never starts a service)
 build: deps ## build the program (debug)
 	$(CARGO) build --locked
 
+dist: deps ## build what is to be installed (release, slow): target/dist/hafen
+	$(CARGO) build --locked --profile dist --bin hafen
+
 verify: ## only looks: format, lints, docs, generated schemas, import rule
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) test --locked --quiet --test tree
 	$(CARGO) test --locked --quiet --lib schema
 
@@ -27,8 +30,14 @@ fix: ## may write: format, lints, schemas and golden files
 test: deps ## all tests; as root the e2e tests too
 	$(CARGO) test --locked
 
-demo: deps ## three nodes, one push, one power cut
+demo: deps ## three nodes, one push, one power cut; without root too
 	@./e2e/demo.sh
+
+bench: deps ## measure outages, cold start and the cost at rest (release build, as root)
+	$(CARGO) build --locked --release
+	$(CARGO) test --locked --release --test e2e bench_ -- --ignored --nocapture --test-threads=1
 
 clean: ## remove what was built
 	$(CARGO) clean
+
+include dist/install.mk

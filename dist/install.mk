@@ -5,7 +5,7 @@
 
 PREFIX ?= /usr
 DESTDIR ?=
-BIN ?= target/release/hafen
+BIN ?= target/dist/hafen
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 MANDIR ?= $(PREFIX)/share/man/man1
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
@@ -17,7 +17,8 @@ INSTALL ?= install
 
 .PHONY: install uninstall
 
-install: ## install the built program (PREFIX=/usr, DESTDIR=)
+install: ## install what `make dist` built (PREFIX=/usr, DESTDIR=)
+	@[ -x $(BIN) ] || { echo "error: $(BIN) is missing; build it with \`make dist\`, or name another with BIN=" >&2; exit 1; }
 	$(INSTALL) -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/hafen
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	for unit in hafen.service hafen-shutdown.service; do \

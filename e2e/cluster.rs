@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Node, Output, services};
+use crate::lab::{Lab, Node, Output, Probe, ProbeKind, services};
+
+/// The address of the quickstart.
+pub const VIP: &str = "10.77.0.100";
 
 /// Long enough for everything but a MariaDB start, on a busy machine with two cores.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -43,11 +46,36 @@ pub fn quickstart() -> Manifests {
     files
 }
 
+/// The database on shared storage, with the lab's power switches as the two fencing devices.
+pub fn mariadb() -> Manifests {
+    let mut files = example("mariadb");
+    for text in files.values_mut() {
+        let lines = text.lines().filter(|line| !line.starts_with("  secrets:") && !line.starts_with("  targets:"));
+        let lines = lines.map(|line| match line.trim() {
+            "agent: fence_apc_snmp" => "  agent: fence_lab",
+            "params: { ip: 10.78.0.5, username: hafen }" => "  params: { pdu: pdu-a }",
+            "params: { ip: 10.78.0.6, username: hafen }" => "  params: { pdu: pdu-b }",
+            _ => line,
+        });
+        *text = lines.collect::<Vec<_>>().join("\n");
+    }
+    files
+}
+
 impl Cluster {
     /// Nodes that have joined, with nothing pushed. `None` where a lab cannot exist.
     pub fn new(nodes: usize) -> Option<Self> {
         let lab = Lab::new(nodes)?;
         lab.set_stack(STACK);
+        let cluster = Self { lab };
+        cluster.found();
+        Some(cluster)
+    }
+
+    /// As `new`, with systemd as PID 1; `prepare` may put files and set another stack before anything is started.
+    pub fn with_systemd(nodes: usize, prepare: impl FnOnce(&Lab)) -> Option<Self> {
+        let lab = Lab::with_systemd(nodes)?;
+        prepare(&lab);
         let cluster = Self { lab };
         cluster.found();
         Some(cluster)
@@ -133,7 +161,25 @@ impl Cluster {
 
     /// The node that answers on the virtual address.
     pub fn served_by(&self) -> Option<String> {
-        self.lab.client_http("10.77.0.100").ok().map(|body| body.trim().to_owned())
+        self.lab.client_http(VIP).ok().map(|body| body.trim().to_owned())
+    }
+
+    /// A command of hafen on a node; it may take as long as a command may.
+    pub fn hafen(&self, node: &str, arguments: &str) -> Output {
+        self.lab.node(node).sh(&format!("hafen {arguments}"))
+    }
+
+    /// The longest time without an answer of the quickstart while `act` acts. Never two nodes hold its address meanwhile.
+    pub fn gap_while(&self, act: impl FnOnce(&Probe)) -> Duration {
+        let watch = self.lab.watch_vip(VIP);
+        let probe = self.lab.probe(&format!("{VIP}:80"), ProbeKind::Http);
+        std::thread::sleep(Duration::from_millis(200));
+        act(&probe);
+        std::thread::sleep(Duration::from_millis(100));
+        let (report, sightings) = (probe.finish(), watch.finish());
+        assert_eq!(sightings.overlap, Duration::ZERO, "two nodes held {VIP} at once: {:?}", sightings.holders);
+        assert!(report.answered() > 0, "nobody ever answered");
+        report.gap()
     }
 
     /// Some node that can be asked, other than this one.
@@ -156,6 +202,13 @@ impl Cluster {
             let kept = resources.iter().all(|r| r["verdict"]["verdict"] == "Keep");
             kept && self.online(asked.name()).len() == all && !status["leader"].is_null()
         });
+    }
+
+    /// The events of the cluster after an index of its log, as `hafen events -o json` has them.
+    pub fn events_after(&self, node: &str, index: u64) -> Vec<Value> {
+        let found = self.lab.node(node).sh(&format!("hafen events -n 1000 --after {index} -o json")).stdout;
+        let found: Option<Value> = serde_json::from_str(&found).ok();
+        found.and_then(|found| found["events"].as_array().cloned()).unwrap_or_default()
     }
 
     /// The events of the cluster, as text.

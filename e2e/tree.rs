@@ -2,7 +2,7 @@
 //!
 //! Reads `src/**/*.rs` as text and compares with the table below (explained in ARCHITECTURE.md).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module → what it may import of this crate.
@@ -55,18 +55,30 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// Files and folders of the modules that a file declares for tests only.
+fn test_modules(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = match path.file_stem().is_some_and(|stem| stem == "mod") {
+        true => path.parent().unwrap().to_owned(),
+        false => path.with_extension(""),
+    };
+    let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split(&[';', ' '][..]).next());
+    declared.flat_map(|name| [folder.join(name), folder.join(format!("{name}.rs"))]).collect()
+}
+
 /// Files by module, without tests: `(module, path, code lines without comments)`.
 fn code() -> Vec<(String, PathBuf, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
+    let test_modules: Vec<PathBuf> = files.iter().flat_map(|path| test_modules(path)).collect();
     files
         .into_iter()
         .filter_map(|path| {
             let inside = path.strip_prefix(&root).unwrap().to_owned();
             let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
             let name = inside.file_name().unwrap().to_str().unwrap();
-            let is_test = name.contains("test") || inside.components().any(|part| part.as_os_str() == "tests");
+            let is_test = name.contains("test") || test_modules.iter().any(|folder| path.starts_with(folder));
             if module.ends_with(".rs") || is_test {
                 return None;
             }
@@ -78,22 +90,49 @@ fn code() -> Vec<(String, PathBuf, Vec<String>)> {
         .collect()
 }
 
-/// Every `crate::X` in a line, also in `use crate::{a, b::c}`.
-fn imports(line: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for part in line.split("crate::").skip(1) {
-        let names: Vec<&str> = match part.strip_prefix('{') {
-            Some(list) => list.split(',').collect(),
-            None => vec![part],
-        };
-        for name in names {
-            let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            if !word.is_empty() {
-                found.insert(word);
+/// Every `crate::X` of a file with its line, also the first names within `use crate::{a, b::{c, d}}` over several lines.
+fn imports(lines: &[String]) -> Vec<(usize, String)> {
+    let text = lines.join("\n");
+    let mut found = Vec::new();
+    for (place, _) in text.match_indices("crate::") {
+        let line = text[..place].matches('\n').count() + 1;
+        let rest = &text[place + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => found.push((line, word(rest))),
+            Some(list) => {
+                let mut depth = 0;
+                let mut fresh = true;
+                for (at, character) in list.char_indices() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => fresh = true,
+                        _ if fresh && !character.is_whitespace() => {
+                            found.push((line, word(&list[at..])));
+                            fresh = false;
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
     }
+    found.retain(|(_, word)| !word.is_empty());
     found
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let lines =
+        ["use crate::model::{A, B};", "use crate::{", "    log::{C, D},", "    state,", "};", "crate::plan::x();"];
+    let found = imports(&lines.map(String::from));
+    let expected = [(1, "model"), (2, "log"), (2, "state"), (6, "plan")];
+    assert_eq!(found, expected.map(|(line, word)| (line, word.to_owned())));
 }
 
 #[test]
@@ -103,13 +142,11 @@ fn modules_import_only_what_the_table_allows() {
     let mut seen = 0;
     for (module, path, lines) in code() {
         let allowed = table.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the table"));
-        for (number, line) in lines.iter().enumerate() {
-            for import in imports(line) {
-                seen += 1;
-                let known = table.contains_key(import.as_str());
-                if known && import != module && !allowed.contains(&import.as_str()) {
-                    wrong.push(format!("src/{}:{}: {module} imports {import}", path.display(), number + 1));
-                }
+        for (line, import) in imports(&lines) {
+            seen += 1;
+            let known = table.contains_key(import.as_str());
+            if known && import != module && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("src/{}:{line}: {module} imports {import}", path.display()));
             }
         }
     }

@@ -17,6 +17,7 @@ mod node;
 mod observe;
 mod pdu;
 mod probe;
+mod rows;
 pub mod services;
 mod switch;
 
@@ -30,10 +31,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use control::ask;
-pub use node::{Node, Output, enter_node};
+pub use node::{Node, Output, enter_node, run as run_command};
 pub use observe::{DirectoryWatch, Sightings, VipWatch};
 pub use pdu::{Feeds, PduMode};
-pub use probe::{Probe, ProbeKind, ProbeReport};
+pub use probe::{Probe, ProbeKind, ProbeReport, http_get};
+pub use rows::{Acknowledged, Rows};
 pub use switch::{Cable, Link, client_command};
 
 use node::Machine;
@@ -220,7 +222,12 @@ impl Lab {
 
     /// Starts to ask `address` (`IP:PORT`) every 5 ms from the client host.
     pub fn probe(&self, address: &str, kind: ProbeKind) -> Probe {
-        Probe::start(self.world.switch.client_netns(), address, kind)
+        Probe::start(Some(self.world.switch.client_netns()), address, kind)
+    }
+
+    /// Starts to insert rows into a table (with the one column `id`) through `address` (`IP:PORT`) from the client host.
+    pub fn insert_rows(&self, address: &str, user: &'static str, table: &'static str) -> Rows {
+        Rows::start(self.world.switch.client_netns(), address, user, table)
     }
 
     /// Starts to record, every 10 ms, which powered nodes hold `vip`.
@@ -329,7 +336,8 @@ pub fn living() -> Vec<PathBuf> {
         .collect()
 }
 
-fn labs_root() -> PathBuf {
+/// Below which folder labs are.
+pub fn labs_root() -> PathBuf {
     PathBuf::from(std::env::var_os("HAFEN_LAB_ROOT").unwrap_or_else(|| "/tmp".into()))
 }
 
@@ -385,7 +393,7 @@ fn cgroup2_mount() -> Option<PathBuf> {
 }
 
 /// The hafen built by the same cargo call: it lies beside the folder of this test or example.
-fn default_binary() -> Option<PathBuf> {
+pub fn default_binary() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let binary = this.parent()?.parent()?.join("hafen");
     binary.exists().then_some(binary)

@@ -55,13 +55,20 @@ pub struct ProbeReport {
 }
 
 impl Probe {
-    pub(super) fn start(netns: PathBuf, address: &str, kind: ProbeKind) -> Probe {
+    /// Asks from this host's own network.
+    pub fn local(address: &str, kind: ProbeKind) -> Probe {
+        Probe::start(None, address, kind)
+    }
+
+    pub(super) fn start(netns: Option<PathBuf>, address: &str, kind: ProbeKind) -> Probe {
         let address: SocketAddr = address.parse().expect("the address of a probe is IP:PORT");
         let stop = Arc::new(AtomicBool::new(false));
         let latest = Arc::new(std::sync::Mutex::new(None));
         let (stopped, newest) = (Arc::clone(&stop), Arc::clone(&latest));
         let thread = thread::spawn(move || {
-            enter(&netns);
+            if let Some(netns) = netns {
+                enter(&netns);
+            }
             ask_until(&stopped, &newest, address, kind)
         });
         Probe { stop, thread: Some(thread), latest }
@@ -98,7 +105,13 @@ impl ProbeReport {
 
     /// From `moment` to the first answer of a connection opened after it.
     pub fn served_after(&self, moment: Instant) -> Option<Duration> {
-        self.good().filter(|answer| answer.sent >= moment).map(|answer| answer.done - moment).min()
+        self.answered_after(moment, |_| true)
+    }
+
+    /// As `served_after`, by somebody in particular.
+    pub fn answered_after(&self, moment: Instant, by: impl Fn(&str) -> bool) -> Option<Duration> {
+        let fits = |answer: &&Answer| answer.sent >= moment && answer.who.as_deref().is_some_and(&by);
+        self.good().filter(fits).map(|answer| answer.done - moment).min()
     }
 
     /// Who answered, in order, without repetitions.

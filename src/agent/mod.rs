@@ -32,7 +32,7 @@ mod watch;
 pub use catalogue::{Catalogue, catalogue};
 pub use fence::{FenceReading, FenceReport, FenceRequest, Verb};
 pub use journal::{Fate, JournalEntry, JournalledOp};
-pub use runner::{Config, Runner};
+pub use runner::{Config, FENCE_DIRS_VARIABLE, OCF_ROOT_VARIABLE, Runner};
 pub use shim::{ShimAnswer, ShimCall, install_shims};
 pub use watch::Death;
 

@@ -22,6 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+/// Names the folder that holds `resource.d`, if it is not `/usr/lib/ocf`.
+pub const OCF_ROOT_VARIABLE: &str = "HAFEN_OCF_ROOT";
+/// Names the folders of fence agents, separated by colons, if it is not `/usr/sbin`.
+pub const FENCE_DIRS_VARIABLE: &str = "HAFEN_FENCE_DIRS";
+
 /// Where things are on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -43,10 +48,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// As Debian has it.
+    /// As Debian has it, unless [`OCF_ROOT_VARIABLE`] or [`FENCE_DIRS_VARIABLE`] say otherwise.
     pub fn new(data_dir: PathBuf, run_dir: PathBuf, node: NodeId) -> Self {
         Self {
-            ocf_root: "/usr/lib/ocf".into(),
+            ocf_root: std::env::var_os(OCF_ROOT_VARIABLE).map_or_else(|| "/usr/lib/ocf".into(), PathBuf::from),
             shim_dir: run_dir.join("shims"),
             socket: data_dir.join("hafen.sock"),
             data_dir,
@@ -54,7 +59,8 @@ impl Config {
             node,
             cgroup: None,
             extra_env: Vec::new(),
-            fence_dirs: vec!["/usr/sbin".into()],
+            fence_dirs: std::env::var_os(FENCE_DIRS_VARIABLE)
+                .map_or_else(|| vec!["/usr/sbin".into()], |dirs| std::env::split_paths(&dirs).collect()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Input → output: a door and a caller → may this route be called. The local socket is an operator (its file mode lets
 //! in root and group `hafen` alone). On the network a bearer token makes a viewer or an operator; without one only what
-//! carries its own secret (`join`) is open. Calls between nodes are not here: the daemon adds them behind their certificates.
+//! carries its own secret (`join`) or says nothing (`webhook`) is open. Calls between nodes are not here: the daemon adds them behind their certificates.
 
 use axum::http::Method;
 
@@ -54,11 +54,12 @@ pub enum Route {
     Shim,
     Shutdown,
     Join,
+    Webhook,
 }
 
 impl Route {
     /// Method, path and who may.
-    pub const TABLE: [(Self, Method, &'static str, Access); 15] = [
+    pub const TABLE: [(Self, Method, &'static str, Access); 16] = [
         (Self::Status, Method::GET, "/v1/status", Access::Viewer),
         (Self::Events, Method::GET, "/v1/events", Access::Viewer),
         (Self::FollowEvents, Method::GET, "/v1/events/follow", Access::Viewer),
@@ -75,6 +76,8 @@ impl Route {
         (Self::Shim, Method::POST, "/v1/shim", Access::Local),
         (Self::Shutdown, Method::POST, "/v1/shutdown", Access::Local),
         (Self::Join, Method::POST, "/v1/join", Access::Anyone),
+        // Only a hint to look at `source.url`, which says by itself what is there; the daemon heeds one a second.
+        (Self::Webhook, Method::POST, "/v1/webhook", Access::Anyone),
     ];
 }
 

@@ -61,6 +61,8 @@ pub trait Backend: Send + Sync + 'static {
     fn bearer(&self, token: &str) -> impl Future<Output = Option<Caller>> + Send;
     /// A join request as `net` encodes it, answered likewise.
     fn join(&self, request: Vec<u8>) -> impl Future<Output = Answer<Vec<u8>>> + Send;
+    /// Somebody, perhaps a stranger, says that there is something new at `source.url`.
+    fn source_changed(&self);
     /// Answers an agent's helper. Unknown helpers and arguments are answered with an exit code, as the helper would.
     fn shim(&self, call: ShimCall) -> impl Future<Output = Answer<ShimView>> + Send;
     /// The last output of the instance's agent on this node.

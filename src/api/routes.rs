@@ -14,7 +14,7 @@ use super::{operate, socket, view};
 use crate::model::{InstanceId, LogIndex, NodeId, ResourceId};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -57,6 +57,7 @@ fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
         Route::Shim => post(shim::<B>),
         Route::Shutdown => post(shutdown::<B>),
         Route::Join => post(join::<B>),
+        Route::Webhook => post(webhook::<B>),
     }
 }
 
@@ -255,6 +256,12 @@ async fn shutdown<B: Backend>(
     Json(request): Json<ShutdownRequest>,
 ) -> Result<Json<()>, ApiError> {
     backend.shutdown(request.what).await.map(Json)
+}
+
+/// The body is not read: whatever a forge sends, it means "look".
+async fn webhook<B: Backend>(State(backend): State<Arc<B>>) -> StatusCode {
+    backend.source_changed();
+    StatusCode::ACCEPTED
 }
 
 async fn join<B: Backend>(State(backend): State<Arc<B>>, body: Bytes) -> Result<Vec<u8>, ApiError> {

@@ -111,6 +111,7 @@ impl Backend for StandIn {
     async fn join(&self, request: Vec<u8>) -> Result<Vec<u8>, ApiError> {
         Ok(request)
     }
+    fn source_changed(&self) {}
     async fn shim(&self, _call: ShimCall) -> Result<ShimView, ApiError> {
         nothing()
     }
@@ -135,6 +136,8 @@ fn member(membership: Membership) -> NodeState {
         attributes: BTreeMap::new(),
         permanent_attributes: BTreeMap::new(),
         burnt: BTreeSet::new(),
+        contradicted: BTreeSet::new(),
+        restarting: false,
         suspicion: None,
         last_suspicion: 0,
         document: None,

@@ -89,6 +89,9 @@ fn node(input: &Input<'_>, spec: Option<&Arc<Spec>>, name: &NodeId) -> NodeView 
     if let Some(suspicion) = member.and_then(|member| member.suspicion.as_ref()) {
         notes.push(suspicion.reason.clone());
     }
+    if member.is_some_and(|member| member.restarting) {
+        notes.push("its daemon restarts".into());
+    }
     for found in input.state.overrides.values().filter(|o| o.scope == Scope::Node(name.clone())) {
         notes.push(override_state(&found.kind));
     }
@@ -187,6 +190,7 @@ fn row(
         phase: claim.map(|claim| phase_name(claim.phase).to_owned()),
         since_ms: claim.map(|claim| claim.since_ms).or(assignment.map(|a| a.since_ms)),
         verdict: verdict(input, instance, claim, assignment.is_some()),
+        blocked_by: failure.filter(|failure| failure.blocked).map(|f| format!("{} failed: {}", f.action, f.text)),
         fail_count: history.map_or(0, |record| record.fail_count),
         last_failure: failure.map(|failure| failure.text.clone()).or(failed),
     }
@@ -242,7 +246,8 @@ pub fn attempt(id: AttemptId, attempt: &Attempt) -> FencingView {
         executor: attempt.executor_node.to_string(),
         reason: attempt.reason.clone(),
         started_ms: attempt.started_ms,
-        ended_ms: attempt.outcome.as_ref().map(|_| attempt.ended_ms),
+        // The end is kept in agreed time, which may stand still for a while.
+        ended_ms: attempt.outcome.as_ref().map(|_| attempt.ended_ms.max(attempt.started_ms)),
         outcome,
         error,
     }
@@ -305,6 +310,13 @@ fn problems(
     for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Blocked) {
         found.push(format!("{} is blocked: {}", row.instance, row.verdict.reason));
     }
+    // While a step goes on without failures, what waits for it is on its way.
+    let on_the_way = resources.iter().any(|row| row.verdict.verdict == Verdict::Act && row.fail_count == 0);
+    for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Wait && row.phase.is_none()) {
+        if !on_the_way {
+            found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
+        }
+    }
     for node in nodes {
         match node.membership {
             MembershipView::Suspect => found.push(format!("{} is not heard", node.name)),
@@ -318,9 +330,6 @@ fn problems(
     {
         found.push(format!("the last fencing of {} did not succeed", last.node));
     }
-    for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Wait && row.phase.is_none()) {
-        found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
-    }
     for node in nodes.iter().filter(|node| node.membership == MembershipView::Online) {
         let down: Vec<String> = node.links.iter().filter(|l| !l.up).map(|l| l.link.to_string()).collect();
         if !down.is_empty() {
@@ -330,6 +339,8 @@ fn problems(
     let fresh = |at_ms: u64| now_ms.saturating_sub(at_ms) < ALARM_DEGRADES_MS;
     found.extend(input.state.alarms.iter().rev().filter(|a| fresh(a.at_ms)).map(|a| format!("alarm: {}", a.text)));
     found.extend(input.conditions.iter().cloned());
+    let mut told = BTreeSet::new();
+    found.retain(|problem| told.insert(problem.clone()));
     found
 }
 

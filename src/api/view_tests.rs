@@ -21,6 +21,8 @@ fn member(membership: Membership) -> NodeState {
         attributes: BTreeMap::new(),
         permanent_attributes: BTreeMap::new(),
         burnt: BTreeSet::new(),
+        contradicted: BTreeSet::new(),
+        restarting: false,
         suspicion: None,
         last_suspicion: 0,
         document: None,
@@ -148,6 +150,7 @@ fn a_blocked_claim_is_blocked_before_any_planner_says_so() {
     failed.claims.get_mut(&key("db", "n1")).unwrap().failure = Some(failure);
     let found = view(&failed, Around { verdicts: vec![("db", Verdict::Keep, "")], ..QUIET });
     assert_eq!(found.resources[0].verdict.verdict, Verdict::Blocked);
+    assert_eq!(found.resources[0].blocked_by.as_deref(), Some("stop failed: timed out after 20s"));
     assert!(found.resources[0].verdict.reason.contains("hafen cleanup db"), "{:?}", found.resources[0]);
     assert_eq!(found.health, Health::Degraded);
 }

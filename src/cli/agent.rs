@@ -14,13 +14,23 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   hafen agent
   hafen --data-dir /tmp/n1 agent
-  hafen agent --stop")]
+  hafen agent --stop
+
+Environment:
+  HAFEN_OCF_ROOT      where OCF agents are, instead of /usr/lib/ocf
+  HAFEN_FENCE_DIRS    where fence agents are, separated by colons, instead of /usr/sbin
+  HAFEN_BOOT_ID_FILE  a file with the boot id, instead of the kernel's: for tests of several nodes on one machine")]
 pub struct Args {
     /// Make the running daemon drain this node, commit that it left, and end
     #[arg(long)]
     stop: bool,
     /// What to log: a level, or levels by module
-    #[arg(long, env = "HAFEN_LOG", default_value = "info,openraft=error", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "HAFEN_LOG",
+        default_value = "info,openraft=error,openraft::replication=off",
+        value_name = "FILTER"
+    )]
     log: String,
     /// Form of the log
     #[arg(long, env = "HAFEN_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]

@@ -32,8 +32,12 @@ pub struct DrainArgs {
 pub struct UndrainArgs {
     /// The drained node
     node: String,
-    #[command(flatten)]
-    wish: Wish,
+    /// Why, for those who read the events
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    reason: String,
+    /// Show what would follow, do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub async fn drain(args: &DrainArgs, context: &Context) -> Result<Exit, CliError> {
@@ -42,5 +46,6 @@ pub async fn drain(args: &DrainArgs, context: &Context) -> Result<Exit, CliError
 }
 
 pub async fn undrain(args: &UndrainArgs, context: &Context) -> Result<Exit, CliError> {
-    operate(context, Operation::Undrain { node: args.node.clone() }, &args.wish, false, None).await
+    let wish = Wish { reason: args.reason.clone(), until: None, dry_run: args.dry_run };
+    operate(context, Operation::Undrain { node: args.node.clone() }, &wish, false, None).await
 }

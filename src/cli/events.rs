@@ -18,7 +18,7 @@ pub struct Args {
     /// Go on as things happen
     #[arg(short, long)]
     follow: bool,
-    /// How many
+    /// How many, the newest
     #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
     count: usize,
     /// Only what happened after this index of the log
@@ -92,7 +92,7 @@ pub fn line(event: &EventView) -> String {
         | EventKind::Cleanup
         | EventKind::Leader => padded,
     };
-    format!("{} {:>6} {kind} {}\n", render::faint(&render::time(event.at_ms)), event.index, event.text)
+    format!("{} {:>6} {kind} {}\n", render::faint(&render::time_ms(event.at_ms)), event.index, event.text)
 }
 
 #[cfg(test)]
@@ -110,6 +110,6 @@ mod tests {
             text: "db failed on n1: monitor said not running".into(),
         };
         let plain = anstream::adapter::strip_str(&line(&event)).to_string();
-        assert_eq!(plain, "2026-05-01T12:00:00Z     42 Failed        db failed on n1: monitor said not running\n");
+        assert_eq!(plain, "2026-05-01T12:00:00.123Z     42 Failed        db failed on n1: monitor said not running\n");
     }
 }

@@ -126,8 +126,9 @@ async fn proc_receive(client: &Client) -> Result<Exit, CliError> {
 /// What git is told of the one ref.
 fn report(name: &str, revision: &Revision, answer: Result<PushView, ClientError>) -> Report {
     let name = name.to_owned();
+    // What to do comes first: git's line may be cut.
     let unknown = |why: &str| {
-        format!("UNKNOWN ({why}): it may have been accepted, run `hafen status --revision {}`", revision.short())
+        format!("UNKNOWN, it may have been accepted: run `hafen status --revision {}` ({why})", revision.short())
     };
     let reason = match answer {
         Ok(PushView { answer: PushAnswer::Accepted, .. }) => return Report::Accepted { name },

@@ -14,6 +14,7 @@ use crate::api::types::Operation;
   hafen maintenance on --resource db
   hafen maintenance off --resource db")]
 pub struct Args {
+    /// Begin it, or end it
     #[arg(value_enum)]
     state: OnOff,
     /// Only this node

@@ -2,7 +2,7 @@
 
 use super::error::{CliError, Exit, Kind};
 
-/// Go on alone when the other voters are lost for good
+/// Go on alone when the other voters are lost for good (not in this version: says what helps instead)
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen recover --alone")]

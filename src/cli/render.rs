@@ -1,7 +1,7 @@
 //! Small pieces of text output: styles, tables, times.
 //!
 //! Everything is styled when it is made and stripped when it is printed, if the terminal, `--color` or `NO_COLOR` say so; nothing
-//! is told by colour alone. Pure, but for [`print`].
+//! is told by colour alone. Pure, but for [`print()`].
 
 use super::error::CliError;
 use anstyle::{AnsiColor, Style};
@@ -91,6 +91,12 @@ pub fn age(now_ms: u64, then_ms: u64) -> String {
 pub fn time(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{ms} ms"), |moment| moment.to_string())
+}
+
+/// As `time`, with milliseconds.
+pub fn time_ms(ms: u64) -> String {
+    let known = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    known.map_or_else(|| format!("{ms} ms"), |moment| format!("{moment:.3}"))
 }
 
 /// A moment, given as a duration from now (`10m`), a local time of day (`18:30`, the next one), a date and time, or RFC 3339.

@@ -29,7 +29,7 @@ pub struct Args {
     /// Only say whether this commit is the target (0) or not (1)
     #[arg(long, value_name = "REV", conflicts_with_all = ["watch", "export"])]
     revision: Option<String>,
-    /// Write the whole agreed state to a file, for bug reports and `hafen plan --state`
+    /// Write the whole agreed state to a file, for bug reports
     #[arg(long, value_name = "FILE", conflicts_with = "watch")]
     export: Option<PathBuf>,
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub fn text(status: &StatusView) -> String {
     let mut text = verdict_line(status);
     text += &target_line(status);
     section(&mut text, "nodes", status.nodes.iter().map(|node| node_row(node, status)).collect());
-    section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status.now_ms)).collect());
+    section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status)).collect());
     section(&mut text, "last fencing", status.fencing.iter().take(1).map(|a| fencing_row(a, status.now_ms)).collect());
     section(&mut text, "overrides", overrides(status));
     let alarms =
@@ -202,8 +202,14 @@ pub fn verdict_word(verdict: Verdict) -> String {
     }
 }
 
-fn resource_row(row: &ResourceView, now_ms: u64) -> Vec<String> {
+fn resource_row(row: &ResourceView, status: &StatusView) -> Vec<String> {
+    let now_ms = status.now_ms;
+    let silent = |name: &String| {
+        status.nodes.iter().any(|node| &node.name == name && node.membership == MembershipView::Suspect)
+    };
     let state = match (&row.phase, row.role) {
+        // Nobody can tell what a node does that is not heard.
+        (Some(_), _) if row.node.as_ref().is_some_and(silent) => "may run".to_owned(),
         (Some(phase), Some(role)) if phase == "Running" => role.to_string(),
         (Some(phase), _) => phase.clone(),
         (None, _) => "-".to_owned(),

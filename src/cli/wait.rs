@@ -3,9 +3,11 @@
 use super::error::{CliError, Exit, Kind};
 use super::operate::{POLL, timed_out};
 use super::{Context, render};
-use crate::api::types::{Health, StatusView, Verdict};
+use crate::api::types::{AttemptOutcome, Health, MembershipView, StatusView, Verdict};
 use std::time::{Duration, Instant};
 
+/// A cluster at rest for so long that is not healthy does not become so by itself.
+const AT_REST_GRACE: Duration = Duration::from_secs(10);
 /// Something blocked for so long will not go on by itself; shorter, and a verdict may just be old.
 const BLOCKED_GRACE: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let client = context.client()?;
     let deadline = Instant::now() + args.timeout;
     let (mut said, mut blocked_since) = (String::new(), None);
+    let mut at_rest_since: Option<Instant> = None;
     loop {
         // A daemon that is just being started is waited for.
         let answer = client.get::<StatusView>("/v1/status", &[]).await.map_err(CliError::from);
@@ -58,6 +61,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         if blocked_since.is_some_and(|since: Instant| since.elapsed() >= BLOCKED_GRACE) {
             return Err(CliError::new(Kind::Failed, missing).hint("`hafen status` shows all of it"));
         }
+        let at_rest = answer.as_ref().is_ok_and(|status| at_rest(status, args.revision.as_deref()));
+        at_rest_since = if at_rest { at_rest_since.or(Some(Instant::now())) } else { None };
+        if at_rest_since.is_some_and(|since| since.elapsed() >= AT_REST_GRACE) {
+            return Err(CliError::new(Kind::Failed, missing)
+                .hint("everything runs, the rest needs you; `hafen wait --for synced` asks for no more than that"));
+        }
         if Instant::now() >= deadline {
             return Err(match answer {
                 Err(error) => error,
@@ -67,6 +76,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Everything runs where it should, on nodes that are all there, for the commit asked for: nothing is going to change.
+fn at_rest(status: &StatusView, revision: Option<&str>) -> bool {
+    missing(status, &[Wanted::Synced], revision).is_none()
+        && status.fencing.iter().all(|attempt| attempt.outcome != AttemptOutcome::Open)
+        && status.nodes.iter().all(|node| match node.membership {
+            MembershipView::Online | MembershipView::Left | MembershipView::Absent => true,
+            MembershipView::Joining | MembershipView::Suspect | MembershipView::Fenced => false,
+        })
+        && status.nodes.iter().flat_map(|node| &node.links).all(|link| link.up)
 }
 
 fn is_blocked(status: &StatusView) -> bool {
@@ -119,6 +139,17 @@ mod tests {
         let status = example();
         assert!(is_blocked(&status));
         assert!(missing(&status, &[Wanted::Synced], None).unwrap().contains("blocked"));
+    }
+
+    #[test]
+    fn a_cluster_at_rest_that_is_not_healthy_is_not_waited_for_for_ever() {
+        let mut status = healthy();
+        (status.health, status.summary) = (Health::Degraded, "degraded: fencing never tested".into());
+        assert!(missing(&status, &[Wanted::Healthy], None).is_some());
+        assert!(at_rest(&status, None));
+        assert!(!at_rest(&status, Some("bbbb")), "a push is still to come");
+        status.nodes[0].membership = MembershipView::Suspect;
+        assert!(!at_rest(&status, None));
     }
 
     #[test]

@@ -98,6 +98,12 @@ impl Daemon {
     pub fn set_fetch_hint(&self, hint: mpsc::Sender<()>) {
         let _ = self.hint.set(hint);
     }
+    /// Makes this node look at `source.url`, or tell the leader to. Hints that come faster than they are heeded are one.
+    pub fn hint_to_fetch(&self) {
+        if let Some(hint) = self.hint.get() {
+            let _ = hint.try_send(());
+        }
+    }
     /// Says, or no longer says, what keeps the cluster from being healthy.
     pub fn set_condition(&self, key: &'static str, text: Option<String>) {
         let mut conditions = lock(&self.conditions);
@@ -466,6 +472,10 @@ impl Backend for Daemon {
             peers,
         };
         serde_json::to_vec(&grant).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
+    }
+
+    fn source_changed(&self) {
+        self.hint_to_fetch();
     }
 
     async fn shim(&self, call: ShimCall) -> Answer<ShimView> {

@@ -3,7 +3,7 @@
 use super::effects::Performer;
 use super::transport::PeerTransport;
 use crate::agent::Death;
-use crate::log::RaftLog;
+use crate::log::{RaftLog, Stand};
 use crate::model::NodeId;
 use crate::net::{self, Heartbeats, Peers, clock};
 use crate::plan::Graph;
@@ -46,6 +46,7 @@ pub(super) async fn run(
     let mut beat = tokio::time::interval(Duration::from_millis(100));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut detection = None;
+    let mut burnt = false;
     loop {
         let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
         let event = tokio::select! {
@@ -89,6 +90,10 @@ pub(super) async fn run(
             }
             performer.perform(effect);
         }
+        if std::mem::replace(&mut burnt, node.is_burnt()) != node.is_burnt() {
+            // A leader that may not decide anything would stand in everybody's way.
+            log.allow_elections(if node.is_burnt() { Stand::Forbidden } else { Stand::Allowed });
+        }
         let isolated = node.is_isolated();
         if committed || insight.borrow().isolated != isolated {
             let graph = Arc::new(node.graph().clone());
@@ -111,7 +116,8 @@ fn contacts(heard: &net::Contacts) -> Contacts {
             .collect();
         // Silence is not counted from before this node itself began to listen.
         let age = heard.as_of.saturating_sub(current.last_heard.max(heard.listening_since));
-        Some((name.clone(), Contact { boot: current.incarnation.boot.clone(), age, heard: heard_by }))
+        let (boot, echoed) = (current.incarnation.boot.clone(), current.echoed);
+        Some((name.clone(), Contact { boot, age, echoed, heard: heard_by }))
     });
-    Contacts { peers: peers.collect() }
+    Contacts { sent: heard.sent, peers: peers.collect() }
 }

@@ -7,11 +7,12 @@
 //!
 //! Files: `setup` init, join and the facts of this node · `run` start to end · `event_loop` the core's loop · `effects`
 //! what it asks for · `transport` RPCs of the log · `members` who belongs to the log · `routes` what other nodes ask ·
-//! `push` manifests from a push to the target · `sync` git objects and `source.url` · `backend` what people ask.
+//! `push` manifests from a push to the target · `sync` git objects · `follow` `source.url` · `backend` what people ask.
 
 mod backend;
 mod effects;
 mod event_loop;
+mod follow;
 mod members;
 mod push;
 mod routes;
@@ -126,5 +127,60 @@ fn to_api(error: DaemonError) -> ApiError {
         }
         cause = inner.source();
     }
-    ApiError::new(ErrorCode::Refused, message)
+    let answer = ApiError::new(ErrorCode::Refused, message);
+    match hint(&error) {
+        Some(hint) => answer.hint(hint),
+        None => answer,
+    }
+}
+
+/// What would help, where the message does not say it already.
+fn hint(error: &DaemonError) -> Option<String> {
+    use crate::log::LogError;
+    use crate::net::NetError;
+    use crate::source::SourceError;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        let io = inner.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied) {
+            return Some("run it as root".into());
+        }
+        cause = inner.source();
+    }
+    let text = match error {
+        DaemonError::Net(NetError::NoIdentity { .. }) => "`hafen init --help` and `hafen join --help` show examples",
+        DaemonError::Net(NetError::IdentityExists { .. }) => {
+            "this machine is a node already: `hafen agent` runs it, `hafen leave` takes it out of its cluster, \
+             `--data-dir DIR` makes another node"
+        }
+        DaemonError::Net(NetError::OtherCluster { .. }) => "the cluster's own nodes make its tokens: `hafen token`",
+        DaemonError::Net(NetError::Token { .. } | NetError::Join { .. }) => {
+            "`hafen token` on a node of the cluster prints a token; copy all of it"
+        }
+        DaemonError::Net(NetError::Damaged { .. }) | DaemonError::Damaged { .. } => {
+            "bring the file back from a backup, or move the data directory away and `hafen join` under a new name"
+        }
+        DaemonError::Log(LogError::Locked { .. }) => {
+            "one daemon per data directory: `systemctl stop hafen` ends the other, `hafen status` asks it"
+        }
+        DaemonError::Log(LogError::DiskFull { .. }) => "`df` and `du` show what fills it; nothing of the log is lost",
+        DaemonError::Listen { address, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            return Some(format!(
+                "`ss -tlnp sport = :{}` shows who has it; `--listen` of `hafen init` and `hafen join` chooses another",
+                address.port()
+            ));
+        }
+        DaemonError::NoAddress { .. } => "`ip addr` shows the addresses of this machine",
+        DaemonError::Source(SourceError::GitMissing | SourceError::GitTooOld { .. }) => "install it: `apt install git`",
+        DaemonError::Net(_)
+        | DaemonError::Log(_)
+        | DaemonError::Membership(_)
+        | DaemonError::Agent(_)
+        | DaemonError::Source(_)
+        | DaemonError::File { .. }
+        | DaemonError::Listen { .. }
+        | DaemonError::BadName { .. }
+        | DaemonError::Other(_) => return None,
+    };
+    Some(text.into())
 }

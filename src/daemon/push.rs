@@ -196,8 +196,7 @@ pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> R
             if arrived(daemon, &revision).await {
                 return Ok(answer(PushAnswer::Accepted, None, Some(check)));
             }
-            let reason = format!("UNKNOWN ({why}): run `hafen status --revision {}`", revision.short());
-            Ok(answer(PushAnswer::Unknown, Some(reason), Some(check)))
+            Ok(answer(PushAnswer::Unknown, Some(why), Some(check)))
         }
     }
 }
@@ -231,7 +230,10 @@ async fn propose(
     let command = Command::SetTarget { revision: revision.clone(), parent, spec: digest, by: by.to_owned() };
     match daemon.log().propose(vec![command]).await {
         Ok(applied) => match applied.answers.into_iter().next() {
-            Some(Err(refusal)) => Err(Failed::Refused(refusal.to_string())),
+            Some(Err(refusal)) => Err(Failed::Refused(match refusal {
+                Refusal::TargetMoved { .. } => format!("{refusal}; pull and push again"),
+                refusal => refusal.to_string(),
+            })),
             Some(Ok(())) | None => Ok(()),
         },
         Err(error @ (ProposeError::NoLeader | ProposeError::TooLarge { .. })) => {

@@ -19,6 +19,8 @@ pub(super) fn node_routes(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/node/raft/{kind}", post(raft))
         .route("/node/git/pack", get(give_pack).post(take_pack))
+        .route("/node/source/hint", post(take_hint))
+        .route("/node/source/condition", post(take_condition))
         .layer(DefaultBodyLimit::max(RpcKind::Snapshot.max_bytes().max(crate::source::MAX_PACK_BYTES as usize)))
         .with_state(daemon)
 }
@@ -95,6 +97,33 @@ async fn take_pack(
         Ok(Err(error)) => failed(&error),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Another node heard that `source.url` has something new. Only the leader looks, so that hints do not go in circles.
+async fn take_hint(State(daemon): State<Arc<Daemon>>, Extension(certificate): Extension<PeerCert>) -> Response {
+    if !is_member(&daemon, &certificate) {
+        return stranger();
+    }
+    if daemon.log().leadership().is_self {
+        daemon.hint_to_fetch();
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// The leader says what is wrong with `source.url`, or that nothing is.
+async fn take_condition(
+    State(daemon): State<Arc<Daemon>>,
+    Extension(certificate): Extension<PeerCert>,
+    body: Bytes,
+) -> Response {
+    if !is_member(&daemon, &certificate) {
+        return stranger();
+    }
+    let Ok(condition) = serde_json::from_slice::<Option<String>>(&body) else {
+        return (StatusCode::BAD_REQUEST, "not a condition").into_response();
+    };
+    daemon.set_condition(super::follow::CONDITION, condition);
+    StatusCode::NO_CONTENT.into_response()
 }
 
 fn failed(error: &SourceError) -> Response {

@@ -4,7 +4,7 @@ use super::effects::{Outputs, Performer};
 use super::event_loop::{self, Inputs, Insight};
 use super::setup::{NodeFacts, log_identity};
 use super::transport::PeerTransport;
-use super::{DaemonError, RunOptions, backend, members, routes, sync};
+use super::{DaemonError, RunOptions, backend, follow, members, routes, sync};
 use crate::agent::{self, Runner, install_shims};
 use crate::log::{self, RaftLog};
 use crate::model::Detection;
@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_DEATHS: usize = 256;
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 1024;
+/// The core's own limits are shorter; a core that does not answer is not waited for.
+const RESTART: Duration = Duration::from_secs(8);
 /// How long open requests and tasks may go on after the end was decided.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -95,8 +97,8 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     tokio::spawn(backend::keep_events(backend.clone()));
     tokio::spawn(members::follow(log.clone(), facts.name.clone(), peers.clone(), heartbeats.clone(), end.clone()));
     tokio::spawn(sync::follow_target(backend.clone()));
-    tokio::spawn(sync::follow_source(backend.clone()));
-    tokio::spawn(end_by_signal(end.clone()));
+    tokio::spawn(follow::follow_source(backend.clone()));
+    tokio::spawn(end_by_signal(events_in.clone(), end.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let config = reconcile::Config {
@@ -164,7 +166,7 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// SIGTERM and SIGINT end the daemon and leave everything running; leaving is asked for by `hafen agent --stop`.
-async fn end_by_signal(end: CancellationToken) {
+async fn end_by_signal(events: mpsc::UnboundedSender<reconcile::Event>, end: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         return;
@@ -172,7 +174,16 @@ async fn end_by_signal(end: CancellationToken) {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
-        () = end.cancelled() => {}
+        () = end.cancelled() => return,
+    }
+    // The core tells the cluster first, so that nobody takes the restart for a failure.
+    if events.send(reconcile::Event::Restart).is_ok() {
+        tokio::select! {
+            () = tokio::time::sleep(RESTART) => {}
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            () = end.cancelled() => {}
+        }
     }
     end.cancel();
 }

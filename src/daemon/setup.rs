@@ -3,6 +3,7 @@
 use super::DaemonError;
 use crate::log::{self, RaftLog, RaftNode};
 use crate::model::NodeId;
+use crate::net::identity;
 use crate::net::{Identity, JoinGrant, JoinKey, JoinRequest, JoinToken, PeerAddr, PinnedClient, clock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,20 +53,33 @@ pub(super) async fn init(options: &InitOptions) -> Result<(), DaemonError> {
         port: options.port,
         peers: BTreeMap::new(),
     };
-    facts.store(&options.data_dir)?;
     let log_identity = log_identity(&identity);
     let log = RaftLog::start(log::Config::DEFAULT, &options.data_dir, log_identity, Nobody).await?;
     let node = RaftNode { name, addresses: options.addresses.clone(), port: options.port };
     let initialised = log.initialize_single(node).await;
     log.shutdown().await;
-    Ok(initialised?)
+    initialised?;
+    // Last: with it a daemon can start.
+    facts.store(&options.data_dir)
 }
 
 /// Gets a certificate with a token and stores what the cluster says. The daemon must not be running.
 pub(super) async fn join(options: &JoinOptions) -> Result<(), DaemonError> {
     let name = check(&options.name, &options.addresses)?;
-    make_data_dir(&options.data_dir)?;
     let token: JoinToken = options.token.parse()?;
+    // Everything that can be known to fail does so before the token is spent.
+    identity::refuse_any(&options.data_dir)?;
+    let existed = options.data_dir.exists();
+    make_data_dir(&options.data_dir)?;
+    let joined = ask_to_join(options, name, &token).await;
+    if joined.is_err() && !existed {
+        // Fails if there is anything in it, which is then worth keeping.
+        let _ = std::fs::remove_dir(&options.data_dir);
+    }
+    joined
+}
+
+async fn ask_to_join(options: &JoinOptions, name: NodeId, token: &JoinToken) -> Result<(), DaemonError> {
     let key = JoinKey::generate()?;
     let request = JoinRequest {
         token: token.id,
@@ -75,7 +89,7 @@ pub(super) async fn join(options: &JoinOptions) -> Result<(), DaemonError> {
         port: options.port,
         csr: key.csr_pem.clone(),
     };
-    let client = PinnedClient::new(&token)?;
+    let client = PinnedClient::new(token)?;
     let grant: JoinGrant = client.post_json("/v1/join", &request, JOIN_TIMEOUT).await?;
     Identity::store_joined(&options.data_dir, &name, &key, &grant)?;
     let facts = NodeFacts { name, addresses: options.addresses.clone(), port: options.port, peers: grant.peers };

@@ -1,23 +1,19 @@
-//! Git objects follow the log, and the cluster follows `source.url`.
+//! Git objects follow the log.
 //!
 //! The log says which revision is the target; `main` of this node's repository is a cache of that. A node that was off
 //! asks the others for the objects it lacks; nothing that runs depends on them.
 
 use super::backend::Daemon;
-use super::push;
-use crate::api::types::{PushAnswer, PushRequest};
-use crate::api::{Access, Backend, Caller};
+use crate::api::Backend;
 use crate::model::{NodeId, Revision};
-use crate::source::{SourceError, watch_local};
+use crate::source::SourceError;
 use crate::state::port::Log;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// Between two tries to get objects.
 const RETRY: Duration = Duration::from_secs(1);
 const PACK_TIMEOUT: Duration = Duration::from_secs(60);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Keeps `main` at the target, for as long as the daemon runs.
 pub(super) async fn follow_target(daemon: Arc<Daemon>) {
@@ -94,101 +90,12 @@ async fn take(daemon: &Arc<Daemon>, revision: &Revision) -> Result<(), String> {
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, String> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Fetches `source.url` where this node leads, by interval, by hint, and at once where it is a local path that changed.
-pub(super) async fn follow_source(daemon: Arc<Daemon>) {
-    let (hint_in, mut hints) = mpsc::channel(1);
-    daemon.set_fetch_hint(hint_in.clone());
-    let mut watched: Option<(String, Option<crate::source::LocalWatch>)> = None;
-    let mut refused: Option<Revision> = None;
-    loop {
-        let state = daemon.log().state();
-        let source = state.spec().and_then(|spec| spec.cluster.source.clone());
-        let url = source.as_ref().and_then(|source| source.url.clone());
-        let pause = source.as_ref().map_or(Duration::from_secs(5), |source| source.interval.max(RETRY));
-        if let (Some(url), Some(source)) = (&url, &source) {
-            if watched.as_ref().is_none_or(|(known, _)| known != url) {
-                let watch = watch_local(url, hint_in.clone()).unwrap_or_else(|error| {
-                    tracing::warn!(%url, %error, "the source is asked by interval only");
-                    None
-                });
-                watched = Some((url.clone(), watch));
-            }
-            if daemon.log().leadership().is_self {
-                fetch(&daemon, url, &source.branch, &mut refused).await;
-            }
-        } else {
-            watched = None;
-        }
-        let mut states = daemon.log().states();
-        states.borrow_and_update();
-        tokio::select! {
-            () = daemon.end().cancelled() => return,
-            _ = hints.recv() => {}
-            // A source that was just configured, or left, need not wait for the pause to end.
-            () = source_changed(&mut states, url.as_deref()) => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-async fn source_changed(states: &mut tokio::sync::watch::Receiver<Arc<crate::state::State>>, known: Option<&str>) {
-    let now = |state: &Arc<crate::state::State>| {
-        state.spec().and_then(|spec| spec.cluster.source.clone()).and_then(|source| source.url)
-    };
-    let _ = states.wait_for(|state| now(state).as_deref() != known).await;
-}
-
-async fn fetch(daemon: &Arc<Daemon>, url: &str, branch: &str, refused: &mut Option<Revision>) {
-    let (repo, from, name) = (daemon.repo().clone(), url.to_owned(), branch.to_owned());
-    let fetched = blocking(move || {
-        let revision = repo.fetch(&from, &name, FETCH_TIMEOUT)?;
-        repo.keep(&revision)?;
-        Ok(revision)
-    })
-    .await;
-    let revision = match fetched {
-        Ok(revision) => revision,
-        Err(error) => {
-            daemon.set_condition("source", Some(format!("the source {url} cannot be read: {error}")));
-            return;
-        }
-    };
-    let target = daemon.log().state().target.as_ref().map(|target| target.revision.clone());
-    if target.as_ref() == Some(&revision) || refused.as_ref() == Some(&revision) {
-        if target.as_ref() == Some(&revision) {
-            daemon.set_condition("source", None);
-        }
-        return;
-    }
-    let request = PushRequest {
-        revision: revision.to_string(),
-        parent: target.map(|target| target.to_string()),
-        options: Vec::new(),
-        quarantine: None,
-    };
-    let by = Caller { name: format!("source {url}"), access: Access::Local };
-    let answer = Backend::push(daemon.as_ref(), request, by).await;
-    match answer {
-        Ok(view) if view.answer == PushAnswer::Accepted => {
-            *refused = None;
-            daemon.set_condition("source", None);
-        }
-        Ok(view) if view.answer == PushAnswer::Refused => {
-            let why = push::first_words(&view);
-            daemon.set_condition("source", Some(format!("{} of {url} is refused: {why}", revision.short())));
-            *refused = Some(revision);
-        }
-        Ok(_) => {}
-        Err(error) => daemon.set_condition("source", Some(format!("{url}: {error}"))),
     }
 }
 

@@ -207,8 +207,14 @@ pub(super) fn why(spec: &Spec, state: &State, graph: &Graph, resource: &Resource
     let words = verdicts(state, graph);
     let explained = plan::explain(spec, state, resource);
     let mut contributions: Vec<(i32, Contribution)> = Vec::new();
-    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(n, _)| not.is_none_or(|not| not == *n))
-    {
+    // Why it is not there is answered beside the node that was chosen.
+    let told = |node: &NodeId, chosen: bool| not.is_none_or(|not| not == node || chosen);
+    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(node, e)| told(node, e.chosen)) {
+        if explanation.contributions.is_empty() && not == Some(node) {
+            let reason = "could run it; nothing speaks for or against it".to_owned();
+            let contribution = Contribution { node: node.to_string(), score: 0, reason, at: None };
+            contributions.push((explanation.score.value(), contribution));
+        }
         for part in &explanation.contributions {
             let contribution = Contribution {
                 node: node.to_string(),

@@ -35,6 +35,8 @@ pub enum Reason {
     MultipleActive,
     /// Being powered off.
     Fencing { node: NodeId },
+    /// No device could power it off so far; it is tried again.
+    FencingFailed { node: NodeId, why: String },
     /// Cannot be powered off: nothing proves that this node is off.
     NotProvenOff { node: NodeId, why: String },
     /// What runs on this node is not known yet.
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Self::BetterNode { from } => write!(f, "better placed than on {from}"),
             Self::NodeLost { node } => write!(f, "{node} is lost"),
             Self::Draining { node } => write!(f, "{node} is drained"),
+            Self::Override { by, reason } if reason.is_empty() => write!(f, "{by} asked for it"),
             Self::Override { by, reason } => write!(f, "{by} asked for it: {reason}"),
             Self::Threshold { node, failures } => write!(f, "failed {failures} times on {node}"),
             Self::Recover { node } => write!(f, "failed on {node}"),
@@ -74,6 +77,11 @@ impl fmt::Display for Reason {
             Self::TargetRole => f.write_str("targetRole says so"),
             Self::MultipleActive => f.write_str("more copies run than may"),
             Self::Fencing { node } => write!(f, "{node} is being fenced"),
+            Self::FencingFailed { node, why } => write!(
+                f,
+                "{node} could not be powered off ({why}); tried again and again; if you know that it is off: \
+                 `hafen fence confirm {node}`"
+            ),
             Self::NotProvenOff { node, why } => write!(f, "{node} is not proven off: {why}"),
             Self::NotProbed { node } => write!(f, "{node} has not said yet what runs there"),
             Self::After { instance, role: Some(role) } => write!(f, "{instance} must be {role} before"),

@@ -239,6 +239,11 @@ fn identity_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("identity")
 }
 
+/// Fails if the data directory holds an identity, of whatever cluster: before a token is spent on it.
+pub fn refuse_any(data_dir: &Path) -> Result<(), NetError> {
+    refuse_existing(data_dir, None)
+}
+
 fn refuse_existing(data_dir: &Path, wanted: Option<&str>) -> Result<(), NetError> {
     let path = identity_dir(data_dir);
     match (read_facts(&path)?, wanted) {
@@ -255,8 +260,11 @@ fn refuse_existing(data_dir: &Path, wanted: Option<&str>) -> Result<(), NetError
 
 fn read_facts(dir: &Path) -> Result<Option<Facts>, NetError> {
     let path = dir.join("identity.json");
-    if !path.exists() {
-        return Ok(None);
+    // A file that may not be looked at is not a file that is not there.
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(source) => return Err(NetError::File { path, source }),
     }
     let damaged = |reason| NetError::Damaged { path: path.clone(), reason };
     let facts: Facts = serde_json::from_str(&read_file(&path)?).map_err(|error| damaged(error.to_string()))?;

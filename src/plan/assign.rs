@@ -8,7 +8,7 @@
 //! Invariant: an assignment that is equal but for its reasons is no change, so an idle cluster writes nothing.
 
 use super::Verdict;
-use super::fencing::{FenceDecision, decide};
+use super::fencing::{FenceDecision, decide, waits_for};
 use super::instances::{Live, World};
 use super::links::{Link, links};
 use super::needs::{enforce, facts};
@@ -170,7 +170,7 @@ fn lost_verdict(world: &World<'_>, live: &Live<'_>) -> Option<Verdict> {
     let info = &world.nodes[live.node];
     let node = info.id.clone();
     info.unclean().then(|| match &info.ability {
-        Ability::Attempt => Verdict::Wait(Reason::Fencing { node }),
+        Ability::Attempt => waits_for(world, live.node),
         Ability::ByItself => Verdict::Wait(Reason::NodeLost { node }),
         Ability::Impossible(why) => Verdict::Blocked(Reason::NotProvenOff { node, why: why.clone() }),
     })

@@ -12,7 +12,7 @@ use super::nodes::{Class, Unfit};
 use super::score::{What, parts};
 use super::{Verdict, order};
 use crate::model::{InstanceId, Kind, NodeId, Origin, Reason, ResourceId, Role, Score, Spec};
-use crate::state::State;
+use crate::state::{Override, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -122,14 +122,14 @@ pub(super) fn word(what: &What<'_>) -> String {
         What::Unfit(Unfit::NotOnline(Class::Suspect)) => "is not heard".into(),
         What::Unfit(Unfit::NotOnline(Class::Joining)) => "is joining".into(),
         What::Unfit(Unfit::NotOnline(Class::Gone | Class::Online)) => "is not there".into(),
-        What::Unfit(Unfit::Drained(o)) => format!("is drained by {}: {}", o.by, o.reason),
+        What::Unfit(Unfit::Drained(o)) => format!("is drained by {}", by(o)),
         What::Unfit(Unfit::Standby(resource)) => format!("is in standby, because {resource} failed there"),
         What::Unfit(Unfit::Maintenance) => "is in maintenance".into(),
         What::Unfit(Unfit::Doomed) => "is to be fenced".into(),
         What::OptIn => "is not named by any Location (`symmetric: false`)".into(),
         What::Location(name) => format!("Location {name}"),
         What::Stickiness => "stickiness".into(),
-        What::Override(o) => format!("asked for by {}: {}", o.by, o.reason),
+        What::Override(o) => format!("asked for by {}", by(o)),
         What::Threshold(failures) => format!("failed {failures} times"),
         What::StartFailed { .. } => "a start failed".into(),
         What::Moved => "failed (onFail: Move)".into(),
@@ -140,6 +140,10 @@ pub(super) fn word(what: &What<'_>) -> String {
         What::Dependant(Some(name)) => format!("what is placed with it by Colocation {name}"),
         What::Dependant(None) => "the members after it in its group".into(),
     }
+}
+
+fn by(o: &Override) -> String {
+    if o.reason.is_empty() { o.by.clone() } else { format!("{}: {}", o.by, o.reason) }
 }
 
 fn origin<'a>(spec: &'a Spec, resource: &ResourceId, what: &What<'_>) -> Option<&'a Origin> {

@@ -8,16 +8,14 @@
 //!
 //! Does not judge evidence: that an attempt succeeded, and that it counts, is decided by `State::apply`.
 
+use super::Verdict;
 use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
-use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId};
-use crate::state::{Assigned, Attempt, FenceOutcome};
+use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId, Reason};
+use crate::state::{Assigned, Attempt, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Between two rounds through all levels. Long enough for a BMC to recover, short beside the outage it prolongs.
-pub const PAUSE_BETWEEN_CYCLES_MS: u64 = 10_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -50,6 +48,11 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
     let info = &world.nodes[node];
     if let Some(why) = &info.doomed {
         return Some(why.clone());
+    }
+    if let Some(state) = info.state
+        && state.burnt.contains(&state.incarnation.boot)
+    {
+        return Some("it was proven off, but lives".into());
     }
     let held = world.res.iter().enumerate().find_map(|(place, res)| {
         let live = res.claims.iter().find(|live| live.node == node)?;
@@ -93,12 +96,23 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
         return None;
     }
     tried.sort_by_key(|attempt| attempt.started_ms);
+    // Said that this boot is off, and was contradicted: asking it again proves nothing.
+    let lied = |level: usize| {
+        tried.iter().any(|attempt| attempt.level as usize == level && attempt.outcome == Some(FenceOutcome::Off))
+    };
     let usable = |level: usize| {
         let devices = &levels[level];
-        !devices.is_empty() && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
+        !lied(level)
+            && !devices.is_empty()
+            && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
     };
     let last = tried.last();
-    let from = last.map_or(0, |last| last.level as usize + 1);
+    // What an executor began before it was lost says nothing about the level: another one tries it at once.
+    let lost = |attempt: &&&Attempt| attempt.outcome.is_none() && now_ms < attempt.deadline_ms;
+    let from = match last.filter(lost) {
+        Some(lost) => lost.level as usize,
+        None => last.map_or(0, |last| last.level as usize + 1),
+    };
     let next = (from..levels.len()).find(|level| usable(*level));
     let level = match (next, last) {
         (Some(level), _) => level,
@@ -108,9 +122,7 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
             if now_ms < ended_ms.saturating_add(PAUSE_BETWEEN_CYCLES_MS) {
                 return None;
             }
-            // Every level said that it was off, and none of them counts: cutting its power again proves nothing more.
-            let all_off = tried.iter().all(|attempt| attempt.outcome == Some(FenceOutcome::Off));
-            (0..levels.len()).find(|level| usable(*level) && !all_off)?
+            (0..levels.len()).find(|level| usable(*level))?
         }
     };
     let failed =
@@ -130,6 +142,21 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
         timeout_ms: policy.timeout.as_millis() as u64,
         reason,
     })
+}
+
+/// What those wait for whose node is to be fenced.
+pub(super) fn waits_for(world: &World<'_>, node: usize) -> Verdict {
+    let info = &world.nodes[node];
+    let boot = info.state.map(|state| &state.incarnation.boot);
+    let tried = || world.state.attempts.values().filter(|a| &a.node == info.id && Some(&a.boot) == boot);
+    let last = tried().max_by_key(|attempt| attempt.started_ms);
+    let node = info.id.clone();
+    match last.and_then(|last| last.outcome.as_ref()) {
+        Some(FenceOutcome::Failed(why) | FenceOutcome::Unknown(why)) => {
+            Verdict::Blocked(Reason::FencingFailed { node, why: why.clone() })
+        }
+        Some(FenceOutcome::Off) | None => Verdict::Wait(Reason::Fencing { node }),
+    }
 }
 
 /// An attempt that may still succeed: without a result, in time, its executor still there.

@@ -1,8 +1,8 @@
 //! The planner: what should run where, and in which order.
 //!
-//! Answers: [`assign`] where every instance belongs and whom to fence (run by the leader, committed as a delta);
-//! [`order`] which actions are missing between what is and what is assigned (run by every node on committed state);
-//! [`explain`] why; [`predict`] what a new spec would cause.
+//! Answers: [`assign()`] where every instance belongs and whom to fence (run by the leader, committed as a delta);
+//! [`order()`] which actions are missing between what is and what is assigned (run by every node on committed state);
+//! [`explain()`] why; [`predict()`] what a new spec would cause.
 //!
 //! Input: a [`Spec`](crate::model::Spec) and a [`State`](crate::state::State). Output: values; nothing is changed.
 //!
@@ -40,7 +40,7 @@ mod want;
 
 pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
-pub use fencing::{FenceDecision, PAUSE_BETWEEN_CYCLES_MS};
+pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind};
 pub use order::order;
 pub use predict::{PredictedAction, PredictedKind, predict};

@@ -10,6 +10,7 @@
 //! Does not decide where anything runs: only what is committed counts, so that every node computes the same.
 
 use super::Verdict;
+use super::fencing::waits_for;
 use super::graph::{Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
 use super::links::{Link, Pair, links};
@@ -320,22 +321,30 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// A rename is a removal and an addition: the new resource waits until the old one is gone.
+    /// A rename is a removal and an addition: the new resource waits until the old one is gone. So do its probes, which
+    /// would see the old one.
     fn removed_edges(&mut self) {
         let world = self.world;
         for live in &world.removed {
             let Some(pinned) = world.state.definitions.get(&live.claim.definition) else { continue };
-            let same = |made: &&Made| {
-                let new = self.wants.insts[made.inst].place.map(|place| world.res[place].spec);
-                made.kind == StepKind::Start
-                    && new.is_some_and(|new| new.agent == pinned.resource.agent && new.params == pinned.resource.params)
+            let same = |place: usize| {
+                let new = world.res[place].spec;
+                new.agent == pinned.resource.agent && new.params == pinned.resource.params
             };
-            let starts: Vec<NodeIndex> = self.made.iter().filter(same).map(|made| made.at).collect();
-            for start in starts {
+            let starts = self.made.iter().filter(|made| made.kind == StepKind::Start);
+            let starts = starts.filter(|made| self.wants.insts[made.inst].place.is_some_and(same));
+            let mut waiting: Vec<NodeIndex> = starts.map(|made| made.at).collect();
+            for place in (0..world.res.len()).filter(|place| same(*place)) {
+                for node in &world.nodes {
+                    let key = ClaimKey { instance: world.probe_instance(place), node: node.id.clone() };
+                    waiting.extend(self.graph.index.get(&(StepKind::Probe, key)));
+                }
+            }
+            for step in waiting {
                 let old = live.key.instance.resource.clone();
                 match self.graph.index.get(&(StepKind::Stop, live.key.clone())) {
-                    Some(stop) => self.edge(*stop, start),
-                    None => self.block(start, Verdict::Wait(Reason::SameAs { old })),
+                    Some(stop) => self.edge(*stop, step),
+                    None => self.block(step, Verdict::Wait(Reason::SameAs { old })),
                 }
             }
         }
@@ -477,9 +486,10 @@ impl Builder<'_, '_> {
 
     fn lost(&self, node: usize) -> Verdict {
         let info = &self.world.nodes[node];
+        let place = node;
         let node = info.id.clone();
         match &info.ability {
-            Ability::Attempt => Verdict::Wait(Reason::Fencing { node }),
+            Ability::Attempt => waits_for(self.world, place),
             Ability::ByItself => Verdict::Wait(Reason::NodeLost { node }),
             Ability::Impossible(why) => Verdict::Blocked(Reason::NotProvenOff { node, why: why.clone() }),
         }

@@ -1,6 +1,6 @@
 //! Who goes where.
 //!
-//! Input: the [`World`]. Output: for every unit its [`Copy`]s: node, role and why. The order is Pacemaker's: by priority,
+//! Input: the [`World`]. Output: for every unit its [`struct@Copy`]s: node, role and why. The order is Pacemaker's: by priority,
 //! what a unit is colocated with before the unit itself; ties by name.
 //!
 //! Before a unit is placed, what is colocated with it has a say: its own scores, scaled by the colocation, are added
@@ -33,6 +33,9 @@ pub(super) struct Copy {
     pub pinned: bool,
 }
 
+/// A node, and what a neighbour adds to its score.
+pub(super) type Note<'a> = (usize, Score, What<'a>);
+
 pub(super) struct Placer<'w, 'a> {
     pub world: &'w World<'a>,
     pub bases: Vec<Base>,
@@ -45,7 +48,7 @@ pub(super) struct Placer<'w, 'a> {
     pub load: Vec<u32>,
     used: Vec<BTreeMap<&'a str, i64>>,
     /// For `explain`: the unit, and what its neighbours contributed.
-    pub trace: Option<(usize, Vec<(usize, Score, What<'a>)>)>,
+    pub trace: Option<(usize, Vec<Note<'a>>)>,
 }
 
 impl<'w, 'a> Placer<'w, 'a> {

@@ -10,10 +10,10 @@
 use super::graph::{Step, StepKind};
 use super::instances::identity;
 use super::{assign, order};
-use crate::model::{CloneMeta, Definition, Digest, Epoch, InstanceId, NodeId, Reading, Reason, Resource, Role, Spec};
+use crate::model::{Epoch, InstanceId, NodeId, Reading, Reason, Role, Spec};
+use crate::state::query::definition_of;
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Rounds per resource, far more than any plan needs: one round per link of the longest chain of orders, stops and
@@ -63,33 +63,16 @@ pub(super) struct Dream<'a> {
     pub state: State,
     /// What was done, in order; victims of fencing as `Fence` steps.
     pub done: Vec<Step>,
-    clones: BTreeMap<crate::model::ResourceId, CloneMeta>,
 }
 
 impl<'a> Dream<'a> {
     pub fn new(spec: &'a Spec, state: &State) -> Self {
-        let mut dream = Self { spec, state: state.clone(), done: Vec::new(), clones: BTreeMap::new() };
+        let mut dream = Self { spec, state: state.clone(), done: Vec::new() };
         // Documents of the new spec are the ones that will count.
         for (name, node) in &mut dream.state.nodes {
             if let Some(document) = spec.nodes.get(name) {
                 let devices = spec.devices.clone();
                 node.document = Some(Arc::new(NodeDocument { node: document.clone(), devices }));
-            }
-        }
-        let nodes = spec.resource_nodes().count() as u32;
-        for (name, clone) in &spec.clones {
-            let meta = CloneMeta {
-                max: clone.max.unwrap_or(nodes),
-                per_node: clone.per_node,
-                promoted_max: clone.promotable.map(|promotable| promotable.max),
-                promoted_per_node: clone.promotable.map_or(0, |promotable| promotable.per_node),
-                notify: clone.notify,
-                globally_unique: clone.globally_unique,
-                interleave: clone.interleave,
-                ordered: clone.ordered,
-            };
-            for member in spec.primitives_of(name) {
-                dream.clones.insert(member.clone(), meta.clone());
             }
         }
         dream
@@ -163,12 +146,11 @@ impl<'a> Dream<'a> {
     }
 
     fn start(&mut self, key: ClaimKey) {
-        let Some(resource) = self.spec.resources.get(&key.instance.resource) else { return };
+        let Some(definition) = definition_of(self.spec, &key.instance.resource) else { return };
         let Some(node) = self.state.nodes.get(&key.node) else { return };
-        let clone = self.clones.get(&key.instance.resource).cloned();
-        let promotable = clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some());
-        let definition = Definition { resource: resource.clone(), clone };
-        let digest = digest(&definition.resource);
+        let promotable = definition.clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some());
+        // Any name will do for a definition that no other prediction sees.
+        let digest = State::identity(&definition);
         self.state.definitions.insert(digest, Arc::new(definition));
         let claim = Claim {
             incarnation: node.incarnation.clone(),
@@ -192,11 +174,6 @@ impl<'a> Dream<'a> {
             claim.phase = Phase::Running;
         }
     }
-}
-
-/// A name for a definition within one prediction.
-fn digest(resource: &Resource) -> Digest {
-    identity(resource)
 }
 
 /// Puts stops and starts of one instance together. Probes are not shown.

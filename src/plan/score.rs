@@ -1,6 +1,6 @@
 //! How much a node suits a resource, by everything but its neighbours.
 //!
-//! Input: the [`World`], a resource. Output: every [`Part`] of its score on every node, given to a sink; [`base`] adds
+//! Input: the [`World`], a resource. Output: every part of its score on every node, given to a sink; [`base`] adds
 //! them up. `explain` uses another sink, so that `why` shows exactly what was added.
 //!
 //! Semantics as in Pacemaker Explained, "Scores", "Location" and "Failure": minus infinity beats everything. A

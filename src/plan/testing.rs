@@ -133,6 +133,8 @@ impl World {
             attributes: BTreeMap::new(),
             permanent_attributes: BTreeMap::new(),
             burnt: Default::default(),
+            contradicted: Default::default(),
+            restarting: false,
             suspicion: None,
             last_suspicion: 0,
             document: None,

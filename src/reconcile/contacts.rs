@@ -7,6 +7,8 @@ use std::time::Duration;
 /// A reading of the heartbeats, taken by the shell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contacts {
+    /// The number of the last beat this node sent; a peer that echoes a later one was alive after this reading.
+    pub sent: u64,
     pub peers: BTreeMap<NodeId, Contact>,
 }
 
@@ -17,6 +19,8 @@ pub struct Contact {
     pub boot: BootId,
     /// How long ago, by this node's monotonic clock.
     pub age: Duration,
+    /// The highest number of this node's own beats that this boot echoed.
+    pub echoed: Option<u64>,
     /// What that peer said lately of others: which boot it hears (None: never any) and how long ago it heard it.
     pub heard: BTreeMap<NodeId, (Option<BootId>, Duration)>,
 }
@@ -25,6 +29,12 @@ impl Contacts {
     /// How long ago a boot of a peer was heard here. None: never.
     pub fn age(&self, peer: &NodeId, boot: &BootId) -> Option<Duration> {
         self.peers.get(peer).filter(|contact| &contact.boot == boot).map(|contact| contact.age)
+    }
+
+    /// Whether a boot of a peer echoed this number or a later one.
+    pub fn answered(&self, peer: &NodeId, boot: &BootId, number: u64) -> bool {
+        let contact = self.peers.get(peer).filter(|contact| &contact.boot == boot);
+        contact.and_then(|contact| contact.echoed).is_some_and(|echoed| echoed >= number)
     }
 
     /// Whether this peer is heard at all, whatever its boot.

@@ -108,7 +108,13 @@ impl Node {
             .collect();
         for key in &doomed {
             imagined.assignment.remove(&key.instance);
+            // What was found running and awaits the leader's word is stopped like the rest.
+            if let Some(claim) = imagined.claims.get_mut(key) {
+                claim.found = false;
+            }
         }
+        // Nobody can be waited for: only the order among what runs here counts.
+        imagined.claims.retain(|key, _| key.node == me);
         let graph = plan::order(&spec, &imagined);
         let ready: Vec<_> = graph.ready(&me).map(|step| (step.kind.clone(), step.key.clone())).collect();
         for (kind, key) in ready {

@@ -1,8 +1,8 @@
 //! What only the leader proposes: suspicion, assignment, fencing, the time. And what an executor of a fencing does.
 
 use super::node::Tag;
-use super::{Effect, Node};
-use crate::model::{AttemptId, DeviceId, FencingDevice, NodeId};
+use super::{Contacts, Effect, Node};
+use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, NodeId};
 use crate::plan;
 use crate::state::{Attempt, Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,8 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(30);
 /// Time-out of switching a fenced node on again, per device.
 const SWITCH_ON: Duration = Duration::from_secs(60);
+/// How long a daemon that said it restarts may be silent. Longer than any start, shorter than a person would wait.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
 /// An attempt's own work ends this much before its deadline, so that its result can still be committed.
 const RESULT_MARGIN: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,8 @@ pub(super) struct LeaderDuties {
     assigned: Option<(u64, crate::model::LogIndex)>,
     last_tick: Option<(u64, Duration)>,
     executing: BTreeMap<AttemptId, Execution>,
+    /// Boots known to be proven off, each with a number that only a boot that lives after that can echo.
+    proven_off: BTreeMap<NodeId, (BootId, u64)>,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,16 @@ impl LeaderDuties {
     /// What the leader proposed may not have been committed: it is decided anew.
     pub fn unanswered_leader(&mut self) {
         self.assigned = None;
+    }
+
+    /// Takes a reading of the heartbeats that was made after `state` was applied.
+    pub fn listen(&mut self, state: &State, contacts: &Contacts) {
+        let fenced = state.nodes.iter().filter(|(_, node)| node.membership == Membership::Fenced);
+        let fenced: BTreeMap<&NodeId, &BootId> = fenced.map(|(name, node)| (name, &node.incarnation.boot)).collect();
+        self.proven_off.retain(|name, (boot, _)| fenced.get(name) == Some(&&*boot));
+        for (name, boot) in fenced {
+            self.proven_off.entry(name.clone()).or_insert_with(|| (boot.clone(), contacts.sent + 1));
+        }
     }
 
     pub fn unanswered(&mut self, attempt: AttemptId) {
@@ -148,7 +162,7 @@ impl Node {
 
     /// The leader's part.
     pub(super) fn lead(&mut self) {
-        if !self.leadership.is_self || self.is_proposed(&Tag::Leader) || self.leads_later() {
+        if !self.leadership.is_self || self.is_burnt() || self.is_proposed(&Tag::Leader) || self.leads_later() {
             return;
         }
         let term = self.leadership.term;
@@ -184,33 +198,28 @@ impl Node {
             Some(_) | None => Duration::ZERO,
         };
         let elapsed_ms = elapsed.as_millis() as u64;
-        let due = self.next_due_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
+        let due = self.state.next_expiry_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
         // An expiry that stays due after a tick (a pause that ended) must not tick again at once.
         let due = due && elapsed >= Duration::from_secs(1);
         if !first && !due && !now && elapsed < TICK && self.duties.last_tick.is_some() {
             return Vec::new();
         }
-        self.duties.last_tick = Some((term, self.now));
-        let leader = self.config.incarnation.clone();
-        vec![Command::Tick { leader, elapsed_ms, wall_ms: self.wall_ms }]
+        self.tick_now(term).into_iter().collect()
     }
 
-    /// When the agreed time next makes a difference: something expires, or a lost node may be fenced once more.
-    fn next_due_ms(&self) -> Option<u64> {
-        let again = self.state.nodes.iter().filter(|(_, node)| node.membership == Membership::Suspect);
-        let again = again.filter_map(|(name, node)| {
-            let tried = self.state.attempts.values().rev();
-            let last = tried.into_iter().find(|a| &a.node == name && a.boot == node.incarnation.boot)?;
-            last.outcome.as_ref()?;
-            let at = last.ended_ms.saturating_add(plan::PAUSE_BETWEEN_CYCLES_MS);
-            (at > self.state.now_ms).then_some(at)
-        });
-        again.chain(self.state.next_expiry_ms()).min()
+    /// Advances the agreed time by what has passed since the last advance in this term.
+    fn tick_now(&mut self, term: u64) -> Option<Command> {
+        let elapsed = match self.duties.last_tick.replace((term, self.now)) {
+            Some((ticked, at)) if ticked == term => self.now.saturating_sub(at),
+            Some(_) | None => Duration::ZERO,
+        };
+        let leader = self.config.incarnation.clone();
+        Some(Command::Tick { leader, elapsed_ms: elapsed.as_millis() as u64, wall_ms: self.wall_ms })
     }
 
     /// Who is silent, and who is heard again.
     fn suspicions(&self) -> Vec<Command> {
-        let within = self.suspect_after();
+        let usual = self.suspect_after();
         if self.now < self.deaf_until {
             return Vec::new();
         }
@@ -220,6 +229,7 @@ impl Node {
         for (name, node) in self.state.nodes.iter().filter(|(name, _)| **name != self.config.node) {
             let boot = &node.incarnation.boot;
             let age = self.contacts.age(name, boot);
+            let within = if node.restarting { usual.max(RESTART_GRACE) } else { usual };
             match node.membership {
                 Membership::Online | Membership::Joining => {
                     // Never heard by this daemon: it may not have looked for long enough.
@@ -241,6 +251,7 @@ impl Node {
                     let asked = self.state.fence_asked(name).is_some();
                     if let Some(suspicion) = &node.suspicion
                         && heard
+                        && !node.burnt.contains(boot)
                         && !asked
                         && self.state.open_attempt(name).is_none()
                     {
@@ -249,7 +260,15 @@ impl Node {
                         commands.push(Command::Clear { leader, node, boot, number });
                     }
                 }
-                Membership::Fenced | Membership::Left => {}
+                Membership::Fenced => {
+                    let nonce =
+                        self.duties.proven_off.get(name).filter(|(off, _)| off == boot).map(|(_, nonce)| *nonce);
+                    if nonce.is_some_and(|nonce| self.contacts.answered(name, boot, nonce)) {
+                        let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
+                        commands.push(Command::Contradiction { leader, node, boot });
+                    }
+                }
+                Membership::Left => {}
             }
         }
         commands

@@ -12,11 +12,15 @@
 //! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
 //!
 //! Files: `node` the step · `ops` operations under claims · `probes` what runs here unasked · `leader` what only the
-//! leader proposes · `isolation` without quorum · `contacts` who is heard.
+//! leader proposes · `isolation` without quorum · `burnt` after it was declared
+//! off · `contacts` who is heard.
 
+mod burnt;
 mod contacts;
 mod isolation;
 mod leader;
+#[cfg(test)]
+mod life_tests;
 mod node;
 mod ops;
 mod probes;
@@ -84,6 +88,8 @@ pub enum Event {
     Leadership(Leadership),
     /// Time passed.
     Tick,
+    /// This daemon is to end and to be started again: resources run on, the cluster is told, then [`Effect::Exit`].
+    Restart,
     /// The host goes down, or an operator wants this node to leave: drain, then [`Effect::Exit`].
     Stop,
 }

@@ -1,5 +1,6 @@
 //! One step of a node: take the event in, then decide everything anew.
 
+use super::burnt::Burnt;
 use super::isolation::Isolation;
 use super::leader::LeaderDuties;
 use super::ops::Ops;
@@ -29,6 +30,10 @@ const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
 /// and a host that goes down does not wait for an operator.
 const LEAVE_STUCK: Duration = Duration::from_secs(300);
 
+/// How long a daemon that is to end waits for the cluster to take note of it, and for operations under way.
+const TELL: Duration = Duration::from_secs(1);
+const FINISH: Duration = Duration::from_secs(5);
+
 /// The core of a node. See the module.
 pub struct Node {
     pub(super) config: Config,
@@ -38,6 +43,7 @@ pub struct Node {
     pub(super) probes: Probes,
     pub(super) duties: LeaderDuties,
     pub(super) isolation: Isolation,
+    pub(super) burnt: Burnt,
     pub(super) contacts: Contacts,
     pub(super) leadership: Leadership,
     pub(super) now: Duration,
@@ -60,6 +66,8 @@ pub struct Node {
     /// When this node last did anything under a claim.
     busy_at: Duration,
     leaving: Option<Duration>,
+    /// Since when this daemon is to end, and whether the cluster was told.
+    restarting: Option<(Duration, bool)>,
     exited: bool,
 }
 
@@ -68,6 +76,7 @@ pub struct Node {
 pub(super) enum Tag {
     Join,
     Leave,
+    Restart,
     Shutdown,
     /// Of an operation under a claim.
     Op(crate::state::ClaimKey),
@@ -86,6 +95,7 @@ impl Node {
             probes: Probes::default(),
             duties: LeaderDuties::default(),
             isolation: Isolation::default(),
+            burnt: Burnt::default(),
             contacts: Contacts::default(),
             leadership: Leadership::default(),
             now,
@@ -103,6 +113,7 @@ impl Node {
             refused_pause: RETRY,
             busy_at: now,
             leaving: None,
+            restarting: None,
             exited: false,
         }
     }
@@ -146,6 +157,7 @@ impl Node {
         match event {
             Event::Committed(state) => {
                 if state.index >= self.state.index {
+                    self.note_burning(&state);
                     self.state = state;
                     self.graph = match self.state.spec() {
                         Some(spec) => plan::order(spec, &self.state),
@@ -171,16 +183,24 @@ impl Node {
             }
             Event::Answered { id, result } => self.take_answer(id, result),
             Event::Finished { op, outcome } => {
-                if !self.probes.finished(op, &outcome, self.now) {
+                if !self.probes.finished(op, &outcome, self.now)
+                    && !self.burnt.finished(op, &outcome, &mut self.effects)
+                {
                     self.op_finished(op, outcome);
                 }
             }
             Event::Fenced { attempt, outcome } => self.duties.executed(attempt, outcome),
             Event::SwitchedOn { attempt, error } => self.duties.switched_on(attempt, error),
             Event::Died { instance } => self.ops.look_at(&instance, self.now),
-            Event::Contacts(contacts) => self.contacts = contacts,
+            Event::Contacts(contacts) => {
+                self.duties.listen(&self.state, &contacts);
+                self.contacts = contacts;
+            }
             Event::Leadership(leadership) => self.leadership = leadership,
             Event::Tick => {}
+            Event::Restart => {
+                self.restarting.get_or_insert((self.now, false));
+            }
             Event::Stop => {
                 self.leaving.get_or_insert(self.now);
             }
@@ -211,6 +231,7 @@ impl Node {
                             self.exited = true;
                             self.effects.push(Effect::Exit { clean: true });
                         }
+                        (Tag::Restart, _) => self.restarting = self.restarting.map(|(since, _)| (since, true)),
                         (Tag::Attempt(attempt), _) => self.duties.reported(*attempt),
                         (Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader, _) => {}
                     }
@@ -234,7 +255,7 @@ impl Node {
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
                         Tag::Leader => self.duties.unanswered_leader(),
-                        Tag::Join | Tag::Leave | Tag::Shutdown => {}
+                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown => {}
                     }
                 }
             }
@@ -244,8 +265,17 @@ impl Node {
     /// Everything this node does is decided here, in this order, from the newest state.
     fn decide(&mut self) {
         self.watch_quorum();
-        if !self.has_joined() {
+        if self.is_burnt() {
+            self.stop_everything();
+            if self.leaving.is_some() {
+                self.exited = true;
+                self.effects.push(Effect::Exit { clean: false });
+            }
+        } else if !self.has_joined() {
             self.join();
+        } else if self.restarting.is_some() {
+            // Nothing new is begun; what is under way is reported.
+            self.report_ops();
         } else {
             self.leave_if_asked();
             self.execute_attempts();
@@ -254,7 +284,10 @@ impl Node {
             self.run_monitors();
             self.stop_in_isolation();
         }
-        self.lead();
+        if self.restarting.is_none() {
+            self.lead();
+        }
+        self.end_for_restart();
         self.flush();
     }
 
@@ -273,17 +306,25 @@ impl Node {
             self.effects.push(Effect::Exit { clean: self.state.claims_on(&self.config.node).next().is_none() });
             return;
         }
-        let me = self.state.nodes.get(&self.config.node);
-        if me.is_some_and(|me| me.burnt.contains(&self.config.incarnation.boot)) {
-            // This boot was proven off, wrongly as it seems. It never comes back; only a reboot does.
-            return;
-        }
         let command = Command::Join {
             node: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
             facts: self.config.facts.clone(),
         };
         self.propose_once(Tag::Join, command);
+    }
+
+    fn end_for_restart(&mut self) {
+        let Some((since, told)) = self.restarting else { return };
+        let waited = self.now.saturating_sub(since);
+        let told = told || waited > TELL || !self.has_joined();
+        if !told {
+            let (node, incarnation) = (self.config.node.clone(), self.config.incarnation.clone());
+            self.propose_once(Tag::Restart, Command::Restarting { node, incarnation });
+        } else if self.ops.is_idle() || waited > FINISH {
+            self.exited = true;
+            self.effects.push(Effect::Exit { clean: false });
+        }
     }
 
     fn leave_if_asked(&mut self) {
@@ -376,7 +417,13 @@ impl Tag {
     fn key(&self) -> Option<crate::state::ClaimKey> {
         match self {
             Self::Op(key) => Some(key.clone()),
-            Self::Join | Self::Leave | Self::Shutdown | Self::Probe(_) | Self::Attempt(_) | Self::Leader => None,
+            Self::Join
+            | Self::Leave
+            | Self::Restart
+            | Self::Shutdown
+            | Self::Probe(_)
+            | Self::Attempt(_)
+            | Self::Leader => None,
         }
     }
 }

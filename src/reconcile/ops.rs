@@ -316,7 +316,7 @@ impl Node {
         self.ops.report(key, op, Command::Report(report));
     }
 
-    fn report_ops(&mut self) {
+    pub(super) fn report_ops(&mut self) {
         let waiting: Vec<_> = self
             .ops
             .running

@@ -52,6 +52,8 @@ impl State {
             Command::LeaderStart { node, incarnation, term } => self.apply_leader_start(ctx, node, incarnation, *term),
             Command::Join { node, incarnation, facts } => self.apply_join(ctx, node, incarnation, facts),
             Command::Leave { node, incarnation } => self.apply_leave(ctx, node, incarnation),
+            Command::Restarting { node, incarnation } => self.apply_restarting(ctx, node, incarnation),
+            Command::Contradiction { leader, node, boot } => self.apply_contradiction(ctx, leader, node, boot),
             Command::Drop { node } => self.apply_drop(ctx, node),
             Command::Suspect { leader, node, boot, reason } => self.apply_suspect(ctx, leader, node, boot, reason),
             Command::Clear { leader, node, boot, number } => self.apply_clear(ctx, leader, node, boot, *number),

@@ -357,6 +357,15 @@ impl State {
         if self.claims_of(&report.resource).any(|(key, _)| key.node == report.node) {
             return Err(Refusal::StaleObservation);
         }
+        // Under its old name the same service still has a claim here: what was seen is that.
+        let is_same = |(key, claim): (&ClaimKey, &Claim)| {
+            let pinned = self.definitions.get(&claim.definition);
+            !self.current.contains_key(&key.instance.resource)
+                && pinned.is_some_and(|pinned| Self::identity(pinned) == report.identity)
+        };
+        if !report.reading.proves_stopped() && self.claims_on(&report.node).any(is_same) {
+            return Err(Refusal::StaleObservation);
+        }
         let key = ProbeKey { resource: report.resource.clone(), node: report.node.clone() };
         if self.probes.get(&key).is_some_and(|probe| report.began < probe.at) {
             return Err(Refusal::StaleObservation);

@@ -57,6 +57,11 @@ pub enum Command {
         node: NodeId,
         incarnation: Incarnation,
     },
+    /// The daemon of a node ends and is started again at once; its resources run on. The leader waits longer for it.
+    Restarting {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
     /// Forget a node that is not listed and holds nothing.
     Drop {
         node: NodeId,
@@ -73,6 +78,12 @@ pub enum Command {
         node: NodeId,
         boot: BootId,
         number: u64,
+    },
+    /// A boot that was proven off answered something that was sent after the proof.
+    Contradiction {
+        leader: Incarnation,
+        node: NodeId,
+        boot: BootId,
     },
     /// The right to start an instance; `assignment` is the index of its assignment entry.
     Claim {

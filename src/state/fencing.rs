@@ -10,6 +10,8 @@ use crate::model::{AttemptId, Digest, FencingAction, Incarnation, NodeId};
 
 /// Attempts kept for `status` and for choosing the next level. Open ones are never dropped.
 const MAX_ATTEMPTS: usize = 32;
+/// Between two rounds through all levels. Long enough for a BMC to recover, short beside the outage it prolongs.
+pub const PAUSE_BETWEEN_CYCLES_MS: u64 = 10_000;
 /// Fencings are counted over this time.
 const HOUR_MS: u64 = 3_600_000;
 /// An attempt may take this long at most, whatever the manifest says: past it the cluster must be able to go on.

@@ -120,6 +120,7 @@ impl State {
         }
         if let Some(old) = &rebooted {
             self.prove_off(ctx, name, old, &Evidence::Rebooted);
+            self.trust_what_worked(ctx, name, old);
         }
         let open = self.open_attempt(name).is_some();
         let membership = if open { Membership::Joining } else { Membership::Online };
@@ -134,6 +135,7 @@ impl State {
         node.version = facts.version.clone();
         node.feature_level = facts.feature_level;
         node.suspicion = None;
+        node.restarting = false;
         node.listed = false;
         if let Some(spec) = &spec {
             node.listed = spec.nodes.contains_key(name);
@@ -170,9 +172,61 @@ impl State {
         if let Some(node) = self.nodes.get_mut(name) {
             node.membership = Membership::Left;
             node.suspicion = None;
+            node.restarting = false;
             node.since_ms = ctx.at_ms;
         }
         ctx.event(EventKind::Left, Some(name), None, format!("{name} left"));
+        Ok(())
+    }
+
+    /// A planned restart of a daemon: nothing is given up, and nobody is in a hurry to call it silent.
+    pub(super) fn apply_restarting(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        name: &NodeId,
+        incarnation: &Incarnation,
+    ) -> Result<(), Refusal> {
+        self.check_incarnation(name, incarnation)?;
+        let Some(node) = self.nodes.get_mut(name).filter(|node| !node.restarting) else {
+            return Err(Refusal::NothingToDo);
+        };
+        node.restarting = true;
+        ctx.event(EventKind::Override, Some(name), None, format!("the daemon of {name} restarts"));
+        Ok(())
+    }
+
+    /// A burnt boot lives. What was granted on that evidence cannot be taken back; from now on the node counts as
+    /// running anything again, the level that lied is trusted no more, and the next one is to try.
+    pub(super) fn apply_contradiction(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        leader: &Incarnation,
+        name: &NodeId,
+        boot: &BootId,
+    ) -> Result<(), Refusal> {
+        self.check_leader(leader)?;
+        let node = self.nodes.get_mut(name).ok_or_else(|| Refusal::UnknownNode { node: name.clone() })?;
+        let proven_off = node.burnt.contains(boot) && node.incarnation.boot == *boot;
+        if !proven_off || node.membership != Membership::Fenced {
+            return Err(Refusal::NothingToDo);
+        }
+        node.suspect(boot, ctx.at_ms, "it was proven off, but lives: reboot it");
+        let is_news = node.contradicted.insert(boot.clone());
+        let lied = self.attempts.values().filter(|attempt| {
+            &attempt.node == name && attempt.boot == *boot && attempt.outcome == Some(super::FenceOutcome::Off)
+        });
+        let mut levels: Vec<u32> = lied.map(|attempt| attempt.level).collect();
+        levels.dedup();
+        self.trust.retain(|key, _| !(&key.node == name && levels.contains(&key.level)));
+        let how = match levels.last() {
+            Some(level) => format!("level {} of its fencing lied and is not trusted any more", level + 1),
+            None => "whoever confirmed that erred".to_owned(),
+        };
+        let text = format!("{name} was proven off, but its boot {boot} is heard: {how}; reboot {name}");
+        match is_news {
+            true => self.alarm(ctx, text),
+            false => ctx.event(EventKind::Suspected, Some(name), None, text),
+        }
         Ok(())
     }
 
@@ -237,6 +291,9 @@ impl State {
             return Err(Refusal::AttemptOpen { attempt });
         }
         let node = self.nodes.get_mut(name).ok_or_else(|| Refusal::UnknownNode { node: name.clone() })?;
+        if node.burnt.contains(boot) {
+            return Err(Refusal::BurntBoot { node: name.clone(), boot: boot.clone() });
+        }
         match &node.suspicion {
             Some(suspicion) if suspicion.number == number && suspicion.boot == *boot => {}
             _ => return Err(Refusal::NothingToDo),
@@ -298,6 +355,7 @@ impl State {
         if let Some(node) = self.nodes.get_mut(name) {
             node.burnt.insert(boot.clone());
             if node.incarnation.boot == *boot {
+                node.restarting = false;
                 node.membership = Membership::Fenced;
                 node.suspicion = None;
                 node.since_ms = ctx.at_ms;
@@ -308,6 +366,21 @@ impl State {
         self.forget_unreferenced();
         let text = format!("{name} boot {boot} is over: {evidence}; {} claims ended", ended.len());
         ctx.event(EventKind::Evidence, Some(name), None, text);
+    }
+
+    /// An attempt that read off, followed by a new boot, proves its level.
+    fn trust_what_worked(&mut self, ctx: &Ctx<'_>, name: &NodeId, old: &BootId) {
+        let worked: Vec<u32> = self
+            .attempts
+            .values()
+            .filter(|a| &a.node == name && a.boot == *old && a.outcome == Some(super::FenceOutcome::Off))
+            .map(|attempt| attempt.level)
+            .collect();
+        for level in worked {
+            let Some(digest) = self.nodes.get(name).and_then(|node| Self::level_digest(node, level)) else { continue };
+            let key = super::TrustKey { node: name.clone(), level, digest };
+            self.trust.insert(key, super::Trust { by: "a fencing that worked".into(), at_ms: ctx.at_ms });
+        }
     }
 
     fn end_shutdown(&mut self, name: &NodeId) {
@@ -330,6 +403,8 @@ impl NodeState {
             attributes: Default::default(),
             permanent_attributes: Default::default(),
             burnt: Default::default(),
+            contradicted: Default::default(),
+            restarting: false,
             suspicion: None,
             last_suspicion: 0,
             document: None,

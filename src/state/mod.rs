@@ -19,6 +19,8 @@ mod claims;
 pub mod command;
 pub mod event;
 mod fencing;
+#[cfg(test)]
+mod life_tests;
 mod members;
 mod overrides;
 pub mod port;
@@ -33,6 +35,7 @@ pub use command::{
     ProbeReport, Refusal,
 };
 pub use event::{Event, EventKind};
+pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
@@ -163,6 +166,10 @@ pub struct NodeState {
     pub permanent_attributes: BTreeMap<String, String>,
     /// Boots proven off. They never join, claim or count again.
     pub burnt: BTreeSet<BootId>,
+    /// Boots that were heard after they had been proven off.
+    pub contradicted: BTreeSet<BootId>,
+    /// Its daemon said that it restarts; until its next `Join`.
+    pub restarting: bool,
     pub suspicion: Option<Suspicion>,
     /// Numbers suspicions, so that an old `Clear` cannot clear a new one.
     pub last_suspicion: u64,

@@ -1,7 +1,10 @@
 //! Facts of the hour: overrides, cleaned-up failures, attributes, the agreed time.
 
 use super::apply::Ctx;
-use super::{EventKind, FEATURE_LEVEL, Override, OverrideKind, Refusal, Scope, State};
+use super::{
+    EventKind, FEATURE_LEVEL, FenceOutcome, Membership, Override, OverrideKind, PAUSE_BETWEEN_CYCLES_MS, Refusal,
+    Scope, State,
+};
 use crate::model::{BootId, Incarnation, NodeId, OverrideId, ResourceId};
 
 /// Far more than an operator sets by hand.
@@ -203,7 +206,15 @@ impl State {
             let retry = (record.start_failed && record.retry_ms > self.now_ms).then_some(record.retry_ms);
             expiry.into_iter().chain(retry).min()
         });
-        overrides.chain(attempts).chain(failures).min()
+        // All levels of a lost node have failed: the next round begins after a pause.
+        let rounds =
+            self.nodes.iter().filter(|(_, node)| node.membership == Membership::Suspect).filter_map(|(id, _)| {
+                let last = self.attempts.values().filter(|a| &a.node == id).max_by_key(|a| a.started_ms)?;
+                let failed = matches!(last.outcome, Some(FenceOutcome::Failed(_) | FenceOutcome::Unknown(_)));
+                let next_ms = last.ended_ms.saturating_add(PAUSE_BETWEEN_CYCLES_MS);
+                (failed && next_ms > self.now_ms).then_some(next_ms)
+            });
+        overrides.chain(attempts).chain(failures).chain(rounds).min()
     }
 }
 

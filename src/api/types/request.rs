@@ -2,7 +2,6 @@
 
 use super::{
     ApiVersion, CheckView, FenceKindMarker, OperationKind, OutputKind, PlanView, PushKind, StatusView, TokenKind,
-    Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -222,10 +221,13 @@ fn missing(left: Vec<&super::ResourceView>, how: &str) -> Progress {
     if left.is_empty() {
         return Progress::Reached;
     }
-    if let Some(blocked) = left.iter().find(|r| r.verdict.verdict == Verdict::Blocked) {
-        return Progress::Stuck(format!("{} is blocked: {}", blocked.instance, blocked.verdict.reason));
+    // A verdict of Blocked may only mean that no other node can run it; it can be stopped all the same.
+    if let Some((row, why)) = left.iter().find_map(|row| row.blocked_by.as_ref().map(|why| (row, why))) {
+        return Progress::Stuck(format!("{} is blocked: {why}", row.instance));
     }
-    let names: Vec<&str> = left.iter().map(|r| r.instance.as_str()).collect();
+    // What is on its way has a row where it runs and one where it is to run.
+    let names: std::collections::BTreeSet<&str> = left.iter().map(|r| r.instance.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
     Progress::Missing(format!("{} {how}", names.join(", ")))
 }
 

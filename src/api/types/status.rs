@@ -128,6 +128,9 @@ pub struct ResourceView {
     /// Since when.
     pub since_ms: Option<u64>,
     pub verdict: VerdictView,
+    /// What failed and needs an operator before anything more is done with it there (`hafen cleanup`).
+    #[serde(default)]
+    pub blocked_by: Option<String>,
     /// Failures on that node that count towards its threshold.
     pub fail_count: u32,
     pub last_failure: Option<String>,

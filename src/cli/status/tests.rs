@@ -47,6 +47,7 @@ fn resource(instance: &str, on: Option<&str>, phase: Option<&str>, verdict: Verd
         phase: phase.map(Into::into),
         since_ms: Some(NOW_MS - 90_000),
         verdict: VerdictView { verdict, reason: reason.into(), at: Some("db.yaml:3:1".into()) },
+        blocked_by: (verdict == Verdict::Blocked).then(|| reason.into()),
         fail_count: 0,
         last_failure: None,
     }
@@ -159,6 +160,20 @@ fn a_document_fits_its_published_schema() {
     let mut other = document;
     other["kind"] = "Plan".into();
     assert!(!jsonschema::is_valid(&schema, &other));
+}
+
+#[test]
+fn a_drain_goes_on_where_only_the_next_node_is_missing_and_stops_at_a_failed_stop() {
+    use crate::api::types::{Progress, WaitFor};
+    let drained = WaitFor::NodeEmpty { node: "n1".into() };
+    let mut status = healthy();
+    status.resources = vec![resource("db", Some("n1"), Some("Stopping"), Verdict::Blocked, "no node may run it")];
+    status.resources[0].blocked_by = None;
+    assert_eq!(drained.progress(&status), Progress::Missing("db still on n1".into()));
+    status.resources[0].blocked_by = Some("stop failed: timed out".into());
+    assert_eq!(drained.progress(&status), Progress::Stuck("db is blocked: stop failed: timed out".into()));
+    status.resources[0].phase = None;
+    assert_eq!(drained.progress(&status), Progress::Reached);
 }
 
 #[test]

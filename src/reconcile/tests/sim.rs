@@ -669,9 +669,9 @@ impl Sim {
                 let told = self.hosts[host].told.get(peer).map(|(told, _)| told.clone()).unwrap_or_default();
                 let age = |at: u64| Duration::from_millis(now - at);
                 let heard = told.into_iter().map(|(node, (boot, at))| (node, (boot, age(at)))).collect();
-                (self.hosts[*peer].name.clone(), Contact { boot: boot.clone(), age: age(*at), heard })
+                (self.hosts[*peer].name.clone(), Contact { boot: boot.clone(), age: age(*at), echoed: None, heard })
             });
-            let contacts = Contacts { peers: peers.collect() };
+            let contacts = Contacts { sent: 0, peers: peers.collect() };
             let newest = self.states.len() - 1;
             let (life, seen) = self.hosts[host].daemon.as_ref().map(|d| (d.life, d.seen)).expect("it is awake");
             let fed = self.leader.is_some_and(|leader| self.linked(leader, host) && self.has_majority(leader));

@@ -1,0 +1,94 @@
+//! What the planner says of itself: verdicts, why, predictions.
+
+use super::*;
+
+#[test]
+fn two_copies_of_a_plain_resource_stop_by_policy() {
+    let mut w = two();
+    w.resources(&["a"]).runs(&["a@n2"]).claim("a@n1", Phase::Running, Role::Started).found = true;
+    assert_eq!(w.steps(), "Start a@n2, !Stop a@n1, !Stop a@n2");
+    w.resource("a").multiple_active = MultipleActive::StopUnexpected;
+    assert_eq!(w.steps(), "!Stop a@n1");
+    w.resource("a").multiple_active = MultipleActive::Block;
+    assert_eq!(w.steps(), "");
+    assert_eq!(verdict(&w, "a"), Verdict::Blocked(Reason::MultipleActive));
+    w.resource("a").multiple_active = MultipleActive::StopOnly;
+    assert_eq!(w.steps(), "!Stop a@n1, !Stop a@n2");
+}
+
+#[test]
+fn a_service_found_running_is_adopted_where_it_is() {
+    let mut w = two();
+    w.resources(&["a"]).claim("a@n2", Phase::Running, Role::Started).found = true;
+    // Before the leader has seen it, nobody stops it.
+    assert!(w.graph().is_empty());
+    w.assigned("a@n1", Role::Started);
+    assert!(w.graph().steps().all(|step| step.kind == StepKind::Probe), "{:?}", w.graph());
+    assert_eq!(w.steps(), "");
+    assert_eq!(w.placed(), "a@n2");
+}
+
+#[test]
+fn why_names_every_part_and_its_line() {
+    let mut w = two();
+    w.resources(&["a"]).runs(&["a@n1"]).locate("a", "n2", Strength::Preferred, 7);
+    let origin = Origin { file: "x.yaml".into(), line: 3, column: 1 };
+    w.spec.origins.insert(ObjectRef { kind: Kind::Location, name: "a-n2-0".into() }, origin.clone());
+    w.drain("n1");
+    let told = crate::plan::explain(&w.spec, &w.state, &"a".into()).unwrap();
+    assert!(told.nodes[&NodeId::from("n2")].chosen);
+    assert_eq!(told.nodes[&NodeId::from("n2")].contributions[0].origin, Some(origin));
+    assert!(told.nodes[&NodeId::from("n1")].score.is_never());
+    assert!(told.nodes[&NodeId::from("n1")].contributions.iter().any(|part| part.what.contains("drained")));
+    assert_eq!(told.instances[0].node, Some("n2".into()));
+    assert!(crate::plan::explain(&w.spec, &w.state, &"nothing".into()).is_none());
+}
+
+#[test]
+fn predictions_speak_of_moves_and_restarts() {
+    use crate::plan::{PredictedKind, predict};
+    let mut w = two();
+    w.resources(&["a", "b"]).runs(&["a@n1", "b@n2"]).order("a", "b");
+    let mut spec = w.spec.clone();
+    spec.resources.get_mut("a").unwrap().params.insert("x".into(), "1".into());
+    let kinds = |world: &World, spec: &Spec| {
+        predict(spec, &world.state).iter().map(|a| (a.kind, a.node.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&w, &spec), [(PredictedKind::Restart, "n2".into()), (PredictedKind::Restart, "n1".to_owned())]);
+    w.suspect("n1");
+    assert_eq!(
+        kinds(&w, &w.spec),
+        [
+            (PredictedKind::Fence, "n1".to_owned()),
+            (PredictedKind::Restart, "n2".into()),
+            (PredictedKind::Move, "n2".into())
+        ]
+    );
+}
+
+#[test]
+fn what_a_step_waits_for_can_be_asked() {
+    let mut w = two();
+    w.resources(&["a", "b"]).order("a", "b");
+    w.commit();
+    let graph = w.graph();
+    let start = graph.steps().find(|step| step.key == key("b@n2")).unwrap();
+    assert_eq!(graph.waiting_for(start).into_iter().map(show).collect::<Vec<_>>(), ["Start a@n1"]);
+    assert_eq!(graph.edges().len(), 1);
+}
+
+#[test]
+fn a_cycle_of_orders_starts_nothing_and_hangs_nobody() {
+    let mut w = two();
+    w.resources(&["a", "b"]).order("a", "b");
+    w.order("b", "a");
+    assert_eq!(w.play(), "");
+}
+
+#[test]
+fn a_probe_is_asked_for_what_the_state_means() {
+    let mut w = two();
+    w.resources(&["a"]);
+    let definition = Definition { resource: w.spec.resources["a"].clone(), clone: None };
+    assert_eq!(crate::plan::instances::identity(&definition.resource), crate::state::State::identity(&definition));
+}
