@@ -146,8 +146,6 @@ impl State {
             kept.on = SwitchOn::Wanted;
         }
         self.prove_off(ctx, &attempt.node, &attempt.boot, &Evidence::FenceConfirmed);
-        let scope = Scope::Node(attempt.node.clone());
-        self.overrides.retain(|_, o| !(o.scope == scope && matches!(o.kind, OverrideKind::Fence)));
         if quarantined {
             let text = format!("{} was fenced more than {max_fences} times within an hour: it stays off", attempt.node);
             self.alarm(ctx, text);

@@ -362,6 +362,9 @@ impl State {
                 node.attributes.clear();
             }
         }
+        // An operator wanted that boot powered off; however it ended, its successor is not meant.
+        let scope = Scope::Node(name.clone());
+        self.overrides.retain(|_, o| !(o.scope == scope && matches!(o.kind, OverrideKind::Fence)));
         self.end_shutdown(name);
         self.forget_unreferenced();
         let text = format!("{name} boot {boot} is over: {evidence}; {} claims ended", ended.len());

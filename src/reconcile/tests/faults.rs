@@ -247,7 +247,7 @@ impl Sim {
             let boot = self.hosts[host].boot;
             self.at(3_000, What::DaemonStart { host, boot });
         }
-        for delay in [6_000, 20_000, 45_000] {
+        for delay in [6_000, 20_000, 45_000, 70_000, 95_000] {
             self.at(delay, What::Mend(Fault::Cleanup));
             for host in 0..self.hosts.len() {
                 self.at(delay + 10, What::Mend(Fault::Undrain(host)));

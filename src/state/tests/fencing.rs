@@ -147,6 +147,18 @@ fn a_failed_stop_or_an_operator_may_have_a_heard_node_fenced() {
 }
 
 #[test]
+fn an_operators_wish_to_fence_ends_with_the_boot_it_was_about() {
+    let mut case = Case::new();
+    let (by, reason) = ("ann".to_owned(), "smoke".to_owned());
+    let scope = Scope::Node("n3".into());
+    case.ok(Command::SetOverride { scope, kind: OverrideKind::Fence, by, reason, expires_ms: None });
+    case.ok(Case::join("n3", 1, 2));
+    assert_eq!(case.state.overrides.len(), 1, "a restarted daemon is no reboot");
+    case.ok(Case::join("n3", 2, 1));
+    assert!(case.state.overrides.is_empty());
+}
+
+#[test]
 fn untested_levels_do_not_count_where_tests_are_required() {
     let mut case = Case::new();
     case.world.spec.cluster.fencing.require_tested = true;
