@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Seeds of every test run. More with `HAFEN_SIM_SEEDS`, one alone with `HAFEN_SIM_SEED`.
 const SEEDS: u64 = 2_000;
-/// A slow machine runs fewer of them, but never less than a tenth.
+/// A slow machine runs fewer of them, but never less than a hundredth.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn number(name: &str) -> Option<u64> {
@@ -47,7 +47,7 @@ fn clusters_stay_safe_under_faults_and_recover_when_they_end() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let late = wanted.is_none() && begun.elapsed() > AT_MOST && seed > first + SEEDS / 10;
+                    let late = wanted.is_none() && begun.elapsed() > AT_MOST && seed > first + SEEDS / 100;
                     if seed >= last || late || bad.load(Ordering::Relaxed) != u64::MAX {
                         return;
                     }
