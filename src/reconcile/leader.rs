@@ -226,9 +226,13 @@ impl Node {
         let grace = self.state.spec().map_or(Duration::from_secs(120), |spec| spec.cluster.join_grace);
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
-        for (name, node) in self.state.nodes.iter().filter(|(name, _)| **name != self.config.node) {
+        for (name, node) in &self.state.nodes {
             let boot = &node.incarnation.boot;
-            let age = self.contacts.age(name, boot);
+            // A leader hears itself: it may have been elected while it was suspect, and nobody else could clear it.
+            let age = match name == &self.config.node {
+                true => Some(Duration::ZERO),
+                false => self.contacts.age(name, boot),
+            };
             let within = if node.restarting { usual.max(RESTART_GRACE) } else { usual };
             match node.membership {
                 Membership::Online | Membership::Joining => {
