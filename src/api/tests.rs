@@ -158,7 +158,7 @@ fn state(other: Membership) -> State {
         changed_at: LogIndex(1),
         since_ms: 0,
         after: Vec::new(),
-            found: false,
+        found: false,
         failure: None,
     };
     let target = Target {

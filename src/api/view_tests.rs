@@ -42,7 +42,7 @@ fn claim(phase: Phase) -> Claim {
         changed_at: LogIndex(1),
         since_ms: 0,
         after: Vec::new(),
-            found: false,
+        found: false,
         failure: None,
     }
 }

@@ -35,7 +35,7 @@ mod score;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod want;
 
 pub use assign::{Assignment, assign};

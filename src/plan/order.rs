@@ -396,7 +396,9 @@ impl Builder<'_, '_> {
                 // What was promoted may have to stop without a demote of its own.
                 let goes = first.kind == down_first || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
                 if link.symmetric && goes && then.kind == down_then {
-                    self.edge(then.at, first.at);
+                    // Even if the commit to stop it is there already: it may have come late, or together with a grant
+                    // to what needs it. What its owner has begun goes on in any case.
+                    self.graph.graph.update_edge(then.at, first.at, ());
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
                 if restarts && first.kind == up_first && then.kind == down_then {

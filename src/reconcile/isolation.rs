@@ -26,14 +26,15 @@ impl Isolation {
         self.stopped.contains_key(key)
     }
 
-    /// Takes the end of a stop in that no commit asked for; false if it was another operation.
-    pub fn finished(&mut self, key: &ClaimKey, epoch: Epoch, kind: ActionKind, outcome: &Outcome) -> bool {
-        if self.since.is_none() || kind != ActionKind::Stop {
-            return false;
-        }
-        let list = if outcome.succeeded(kind) { &mut self.stopped } else { &mut self.failed };
+    /// Whether something that was stopped here still looks in the log as if it ran.
+    pub fn is_settling(&self) -> bool {
+        !self.stopped.is_empty()
+    }
+
+    /// Takes the end of a stop in that no commit asked for.
+    pub fn stopped(&mut self, key: &ClaimKey, epoch: Epoch, outcome: &Outcome) {
+        let list = if outcome.succeeded(ActionKind::Stop) { &mut self.stopped } else { &mut self.failed };
         list.insert(key.clone(), epoch);
-        true
     }
 }
 
@@ -99,6 +100,7 @@ impl Node {
                 imagined.claims.remove(key);
             }
         }
+        imagined.claims.retain(|key, _| key.node != me || !self.ops.is_releasing(key));
         let doomed: Vec<_> = imagined
             .claims_on(&me)
             .filter(|(_, claim)| self.is_leaving() || self.must_stop(claim))
@@ -117,10 +119,10 @@ impl Node {
         let ready: Vec<_> = graph.ready(&me).map(|step| (step.kind.clone(), step.key.clone())).collect();
         for (kind, key) in ready {
             let wanted = matches!(kind, StepKind::Stop | StepKind::Demote) && doomed.contains(&key);
-            if wanted && self.ops.is_free(&key) && !self.isolation.failed.contains_key(&key) {
+            if wanted && self.ops.may_stop_alone(&key) && !self.isolation.failed.contains_key(&key) {
                 let Some(claim) = self.own_claim(&key).cloned() else { continue };
                 // Agents stop promoted instances too; a demotion that cannot be committed would be asked for forever.
-                self.start_op(key, &claim, ActionKind::Stop);
+                self.stop_alone(key, &claim);
             }
         }
     }

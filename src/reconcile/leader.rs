@@ -4,7 +4,7 @@ use super::node::Tag;
 use super::{Contacts, Effect, Node};
 use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, NodeId};
 use crate::plan;
-use crate::state::{Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
+use crate::state::{Attempt, Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -50,6 +50,11 @@ impl LeaderDuties {
         }
     }
 
+    /// What the leader proposed may not have been committed: it is decided anew.
+    pub fn unanswered_leader(&mut self) {
+        self.assigned = None;
+    }
+
     /// Takes a reading of the heartbeats that was made after `state` was applied.
     pub fn listen(&mut self, state: &State, contacts: &Contacts) {
         let fenced = state.nodes.iter().filter(|(_, node)| node.membership == Membership::Fenced);
@@ -90,13 +95,14 @@ pub fn desired_voters(state: &State) -> BTreeSet<NodeId> {
 impl Node {
     /// The executor's part: every open attempt that names this incarnation is carried out, once.
     pub(super) fn execute_attempts(&mut self) {
-        let mine = |executor: &crate::model::Incarnation| *executor == self.config.incarnation;
         let attempts: Vec<_> = self
             .state
             .attempts
             .iter()
-            .filter(|(_, attempt)| mine(&attempt.executor))
-            .filter(|(_, attempt)| attempt.outcome.is_none() || attempt.on == SwitchOn::Wanted)
+            .filter(|(_, attempt)| match attempt.outcome {
+                None => attempt.executor == self.config.incarnation,
+                Some(_) => attempt.on == SwitchOn::Wanted && self.switches_on(attempt),
+            })
             .map(|(id, attempt)| (*id, attempt.clone()))
             .collect();
         for (id, attempt) in attempts {
@@ -137,10 +143,18 @@ impl Node {
     }
 
     fn propose_report(&mut self, id: AttemptId, command: Command) {
-        self.propose_once(Tag::Attempt(id), command);
-        if !self.is_proposed(&Tag::Attempt(id)) {
+        if !self.propose_once(Tag::Attempt(id), command) {
             self.duties.unanswered(id);
         }
+    }
+
+    /// The second half of a reboot is its executor's; where that one is gone the leader's. Twice does no harm.
+    fn switches_on(&self, attempt: &Attempt) -> bool {
+        let there =
+            self.state.nodes.get(&attempt.executor_node).is_some_and(|node| node.membership == Membership::Online);
+        let leads = self.leadership.is_self
+            && self.state.leader.as_ref().is_some_and(|leader| leader.incarnation == self.config.incarnation);
+        if there { attempt.executor_node == self.config.node } else { leads }
     }
 
     fn devices(&self, node: &NodeId, names: &[DeviceId]) -> Vec<(DeviceId, FencingDevice)> {
@@ -151,7 +165,7 @@ impl Node {
 
     /// The leader's part.
     pub(super) fn lead(&mut self) {
-        if !self.leadership.is_self || self.is_burnt() || self.is_proposed(&Tag::Leader) {
+        if !self.leadership.is_self || self.is_burnt() || self.is_proposed(&Tag::Leader) || self.leads_later() {
             return;
         }
         let term = self.leadership.term;
@@ -165,16 +179,13 @@ impl Node {
             let incarnation = self.config.incarnation.clone();
             self.duties.last_tick = None;
             self.duties.assigned = None;
-            return self.propose_once(Tag::Leader, Command::LeaderStart { node, incarnation, term });
+            return self.propose_as_leader(Command::LeaderStart { node, incarnation, term });
         }
-        let mut commands = self.tick(term);
-        commands.extend(self.suspicions());
         let planned = self.assignment(term);
-        let ticks = commands.iter().any(|command| matches!(command, Command::Tick { .. }));
-        if !ticks && planned.iter().any(|command| matches!(command, Command::FenceStart { .. })) {
-            // The deadline of an attempt is counted from the agreed time, which may stand for half a minute.
-            commands.extend(self.tick_now(term));
-        }
+        // Deadlines of attempts count from the agreed time, which may lie half a minute back.
+        let fences = planned.iter().any(|command| matches!(command, Command::FenceStart { .. }));
+        let mut commands = self.tick(term, fences);
+        commands.extend(self.suspicions());
         commands.extend(planned);
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
@@ -183,7 +194,7 @@ impl Node {
         }
     }
 
-    fn tick(&mut self, term: u64) -> Vec<Command> {
+    fn tick(&mut self, term: u64, now: bool) -> Vec<Command> {
         let first = self.state.leader.as_ref().is_some_and(|leader| leader.may_set_clock);
         let elapsed = match self.duties.last_tick {
             Some((ticked, at)) if ticked == term => self.now.saturating_sub(at),
@@ -193,7 +204,7 @@ impl Node {
         let due = self.state.next_expiry_ms().is_some_and(|at| at <= self.state.now_ms.saturating_add(elapsed_ms));
         // An expiry that stays due after a tick (a pause that ended) must not tick again at once.
         let due = due && elapsed >= Duration::from_secs(1);
-        if !first && !due && elapsed < TICK && self.duties.last_tick.is_some() {
+        if !first && !due && !now && elapsed < TICK && self.duties.last_tick.is_some() {
             return Vec::new();
         }
         self.tick_now(term).into_iter().collect()
@@ -218,9 +229,13 @@ impl Node {
         let grace = self.state.spec().map_or(Duration::from_secs(120), |spec| spec.cluster.join_grace);
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
-        for (name, node) in self.state.nodes.iter().filter(|(name, _)| **name != self.config.node) {
+        for (name, node) in &self.state.nodes {
             let boot = &node.incarnation.boot;
-            let age = self.contacts.age(name, boot);
+            // A leader hears itself: it may have been elected while it was suspect, and nobody else could clear it.
+            let age = match name == &self.config.node {
+                true => Some(Duration::ZERO),
+                false => self.contacts.age(name, boot),
+            };
             let within = if node.restarting { usual.max(RESTART_GRACE) } else { usual };
             match node.membership {
                 Membership::Online | Membership::Joining => {

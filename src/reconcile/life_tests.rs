@@ -26,6 +26,8 @@ fn apply(state: &mut State, command: Command) {
 fn three_nodes() -> State {
     let mut state = State::default();
     for (node, boot) in [("n1", "a"), ("n2", "b"), ("n3", "c")] {
+        let admitted = crate::state::Admitted { addresses: Vec::new(), port: 7470 };
+        state.admitted.insert(node.into(), admitted);
         apply(&mut state, Command::Join { node: NodeId::new(node), incarnation: incarnation(boot), facts: facts() });
     }
     apply(&mut state, Command::LeaderStart { node: NodeId::new("n1"), incarnation: incarnation("a"), term: 1 });

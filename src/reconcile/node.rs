@@ -9,8 +9,8 @@ use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
 use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
-use crate::state::{Command, Membership, OverrideKind, Scope, State};
-use std::collections::BTreeMap;
+use crate::state::{ClaimKey, Command, Membership, OverrideKind, Refusal, Scope, State};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +18,21 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
-/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that.
+/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that. Every
+/// further refusal doubles the pause, up to `RETRY_LONGEST`: each costs an entry of the log.
 const REFUSED: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
 const MAX_IN_FLIGHT: usize = 4;
+/// Whatever is due, a node looks no more often than this: a wake-up that is due and cannot be served must not spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
 const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
+/// How long it waits with a quorum while nothing is being done: what is still claimed then is stuck (a stop that failed),
+/// and a host that goes down does not wait for an operator.
+const LEAVE_STUCK: Duration = Duration::from_secs(300);
 
 /// A leader that leaves stays for so long at most until what it gave up runs elsewhere: electing another in the middle
 /// of a move would prolong it.
@@ -52,18 +59,30 @@ pub struct Node {
     /// Until then nobody is suspected: this node itself had stood still.
     pub(super) deaf_until: Duration,
     proposals: BTreeMap<ProposalId, Vec<Tag>>,
+    /// Answers that are newer than the state this node has seen: they count once it has.
+    early: BTreeMap<ProposalId, Applied>,
     last_proposal: ProposalId,
     last_op: OpId,
     outbox: Vec<(Command, Tag)>,
     pub(super) effects: Vec<Effect>,
     retry_at: Option<Duration>,
-    refused: BTreeMap<Tag, Duration>,
+    refused: BTreeMap<Tag, Refused>,
+    /// The same as `retry_at` for what only the leader proposes.
+    lead_again_at: Option<Duration>,
+    /// When this node last did anything under a claim.
+    busy_at: Duration,
     leaving: Option<Duration>,
     /// Since when a leaving node has nothing left to stop.
     emptied: Option<Duration>,
     /// Since when this daemon is to end, and whether the cluster was told.
     restarting: Option<(Duration, bool)>,
     exited: bool,
+}
+
+/// A pause of what was refused.
+struct Refused {
+    until: Duration,
+    pause: Duration,
 }
 
 /// What a proposed command was for.
@@ -98,12 +117,15 @@ impl Node {
             started: now,
             deaf_until: now,
             proposals: BTreeMap::new(),
+            early: BTreeMap::new(),
             last_proposal: ProposalId(0),
             last_op: OpId(0),
             outbox: Vec::new(),
             effects: Vec::new(),
             retry_at: None,
             refused: BTreeMap::new(),
+            lead_again_at: None,
+            busy_at: now,
             leaving: None,
             emptied: None,
             restarting: None,
@@ -148,9 +170,10 @@ impl Node {
 
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
-        let refused = self.refused.values().min().copied();
-        let times = [self.retry_at, refused, self.ops.next_due(), self.probes.next_due()];
-        times.into_iter().flatten().min()
+        let refused = self.refused.values().map(|refused| refused.until).filter(|until| *until > self.now).min();
+        let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
+        let times = [self.retry_at, self.lead_again_at, refused, self.ops.next_due(held_up), self.probes.next_due()];
+        times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
 
     fn take(&mut self, event: Event) {
@@ -164,6 +187,21 @@ impl Node {
                         None => Graph::default(),
                     };
                     self.ops.forget_lost(&self.state, &self.config, &mut self.effects);
+                    let seen = self.state.index;
+                    let known: Vec<_> =
+                        self.early.iter().filter(|(_, applied)| applied.index <= seen).map(|(id, _)| *id).collect();
+                    for id in known {
+                        if let Some(applied) = self.early.remove(&id) {
+                            self.take_answer(id, Ok(applied));
+                        }
+                    }
+                }
+            }
+            // What was done is decided by the state, never by the answer alone: until the state has it, the proposal
+            // counts as under way. Else an operation whose end was just committed would be started once more.
+            Event::Answered { id, result: Ok(applied) } if applied.index > self.state.index => {
+                if self.proposals.contains_key(&id) {
+                    self.early.insert(id, applied);
                 }
             }
             Event::Answered { id, result } => self.take_answer(id, result),
@@ -193,13 +231,20 @@ impl Node {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
         }
-        self.refused.retain(|_, until| *until > self.now);
+        if self.lead_again_at.is_some_and(|at| at <= self.now) {
+            self.lead_again_at = None;
+        }
+        // Remembered a little longer than it lasts, so that the next refusal of the same finds what to double.
+        self.refused.retain(|_, refused| refused.until + RETRY_LONGEST > self.now);
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
         let Some(tags) = self.proposals.remove(&id) else { return };
         match result {
             Ok(applied) => {
+                let refused = |(tag, answer): (&Tag, &Result<(), Refusal>)| answer.is_err().then(|| tag.clone());
+                let refused: BTreeSet<Tag> = tags.iter().zip(&applied.answers).filter_map(refused).collect();
+                self.refused.retain(|tag, _| !tags.contains(tag) || refused.contains(tag));
                 for (tag, answer) in tags.iter().zip(applied.answers) {
                     match (tag, &answer) {
                         (Tag::Op(key), _) => self.ops.answered(key, answer.is_ok()),
@@ -215,20 +260,24 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        self.refused.insert(tag.clone(), self.now + REFUSED);
+                        let pause = self.refused.get(tag).map_or(REFUSED, |old| (old.pause * 2).min(RETRY_LONGEST));
+                        self.refused.insert(tag.clone(), Refused { until: self.now + pause, pause });
                     }
                 }
             }
             // Not proposed, or nobody knows: everything proposed is safe to propose again.
             Err(error) => {
-                self.retry_at = Some(self.now + RETRY);
+                let leads = tags.contains(&Tag::Leader);
+                let pause = if leads { &mut self.lead_again_at } else { &mut self.retry_at };
+                *pause = Some(self.now + RETRY);
                 self.effects.push(Effect::Note { key: None, text: error.to_string() });
                 for tag in tags {
                     match tag {
                         Tag::Op(key) => self.ops.unanswered(&key),
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
-                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown | Tag::Leader => {}
+                        Tag::Leader => self.duties.unanswered_leader(),
+                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown => {}
                     }
                 }
             }
@@ -323,7 +372,11 @@ impl Node {
         }
         let alone =
             self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
-        if alone && self.ops.is_idle() {
+        if !self.ops.is_idle() {
+            self.busy_at = self.now;
+        }
+        let stuck = self.now.saturating_sub(self.busy_at.max(since)) > LEAVE_STUCK;
+        if (alone || stuck) && self.ops.is_idle() {
             self.exited = true;
             self.effects.push(Effect::Exit { clean: false });
         }
@@ -343,12 +396,27 @@ impl Node {
         self.leaving.is_some()
     }
 
-    /// Proposes unless the same is proposed already.
-    pub(super) fn propose_once(&mut self, tag: Tag, command: Command) {
-        let waiting = self.retry_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&tag);
-        if !waiting && !self.is_proposed(&tag) {
+    /// Proposes unless something for the same is proposed already, or a pause is on. True: it is on its way.
+    pub(super) fn propose_once(&mut self, tag: Tag, command: Command) -> bool {
+        let free = !self.is_pausing() && !self.was_refused(&tag) && !self.is_proposed(&tag);
+        if free {
             self.outbox.push((command, tag));
         }
+        free
+    }
+
+    /// What the leader proposed last failed or was refused: not again at once.
+    pub(super) fn leads_later(&self) -> bool {
+        self.lead_again_at.is_some_and(|at| at > self.now) || self.was_refused(&Tag::Leader)
+    }
+
+    fn was_refused(&self, tag: &Tag) -> bool {
+        self.refused.get(tag).is_some_and(|refused| refused.until > self.now)
+    }
+
+    /// The last proposal failed or was refused: not again at once.
+    fn is_pausing(&self) -> bool {
+        self.retry_at.is_some_and(|at| at > self.now)
     }
 
     /// Several commands of the leader may travel in one entry: `lead` looks once whether an earlier one is under way.

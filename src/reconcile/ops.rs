@@ -62,9 +62,9 @@ impl Ops {
         self.running.is_empty()
     }
 
-    /// When the next monitor is due.
-    pub fn next_due(&self) -> Option<Duration> {
-        let free = self.monitors.iter().filter(|(key, _)| !self.running.contains_key(key));
+    /// When the next monitor that can be run is due.
+    pub fn next_due(&self, is_held_up: impl Fn(&ClaimKey) -> bool) -> Option<Duration> {
+        let free = self.monitors.iter().filter(|(key, _)| !self.running.contains_key(key) && !is_held_up(key));
         free.map(|(_, monitor)| monitor.due).min()
     }
 
@@ -116,6 +116,10 @@ impl Node {
             if self.ops.running.contains_key(&key) || self.isolation.since.is_some() {
                 continue;
             }
+            // What was stopped without a quorum still looks as if it ran: nothing may be built on it until it is settled.
+            if matches!(kind, StepKind::Start | StepKind::Promote) && self.isolation.is_settling() {
+                continue;
+            }
             let claim = self.own_claim(&key).cloned();
             match (kind, claim) {
                 (StepKind::Start, None) => self.claim(key),
@@ -137,7 +141,9 @@ impl Node {
                 ) => {}
             }
         }
-        self.report_ops();
+        if self.isolation.since.is_none() {
+            self.report_ops();
+        }
     }
 
     /// The claim of this incarnation on a key.
@@ -181,7 +187,18 @@ impl Node {
         if self.is_proposed(&Tag::Op(key.clone())) {
             return;
         }
-        let op = self.run(&key, Some(claim.epoch), kind, &definition, claim.role);
+        self.begin(key, claim, kind, &definition);
+    }
+
+    /// Without a quorum: the outcome of a proposal cannot be waited for. True where a release may be under way: then
+    /// nothing may be executed.
+    pub(super) fn stop_alone(&mut self, key: ClaimKey, claim: &Claim) {
+        let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { return };
+        self.begin(key, claim, ActionKind::Stop, &definition);
+    }
+
+    fn begin(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind, definition: &Arc<Definition>) {
+        let op = self.run(&key, Some(claim.epoch), kind, definition, claim.role);
         let began = self.state.index;
         self.ops.running.insert(key, Op { epoch: claim.epoch, kind, began, stage: Stage::Running(op) });
     }
@@ -233,10 +250,12 @@ impl Node {
             );
         let Some(key) = found.map(|(key, _)| key.clone()) else { return };
         let Some(op) = self.ops.running.remove(&key) else { return };
-        if self.isolation.finished(&key, op.epoch, op.kind, &outcome) {
-            return;
-        }
         let Some(claim) = self.own_claim(&key).filter(|claim| claim.epoch == op.epoch).cloned() else { return };
+        // Begun without a commit, it ends without one, even if the quorum came back meanwhile.
+        let alone = op.kind == ActionKind::Stop && (self.isolation.since.is_some() || claim.phase != Phase::Stopping);
+        if alone {
+            return self.isolation.stopped(&key, op.epoch, &outcome);
+        }
         let verifying = matches!(op.stage, Stage::Verifying(_));
         match op.kind {
             ActionKind::Stop if !verifying && outcome.succeeded(ActionKind::Stop) => {
@@ -308,8 +327,7 @@ impl Node {
             })
             .collect();
         for (key, command) in waiting {
-            self.propose_once(Tag::Op(key.clone()), command);
-            if self.is_proposed(&Tag::Op(key.clone()))
+            if self.propose_once(Tag::Op(key.clone()), command)
                 && let Some(Op { stage: Stage::Reporting { proposed, .. }, .. }) = self.ops.running.get_mut(&key)
             {
                 *proposed = true;
@@ -328,6 +346,8 @@ impl Node {
             .filter(|(_, claim)| claim.phase == Phase::Running && claim.failure.is_none())
             .map(|(key, claim)| (key.clone(), claim.clone()))
             .collect();
+        // A monitor of what is not watched now must not keep waking this node up.
+        self.ops.monitors.retain(|key, _| running.iter().any(|(other, _)| other == key));
         for (key, claim) in running {
             let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { continue };
             if self.ops.watched.insert(key.clone(), claim.epoch) != Some(claim.epoch) {
@@ -357,6 +377,21 @@ impl Ops {
     fn report(&mut self, key: ClaimKey, op: Op, command: Command) {
         let stage = Stage::Reporting { command: Box::new(command), proposed: false };
         self.running.insert(key, Op { stage, ..op });
+    }
+
+    /// Whether a stop that needs no commit may begin: nothing is executed, and no release may be under way.
+    pub fn may_stop_alone(&self, key: &ClaimKey) -> bool {
+        match self.running.get(key).map(|op| &op.stage) {
+            None => true,
+            Some(Stage::Running(_) | Stage::Verifying(_)) => false,
+            Some(Stage::Reporting { command, .. }) => !matches!(**command, Command::Release { .. }),
+        }
+    }
+
+    /// Stopped and seen to be so; only the log has not said so yet.
+    pub fn is_releasing(&self, key: &ClaimKey) -> bool {
+        matches!(self.running.get(key), Some(Op { stage: Stage::Reporting { command, .. }, .. })
+            if matches!(**command, Command::Release { .. }))
     }
 
     /// Whether nothing is being done to this instance.

@@ -81,6 +81,12 @@ impl Node {
             .filter(|step| matches!(step.kind, StepKind::Probe))
             .map(|step| step.key.clone())
             .collect();
+        // What nobody asks for any more is old by the time somebody asks again, and must not keep waking this node up.
+        let asked = |resource: &ResourceId| wanted.iter().any(|key| &key.instance.resource == resource);
+        self.probes.running.retain(|resource, probing| match probing.stage {
+            Stage::Running(_) | Stage::Reporting { proposed: true, .. } => true,
+            Stage::Waiting { .. } | Stage::Reporting { proposed: false, .. } => asked(resource),
+        });
         for key in wanted {
             self.probe(key);
         }
@@ -108,8 +114,7 @@ impl Node {
                         began: probing.began,
                         text: text.clone(),
                     });
-                    self.propose_once(Tag::Probe(resource.clone()), command);
-                    if self.is_proposed(&Tag::Probe(resource.clone()))
+                    if self.propose_once(Tag::Probe(resource.clone()), command)
                         && let Some(Probing { stage: Stage::Reporting { proposed, .. }, .. }) =
                             self.probes.running.get_mut(&resource)
                     {

@@ -146,8 +146,6 @@ impl State {
             kept.on = SwitchOn::Wanted;
         }
         self.prove_off(ctx, &attempt.node, &attempt.boot, &Evidence::FenceConfirmed);
-        let scope = Scope::Node(attempt.node.clone());
-        self.overrides.retain(|_, o| !(o.scope == scope && matches!(o.kind, OverrideKind::Fence)));
         if quarantined {
             let text = format!("{} was fenced more than {max_fences} times within an hour: it stays off", attempt.node);
             self.alarm(ctx, text);
@@ -163,6 +161,25 @@ impl State {
         Self::level_digest(node, attempt.level).is_some_and(|digest| {
             self.trust.contains_key(&TrustKey { node: attempt.node.clone(), level: attempt.level, digest })
         })
+    }
+
+    /// Open attempts whose deadline has passed are unknown: another may start, and a new boot that waited may go on.
+    pub(super) fn end_overdue_attempts(&mut self, ctx: &mut Ctx<'_>) {
+        let now_ms = self.now_ms;
+        self.end_attempts(ctx, "its deadline passed", |attempt| now_ms >= attempt.deadline_ms);
+    }
+
+    /// Nobody can report on the attempts of a daemon that is gone.
+    pub(super) fn end_attempts_of(&mut self, ctx: &mut Ctx<'_>, executor: &Incarnation) {
+        self.end_attempts(ctx, "its executor was lost", |attempt| attempt.executor == *executor);
+    }
+
+    fn end_attempts(&mut self, ctx: &mut Ctx<'_>, why: &str, which: impl Fn(&Attempt) -> bool) {
+        let open = |a: &Attempt| a.outcome.is_none() && which(a);
+        let ended: Vec<AttemptId> = self.attempts.iter().filter(|(_, a)| open(a)).map(|(id, _)| *id).collect();
+        for id in ended {
+            self.end_attempt(ctx, id, FenceOutcome::Unknown(why.to_owned()));
+        }
     }
 
     fn end_attempt(&mut self, ctx: &mut Ctx<'_>, id: AttemptId, outcome: FenceOutcome) {
@@ -198,11 +215,16 @@ impl State {
         executor: &Incarnation,
         error: Option<&str>,
     ) -> Result<(), Refusal> {
-        let attempt = match self.attempts.get_mut(&id) {
-            Some(attempt) if attempt.executor == *executor && attempt.on == SwitchOn::Wanted => attempt,
+        // Its executor may have restarted since, or be gone: then the leader does it.
+        let leads = self.leader.as_ref().is_some_and(|leader| leader.incarnation == *executor);
+        let is_now = |node: &NodeId| self.nodes.get(node).is_some_and(|node| node.incarnation == *executor);
+        let attempt = match self.attempts.get(&id) {
+            Some(a) if a.on == SwitchOn::Wanted && (a.executor == *executor || leads || is_now(&a.executor_node)) => a,
             _ => return Err(Refusal::NoAttempt { attempt: id }),
         };
-        let node = attempt.node.clone();
+        let attempt_node = attempt.node.clone();
+        let Some(attempt) = self.attempts.get_mut(&id) else { return Err(Refusal::NoAttempt { attempt: id }) };
+        let node = attempt_node;
         attempt.on = match error {
             None => SwitchOn::Done,
             Some(why) => SwitchOn::Failed(why.to_owned()),

@@ -18,6 +18,7 @@ fn apply(state: &mut State, command: Command) -> Result<(), Refusal> {
 }
 
 fn join(state: &mut State, node: &str, boot: &str, counter: u64) -> Result<(), Refusal> {
+    state.admitted.entry(node.into()).or_insert(Admitted { addresses: Vec::new(), port: 7443 });
     let command = Command::Join { node: NodeId::new(node), incarnation: incarnation(boot, counter), facts: facts() };
     apply(state, command)
 }

@@ -32,10 +32,10 @@ impl std::fmt::Display for Evidence {
 impl State {
     pub(super) fn apply_put_token(&mut self, id: u64, token: &Token) -> Result<(), Refusal> {
         let now_ms = self.now_ms;
-        self.tokens.retain(|_, old| old.expires_ms > now_ms);
-        if self.tokens.len() >= MAX_TOKENS {
+        if self.tokens.values().filter(|old| old.expires_ms > now_ms).count() >= MAX_TOKENS {
             return Err(Refusal::TooLarge { what: "the number of valid tokens".into() });
         }
+        self.tokens.retain(|_, old| old.expires_ms > now_ms);
         self.tokens.insert(id, token.clone());
         Ok(())
     }
@@ -95,7 +95,12 @@ impl State {
             let why = format!("{name} runs hafen {}, which is too old for this cluster", facts.version);
             return Err(Refusal::NotAllowed { why });
         }
+        // A node that was forgotten took its burnt boots with it: it comes back by a new token only.
+        if !self.admitted.contains_key(name) && !self.nodes.is_empty() {
+            return Err(Refusal::NotAllowed { why: format!("{name} is not admitted; it needs a new token") });
+        }
         let mut rebooted = None;
+        let mut restarted = None;
         if let Some(node) = self.nodes.get(name) {
             if node.burnt.contains(&incarnation.boot) {
                 return Err(Refusal::BurntBoot { node: name.clone(), boot: incarnation.boot.clone() });
@@ -108,6 +113,10 @@ impl State {
             } else if incarnation.counter <= node.incarnation.counter {
                 return Err(Refusal::StaleIncarnation { node: name.clone() });
             }
+            restarted = Some(node.incarnation.clone());
+        }
+        if let Some(old) = &restarted {
+            self.end_attempts_of(ctx, old);
         }
         if let Some(old) = &rebooted {
             self.prove_off(ctx, name, old, &Evidence::Rebooted);
@@ -339,6 +348,10 @@ impl State {
         }
         self.probes.retain(|key, _| &key.node != name);
         self.history.retain(|key, _| &key.node != name);
+        let executor = self.nodes.get(name).map(|node| node.incarnation.clone()).filter(|i| i.boot == *boot);
+        if let Some(executor) = executor {
+            self.end_attempts_of(ctx, &executor);
+        }
         if let Some(node) = self.nodes.get_mut(name) {
             node.burnt.insert(boot.clone());
             if node.incarnation.boot == *boot {
@@ -349,6 +362,9 @@ impl State {
                 node.attributes.clear();
             }
         }
+        // An operator wanted that boot powered off; however it ended, its successor is not meant.
+        let scope = Scope::Node(name.clone());
+        self.overrides.retain(|_, o| !(o.scope == scope && matches!(o.kind, OverrideKind::Fence)));
         self.end_shutdown(name);
         self.forget_unreferenced();
         let text = format!("{name} boot {boot} is over: {evidence}; {} claims ended", ended.len());

@@ -91,11 +91,15 @@ impl State {
         let before = self.history.len();
         self.history.retain(|key, _| !meant(&key.instance.resource, &key.node));
         let mut unblocked = 0;
+        let open: Vec<NodeId> =
+            self.attempts.values().filter(|a| a.outcome.is_none()).map(|a| a.node.clone()).collect();
         for (key, claim) in &mut self.claims {
             if let Some(failure) = &mut claim.failure
                 && meant(&key.instance.resource, &key.node)
             {
                 failure.blocked = false;
+                // Tried again by its owner instead; where the power is being cut already that goes on.
+                failure.fence &= open.contains(&key.node);
                 unblocked += 1;
             }
         }
@@ -181,6 +185,7 @@ impl State {
             ctx.event(EventKind::Override, o.scope.node(), None, text);
         }
         self.overrides.retain(|_, o| !over(o));
+        self.end_overdue_attempts(ctx);
         let (current, definitions) = (&self.current, &self.definitions);
         self.history.retain(|key, record| {
             let definition = current.get(&key.instance.resource).and_then(|digest| definitions.get(digest));

@@ -1,0 +1,66 @@
+//! Bytes that were stored must be read for ever: `format1.hex` is an entry and a snapshot of format 1.
+
+use super::*;
+use crate::state::snapshot::{FORMAT, SnapshotError, decode, decode_entry, encode, encode_entry};
+
+fn sample() -> (Entry, State) {
+    let mut case = Case::new();
+    case.run("db@n1");
+    case.run("drbd:0@n2");
+    case.assign("drbd:0@n2", Role::Promoted);
+    case.advance("drbd:0@n2", Phase::Promoting).unwrap();
+    case.monitor("db@n1", Reading::Failed).unwrap();
+    case.suspect("n3");
+    let attempt = case.fence("n3", "n1");
+    case.result(attempt, FenceOutcome::Off).unwrap();
+    let scope = Scope::Resource("db".into());
+    let (by, reason) = ("ann".to_owned(), "a test".to_owned());
+    let kind = OverrideKind::Move { to: "n2".into() };
+    case.ok(Command::SetOverride { scope, kind, by, reason, expires_ms: Some(5) });
+    let commands = vec![
+        case.claim_command("db@n1"),
+        case.release_command("db@n1"),
+        case.report_command("db@n1", ActionKind::Monitor, 7, Some(Reading::Stopped)),
+        case.probe_command("db", "n2", Reading::NotInstalled),
+        case.fence_command("n3", "n1"),
+        case.suspect_command("n2"),
+        Case::join("n3", 2, 1),
+    ];
+    (Entry { at_ms: 77, commands }, case.state)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(line: &str) -> Vec<u8> {
+    (0..line.len() / 2).map(|place| u8::from_str_radix(&line[place * 2..place * 2 + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn an_entry_and_a_snapshot_of_format_1_are_read_back() {
+    let (entry, state) = sample();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/state/tests/format1.hex");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, format!("{}\n{}\n", hex(&encode_entry(&entry)), hex(&encode(&state)))).unwrap();
+    }
+    let stored = include_str!("format1.hex");
+    let mut lines = stored.lines();
+    let (stored_entry, stored_state) = (bytes(lines.next().unwrap()), bytes(lines.next().unwrap()));
+    assert_eq!(decode_entry(&stored_entry).unwrap(), entry, "stored types changed: raise FORMAT and read both");
+    assert_eq!(decode(&stored_state).unwrap(), state, "stored types changed: raise FORMAT and read both");
+    assert_eq!(encode(&state), stored_state);
+}
+
+#[test]
+fn an_unknown_format_and_damaged_bytes_are_errors() {
+    let (_, state) = sample();
+    let good = encode(&state);
+    assert_eq!(decode(&[]), Err(SnapshotError::Damaged("empty".into())));
+    let mut newer = good.clone();
+    newer[0] = FORMAT + 1;
+    assert_eq!(decode(&newer), Err(SnapshotError::UnknownFormat { found: FORMAT + 1 }));
+    assert!(matches!(decode(&good[..good.len() - 1]), Err(SnapshotError::Damaged(_))));
+    let longer = [good.as_slice(), &[0]].concat();
+    assert!(matches!(decode(&longer), Err(SnapshotError::Damaged(_))));
+}
