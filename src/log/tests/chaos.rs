@@ -105,8 +105,8 @@ async fn written(log: &RaftLog<Wire>) -> BTreeMap<String, Vec<u64>> {
     for entry in entries {
         let EntryPayload::Normal(proposal) = entry.payload else { continue };
         for command in codec::decode_entry(&proposal.entry.0).expect("decodes").commands {
-            if let Command::SetOverride { reason, .. } = command {
-                written.entry(reason).or_default().push(entry.log_id.index);
+            if let Command::PutToken { token, .. } = command {
+                written.entry(token.by).or_default().push(entry.log_id.index);
             }
         }
     }

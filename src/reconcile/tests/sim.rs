@@ -46,6 +46,9 @@ impl Rng {
     }
 }
 
+/// Whom a node heard: which boot, and when.
+type Heard = BTreeMap<NodeId, (Option<BootId>, u64)>;
+
 /// What truly is on one machine.
 pub struct Host {
     pub name: NodeId,
@@ -63,7 +66,7 @@ pub struct Host {
     /// How the device that fences this host behaves.
     pub device: Mode,
     heard: BTreeMap<usize, (BootId, u64)>,
-    told: BTreeMap<usize, (BTreeMap<NodeId, (Option<BootId>, u64)>, u64)>,
+    told: BTreeMap<usize, (Heard, u64)>,
 }
 
 pub struct Daemon {
