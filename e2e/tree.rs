@@ -2,7 +2,7 @@
 //!
 //! Reads `src/**/*.rs` as text and compares with the table below (explained in ARCHITECTURE.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Module → what it may import of this crate.
@@ -42,6 +42,38 @@ const IMPURE: &[&str] = &[
     "eprintln!",
     "tracing::",
 ];
+
+/// Field names and values of a schema, from every depth.
+fn words_of(schema: &serde_json::Value, into: &mut BTreeSet<String>) {
+    if let Some(fields) = schema["properties"].as_object() {
+        into.extend(fields.keys().cloned());
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        into.extend(values.iter().filter_map(|value| value.as_str().map(str::to_owned)));
+    }
+    if let Some(value) = schema["const"].as_str() {
+        into.insert(value.to_owned());
+    }
+    match schema {
+        serde_json::Value::Object(members) => members.values().for_each(|member| words_of(member, into)),
+        serde_json::Value::Array(members) => members.iter().for_each(|member| words_of(member, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_manual_of_manifests_has_every_field_and_every_value() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let schema = std::fs::read_to_string(root.join("schemas/manifest.json")).unwrap();
+    let manual = std::fs::read_to_string(root.join("docs/manifests.md")).unwrap();
+    let mut words = BTreeSet::new();
+    words_of(&serde_json::from_str(&schema).unwrap(), &mut words);
+    assert!(words.len() > 100, "the schema has {} words", words.len());
+    let known: BTreeSet<&str> = manual.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let missing: Vec<_> =
+        words.iter().filter(|word| word.chars().all(char::is_alphanumeric) && !known.contains(word.as_str())).collect();
+    assert!(missing.is_empty(), "docs/manifests.md does not mention {missing:?}");
+}
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -203,6 +203,12 @@ impl<'lab> Node<'lab> {
     pub fn kill_daemon(&self) {
         let pid = self.daemon_pid().unwrap_or_else(|| panic!("no stack runs on {}", self.name()));
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the process was there a moment ago");
+        // Until PID 1 has reaped it, it looks alive to who would start the next one.
+        let begin = Instant::now();
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            assert!(begin.elapsed() < BOOT_TIMEOUT, "the stack of {} does not die", self.name());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.world.note(&format!("killed the stack of {}", self.name()));
     }
 
@@ -286,6 +292,7 @@ impl<'lab> Node<'lab> {
             self.world.switch.silence(self.name());
             // A node that dies by itself between the check and here is off as well.
             let _ = kill(running.pid1, Signal::SIGKILL);
+            self.release_frozen();
             self.world.note(&format!("off {} killed pid {}", self.name(), running.pid1));
         }
         running.parent.wait().expect("unshare is our child");
@@ -336,6 +343,16 @@ impl<'lab> Node<'lab> {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.world.note(&format!("{} {wanted}", self.name()));
+    }
+
+    /// A frozen node dies of the signal, but `unshare`, which is frozen with it, would not notice.
+    fn release_frozen(&self) {
+        let Some(cgroup) = self.cgroup() else { return };
+        if fs::read_to_string(cgroup.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1") {
+            // First everything is killed, so that nothing runs on; where the kernel cannot, PID 1 takes it along.
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+            let _ = fs::write(cgroup.join("cgroup.freeze"), "0");
+        }
     }
 
     fn signal_daemon(&self, signal: Signal) {

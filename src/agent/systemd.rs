@@ -152,7 +152,7 @@ impl Systemd {
             return Ok(answer);
         }
         self.put_drop_in(unit).await?;
-        let result = self.job(&bus, "StartUnit", unit).await?;
+        let result = self.job(&bus, "StartUnit", unit, "replace").await?;
         let state = State::read(&bus, &path).await?;
         Ok(match (result.as_str(), state.active.as_str()) {
             ("done", "active" | "reloading") => (ExecStatus::Exited(0), String::new()),
@@ -168,7 +168,10 @@ impl Systemd {
             // OCF 1.1: stopping what is not installed succeeds. A unit whose file was removed may still run.
             return Ok((ExecStatus::Exited(0), format!("unit {unit} is not on this node")));
         }
-        let result = self.job(&bus, "StopUnit", unit).await?;
+        // While the host goes down, systemd has a stop of its own for this unit, and that one waits for hafen, which
+        // waits for this stop: without its dependencies it comes first.
+        let mode = if is_stopping(&bus).await? { "ignore-dependencies" } else { "replace" };
+        let result = self.job(&bus, "StopUnit", unit, mode).await?;
         // A failed unit that is stopped stays failed; its failure has been told, and would be read as a new one.
         let _ = bus.call_method(Some(DESTINATION), MANAGER_PATH, Some(MANAGER), "ResetFailedUnit", &(unit,)).await;
         let state = State::read(&bus, &path).await?;
@@ -179,10 +182,16 @@ impl Systemd {
     }
 
     /// Queues a job and waits for its result: `done`, `failed`, `canceled`, `timeout`, `dependency`, `skipped`.
-    async fn job(&self, bus: &Connection, method: &'static str, unit: &str) -> Result<String, Trouble> {
+    async fn job(
+        &self,
+        bus: &Connection,
+        method: &'static str,
+        unit: &str,
+        mode: &'static str,
+    ) -> Result<String, Trouble> {
         let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).path(MANAGER_PATH).interface(MANAGER);
         let mut removed = MessageStream::for_match_rule(rule.member("JobRemoved").build()?, bus, None).await?;
-        let body = (unit, "replace");
+        let body = (unit, mode);
         let reply = bus.call_method(Some(DESTINATION), MANAGER_PATH, Some(MANAGER), method, &body).await?;
         let job: OwnedObjectPath = reply.body().deserialize()?;
         while let Some(message) = removed.next().await {
@@ -318,6 +327,14 @@ async fn load(bus: &Connection, unit: &str) -> Result<OwnedObjectPath, Trouble> 
 async fn changes_of(bus: &Connection, path: &OwnedObjectPath) -> Result<MessageStream, Trouble> {
     let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).path(path).interface(PROPERTIES);
     Ok(MessageStream::for_match_rule(rule.member("PropertiesChanged").build()?, bus, None).await?)
+}
+
+/// Whether the host goes down.
+async fn is_stopping(bus: &Connection) -> Result<bool, Trouble> {
+    let body = (MANAGER, "SystemState");
+    let reply = bus.call_method(Some(DESTINATION), MANAGER_PATH, Some(PROPERTIES), "Get", &body).await?;
+    let state: OwnedVariant = reply.body().deserialize()?;
+    Ok(String::try_from(state).is_ok_and(|state| state == "stopping"))
 }
 
 /// The number of the unit's job; 0 if it has none.

@@ -159,6 +159,25 @@ fn refuse_last_node(state: &State, node: &NodeId) -> Result<(), ApiError> {
         .hint("bring another node up or undrain it first, or add `--force` to stop the services"))
 }
 
+/// Refuses to switch a node off when too few other voters are up to go on without it: the attempt itself could not be
+/// recorded, and the node would not be switched on again.
+pub fn refuse_loss_of_quorum(state: &State, node: &NodeId) -> Result<(), ApiError> {
+    let Some(spec) = target_spec(state) else { return Ok(()) };
+    let voters: Vec<&NodeId> = spec
+        .nodes
+        .iter()
+        .filter(|(name, listed)| listed.role.votes() && state.nodes.contains_key(*name))
+        .map(|(name, _)| name)
+        .collect();
+    let is_up = |name: &&&NodeId| state.nodes.get(**name).is_some_and(|n| n.membership == Membership::Online);
+    let left = voters.iter().filter(|name| **name != node).filter(is_up).count();
+    if left > voters.len() / 2 || voters.is_empty() {
+        return Ok(());
+    }
+    let message = format!("without {node} only {left} of {} voters would be up: no quorum", voters.len());
+    Err(ApiError::new(ErrorCode::Unsafe, message).hint("wait until the others are back: `hafen status`"))
+}
+
 fn target_spec(state: &State) -> Option<&Arc<Spec>> {
     state.specs.get(&state.target.as_ref()?.spec)
 }

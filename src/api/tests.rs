@@ -157,6 +157,7 @@ fn state(other: Membership) -> State {
         granted_at: LogIndex(1),
         changed_at: LogIndex(1),
         since_ms: 0,
+        after: Vec::new(),
         found: false,
         failure: None,
     };
@@ -277,6 +278,27 @@ async fn draining_the_last_node_is_unsafe_unless_forced() {
     assert_eq!(refusal(StandIn::new(both), &drain("n1")).await.code, ErrorCode::Unsafe);
     let forced = OperateRequest { force: true, ..drain("n1") };
     assert!(super::operate::prepare(&state(Membership::Fenced), &forced, "a").is_ok());
+}
+
+#[test]
+fn a_node_is_not_switched_off_when_too_few_voters_would_be_up_to_record_it() {
+    let nodes = ["n1", "n2", "n3"].map(|name| {
+        format!("---\napiVersion: hafen/v1alpha1\nkind: Node\nmetadata: {{ name: {name} }}\nspec: {{ addresses: [192.0.2.{}] }}\n", &name[1..])
+    });
+    let text =
+        format!("apiVersion: hafen/v1alpha1\nkind: Cluster\nmetadata: {{ name: c }}\nspec: {{}}\n{}", nodes.concat());
+    let file = crate::manifest::SourceFile { path: "a.yaml".into(), bytes: text.into_bytes() };
+    let spec = crate::manifest::load(&[file], &Default::default()).spec.expect("valid");
+    let with = |third| {
+        let mut state = state(Membership::Online);
+        state.nodes.insert("n3".into(), member(third));
+        state.specs.insert(Digest::default(), Arc::new(spec.clone()));
+        state
+    };
+    let refused = |state: &State, node: &str| super::operate::refuse_loss_of_quorum(state, &node.into()).is_err();
+    assert!(!refused(&with(Membership::Online), "n1"), "two of three are left");
+    assert!(refused(&with(Membership::Fenced), "n1"), "one of three is left");
+    assert!(!refused(&with(Membership::Suspect), "n3"), "the hanging node itself is not counted");
 }
 
 #[tokio::test]

@@ -187,7 +187,10 @@ fn row(
         agent: agent.map(ToString::to_string),
         node: node.map(ToString::to_string),
         role: claim.map(|claim| claim.role).or(assignment.map(|a| a.to.role)),
-        phase: claim.map(|claim| phase_name(claim.phase).to_owned()),
+        phase: claim.map(|claim| match (claim.phase, failure) {
+            (Phase::Running, Some(_)) => "Failed".to_owned(),
+            (phase, _) => phase_name(phase).to_owned(),
+        }),
         since_ms: claim.map(|claim| claim.since_ms).or(assignment.map(|a| a.since_ms)),
         verdict: verdict(input, instance, claim, assignment.is_some()),
         blocked_by: failure.filter(|failure| failure.blocked).map(|f| format!("{} failed: {}", f.action, f.text)),
@@ -310,12 +313,8 @@ fn problems(
     for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Blocked) {
         found.push(format!("{} is blocked: {}", row.instance, row.verdict.reason));
     }
-    // While a step goes on without failures, what waits for it is on its way.
-    let on_the_way = resources.iter().any(|row| row.verdict.verdict == Verdict::Act && row.fail_count == 0);
     for row in resources.iter().filter(|row| row.verdict.verdict == Verdict::Wait && row.phase.is_none()) {
-        if !on_the_way {
-            found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
-        }
+        found.push(format!("{} does not run: {}", row.instance, row.verdict.reason));
     }
     for node in nodes {
         match node.membership {

@@ -41,6 +41,7 @@ fn claim(phase: Phase) -> Claim {
         granted_at: LogIndex(1),
         changed_at: LogIndex(1),
         since_ms: 0,
+        after: Vec::new(),
         found: false,
         failure: None,
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Take this node out of the cluster, for good
 ///
-/// Drains it, stops the daemon and gives up its vote. Remove its Node document from git as well.
+/// Remove its Node document from git first, and push. This drains it, stops the daemon and gives up its vote.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen leave

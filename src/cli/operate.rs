@@ -56,7 +56,12 @@ pub async fn operate(
     };
     let answer: OperationView = client.post("/v1/operate", &request).await?;
     if let Some(planned) = &answer.plan {
-        render::print(&plan::text(planned))?;
+        if planned.actions.is_empty() {
+            render::print("nothing would be started, stopped or moved\n")?;
+        }
+        if !planned.is_empty() {
+            render::print(&plan::text(planned))?;
+        }
         return Ok(Exit::Ok);
     }
     render::say(&answer.summary);

@@ -341,6 +341,9 @@ impl Backend for Daemon {
             let error = ApiError::new(ErrorCode::Unsafe, format!("{name} has no fencing devices"));
             return Err(error.hint("add `fencing:` to its Node document"));
         }
+        if request.what != FenceKind::Trust {
+            crate::api::operate::refuse_loss_of_quorum(&state, &name)?;
+        }
         match request.what {
             FenceKind::Fence => {
                 let command = Command::SetOverride {

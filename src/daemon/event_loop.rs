@@ -8,11 +8,17 @@ use crate::model::NodeId;
 use crate::net::{self, Heartbeats, Peers, clock};
 use crate::plan::Graph;
 use crate::reconcile::{Config, Contact, Contacts, Effect, Event, Node};
+use crate::state::port::Log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Events taken in before the next decision.
+const MAX_AT_ONCE: usize = 256;
+/// A decision that takes longer is worth a line: a node decides nothing else meanwhile.
+const SLOW_STEP: Duration = Duration::from_millis(100);
 
 /// What the loop publishes after every step, for `status`.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +55,7 @@ pub(super) async fn run(
     let mut burnt = false;
     loop {
         let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
-        let event = tokio::select! {
+        let first = tokio::select! {
             () = end.cancelled() => return false,
             changed = states.changed() => match changed {
                 Ok(()) => Event::Committed(states.borrow_and_update().clone()),
@@ -74,8 +80,10 @@ pub(super) async fn run(
             _ = beat.tick() => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => Event::Tick,
         };
-        if let Event::Committed(state) = &event {
-            let wanted = state.spec().map(|spec| spec.cluster.detection);
+        let events = with_the_rest(first, &mut inputs.events, &mut states);
+        let committed = events.iter().any(|event| matches!(event, Event::Committed(_)));
+        if committed {
+            let wanted = log.state().spec().map(|spec| spec.cluster.detection);
             if let Some(timing) = wanted.filter(|_| wanted != detection) {
                 detection = wanted;
                 inputs.heartbeats.set_timing(timing.heartbeat, timing.suspect_after / 2);
@@ -83,8 +91,13 @@ pub(super) async fn run(
                 beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             }
         }
-        let committed = matches!(event, Event::Committed(_));
-        for effect in node.step(clock::boot_time(), clock::wall_ms(), event) {
+        let (begin, count) = (clock::boot_time(), events.len());
+        let effects = node.step_all(begin, clock::wall_ms(), events);
+        let took = clock::boot_time().saturating_sub(begin);
+        if took > SLOW_STEP {
+            tracing::info!(ms = took.as_millis(), events = count, effects = effects.len(), "a slow decision");
+        }
+        for effect in effects {
             if let Effect::Exit { clean } = effect {
                 return clean;
             }
@@ -100,6 +113,24 @@ pub(super) async fn run(
             insight.send_replace(Insight { isolated, graph });
         }
     }
+}
+
+/// What else has come in meanwhile. An answer says that a state is applied: that state comes before it.
+fn with_the_rest(
+    first: Event,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+    states: &mut watch::Receiver<Arc<crate::state::State>>,
+) -> Vec<Event> {
+    let mut all = vec![first];
+    while all.len() < MAX_AT_ONCE
+        && let Ok(event) = events.try_recv()
+    {
+        all.push(event);
+    }
+    if states.has_changed().unwrap_or(false) {
+        all.insert(0, Event::Committed(states.borrow_and_update().clone()));
+    }
+    all
 }
 
 /// What the heartbeats say, as ages at one moment.

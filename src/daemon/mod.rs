@@ -118,6 +118,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, ApiError> {
 
 /// An error with everything that caused it, for people.
 fn to_api(error: DaemonError) -> ApiError {
+    // What another node answered is worded there already.
+    if let DaemonError::Net(crate::net::NetError::Status { body, .. }) = &error
+        && let Ok(view) = serde_json::from_slice::<crate::api::error::ErrorView>(body)
+    {
+        return view.into();
+    }
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {

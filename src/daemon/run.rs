@@ -11,6 +11,7 @@ use crate::model::Detection;
 use crate::net::{self, HeartbeatConfig, Heartbeats, Identity, Peers, clock};
 use crate::reconcile;
 use crate::source::Repo;
+use crate::state::port::Log;
 use crate::state::{FEATURE_LEVEL, JoinFacts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +45,22 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     let incarnation = clock::next_incarnation(&data_dir, boot)?;
     tracing::info!(node = %facts.name, %incarnation, version = env!("CARGO_PKG_VERSION"), "starting");
 
+    let listeners = listen(&facts).await?;
+    let admitted = members::peers_of(&log.state(), &facts.name);
+    let known = if admitted.is_empty() { facts.peers.clone() } else { admitted };
+    // First of all: to settle what an earlier daemon left may take longer than others wait for a sign of life.
+    let heartbeats = Arc::new(Heartbeats::start(
+        &identity,
+        HeartbeatConfig {
+            incarnation: incarnation.clone(),
+            links: facts.addresses.clone(),
+            port: facts.port,
+            interval: Detection::DEFAULT.heartbeat,
+            stall_after: Detection::DEFAULT.suspect_after / 2,
+            peers: known,
+        },
+    )?);
+
     let binary = std::env::current_exe().map_err(DaemonError::file("/proc/self/exe"))?;
     let socket = data_dir.join("hafen.sock");
     std::fs::create_dir_all(&run_dir).map_err(DaemonError::file(&run_dir))?;
@@ -57,18 +74,6 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     }
     let repo = Repo::open_or_init(&data_dir.join("repo.git"), &binary, &socket)?;
 
-    let listeners = listen(&facts).await?;
-    let heartbeats = Arc::new(Heartbeats::start(
-        &identity,
-        HeartbeatConfig {
-            incarnation: incarnation.clone(),
-            links: facts.addresses.clone(),
-            port: facts.port,
-            interval: Detection::DEFAULT.heartbeat,
-            stall_after: Detection::DEFAULT.suspect_after / 2,
-            peers: facts.peers.clone(),
-        },
-    )?);
     let end = CancellationToken::new();
     let (events_in, events) = mpsc::unbounded_channel();
     let outputs = Outputs::default();

@@ -4,9 +4,9 @@ use crate::api::types::{
     Change, ChangeKind, Contribution, Impact, PlanView, PlannedAction, Unplaced, Verdict as Word, VerdictView,
     WhyInstance, WhyView,
 };
-use crate::model::{InstanceId, Kind, NodeId, Origin, Resource, ResourceId, Spec};
+use crate::model::{InstanceId, Kind, NodeId, Origin, Reason, Resource, ResourceId, Spec};
 use crate::plan::{self, Graph, PredictedKind, Verdict};
-use crate::state::{Membership, State, TrustKey};
+use crate::state::{Membership, Phase, State, TrustKey};
 use std::collections::BTreeMap;
 
 /// What the graph says of everything that runs or is to run, and the assignment of what has no place.
@@ -20,12 +20,33 @@ pub(super) fn verdicts(state: &State, graph: &Graph) -> BTreeMap<InstanceId, Ver
             all.insert(instance.clone(), verdict.clone());
         }
     }
+    let steps: Vec<InstanceId> = all
+        .iter()
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Act))
+        .map(|(instance, _)| instance.clone())
+        .collect();
     all.into_iter()
         .map(|(instance, verdict)| {
             let at = spec.origin(Kind::Resource, instance.resource.as_str()).map(ToString::to_string);
-            (instance, word(&verdict, at))
+            let told = match &verdict {
+                // What only waits for its turn is on its way as well.
+                Verdict::Wait(reason @ Reason::After { instance: first, .. }) if steps.contains(first) => {
+                    VerdictView { verdict: Word::Act, reason: reason.to_string(), at }
+                }
+                Verdict::Blocked(reason @ Reason::Unmanaged) if runs(state, &instance) => {
+                    VerdictView { verdict: Word::Keep, reason: format!("left alone: {reason}"), at }
+                }
+                Verdict::Keep | Verdict::Act | Verdict::Wait(_) | Verdict::Blocked(_) => word(&verdict, at),
+            };
+            (instance, told)
         })
         .collect()
+}
+
+/// Whether something runs as it was last told to.
+fn runs(state: &State, instance: &InstanceId) -> bool {
+    let mut claims = state.claims.iter().filter(|(key, _)| &key.instance == instance).peekable();
+    claims.peek().is_some() && claims.all(|(_, claim)| claim.phase == Phase::Running && claim.failure.is_none())
 }
 
 fn word(verdict: &Verdict, at: Option<String>) -> VerdictView {

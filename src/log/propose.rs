@@ -128,11 +128,24 @@ impl<T: Transport> RaftLog<T> {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = Forward { entry: Body(entry.to_vec().into()), patience_ms };
         let Ok(body) = self.inner.framing.frame(&request) else { return Led::NotLeader };
-        match self.inner.transport.send(leader, RpcKind::Forward, body, patience).await {
+        let sent = tokio::select! {
+            sent = self.inner.transport.send(leader, RpcKind::Forward, body, patience) => sent,
+            () = self.replaced(leader) => Err(TransportError::Unknown("it leads no more and has not answered".into())),
+        };
+        match sent {
             Ok(answer) => postcard::from_bytes(&answer)
                 .unwrap_or_else(|error| Led::Unknown(format!("the answer of {leader} cannot be read: {error}"))),
             Err(TransportError::NotSent(_)) => Led::NotLeader,
             Err(TransportError::Unknown(why)) => Led::Unknown(format!("{leader}: {why}")),
+        }
+    }
+
+    /// Waits until another node leads. A leader that was cut off answers nothing, not even that.
+    async fn replaced(&self, leader: &NodeId) {
+        let mut standing = self.inner.standing.subscribe();
+        let other = |now: &Standing| now.leadership.leader.as_ref().is_some_and(|now| now != leader);
+        if standing.wait_for(other).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -79,8 +79,7 @@ impl fmt::Display for Reason {
             Self::Fencing { node } => write!(f, "{node} is being fenced"),
             Self::FencingFailed { node, why } => write!(
                 f,
-                "{node} could not be powered off ({why}); tried again and again; if you know that it is off: \
-                 `hafen fence confirm {node}`"
+                "{node} could not be powered off ({why}), it is tried again; if it is off: `hafen fence confirm {node}`"
             ),
             Self::NotProvenOff { node, why } => write!(f, "{node} is not proven off: {why}"),
             Self::NotProbed { node } => write!(f, "{node} has not said yet what runs there"),

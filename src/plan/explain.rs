@@ -133,7 +133,8 @@ pub(super) fn word(what: &What<'_>) -> String {
         What::Threshold(failures) => format!("failed {failures} times"),
         What::StartFailed { .. } => "a start failed".into(),
         What::Moved => "failed (onFail: Move)".into(),
-        What::NotInstalled => "lacks what the agent needs".into(),
+        What::NotInstalled("") => "lacks what the agent needs".into(),
+        What::NotInstalled(why) => format!("cannot run it: {why}"),
         What::Capacity => "has no room".into(),
         What::With(Some(name)) => format!("Colocation {name}"),
         What::With(None) => "the member before it in its group".into(),
@@ -157,6 +158,6 @@ fn origin<'a>(spec: &'a Spec, resource: &ResourceId, what: &What<'_>) -> Option<
         What::Stickiness | What::Threshold(_) | What::Capacity | What::Moved | What::StartFailed { .. } => {
             spec.origin(Kind::Resource, resource.as_str())
         }
-        What::Unfit(_) | What::Override(_) | What::NotInstalled => None,
+        What::Unfit(_) | What::Override(_) | What::NotInstalled(_) => None,
     }
 }

@@ -36,6 +36,7 @@ pub fn order(spec: &Spec, state: &State) -> Graph {
     builder.limit_edges();
     builder.probe_and_fence_edges();
     builder.removed_edges();
+    builder.pinned_edges();
     for link in links.iter().filter(|link| link.strength != OrderStrength::Serialize) {
         builder.link_edges(link);
     }
@@ -346,6 +347,28 @@ impl Builder<'_, '_> {
                     Some(stop) => self.edge(*stop, step),
                     None => self.block(step, Verdict::Wait(Reason::SameAs { old })),
                 }
+            }
+        }
+    }
+
+    /// What git no longer names stops in the reverse of the order in which it was started.
+    fn pinned_edges(&mut self) {
+        let state = self.world.state;
+        let named = |key: &ClaimKey| self.world.spec.resources.contains_key(&key.instance.resource);
+        let mut edges = Vec::new();
+        for (then, claim) in &state.claims {
+            let Some(&before) = self.graph.index.get(&(StepKind::Stop, then.clone())) else { continue };
+            for instance in &claim.after {
+                let firsts = state.claims_of(&instance.resource).filter(|(key, _)| &key.instance == instance);
+                for (first, _) in firsts.filter(|(first, _)| !named(then) || !named(first)) {
+                    edges.extend(self.graph.index.get(&(StepKind::Stop, first.clone())).map(|stop| (before, *stop)));
+                }
+            }
+        }
+        for (before, after) in edges {
+            // Orders of different commits may contradict each other; neither stop may wait for ever.
+            if !has_path_connecting(&self.graph.graph, after, before, None) {
+                self.edge(before, after);
             }
         }
     }

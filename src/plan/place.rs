@@ -435,7 +435,7 @@ pub(super) fn why_leaves(world: &World<'_>, place: usize, from: usize) -> Reason
             | What::OptIn
             | What::Location(_)
             | What::Stickiness
-            | What::NotInstalled
+            | What::NotInstalled(_)
             | What::Capacity
             | What::With(_)
             | What::Dependant(_) => Reason::BetterNode { from: info.id.clone() },

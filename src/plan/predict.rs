@@ -152,6 +152,9 @@ impl<'a> Dream<'a> {
         // Any name will do for a definition that no other prediction sees.
         let digest = State::identity(&definition);
         self.state.definitions.insert(digest, Arc::new(definition));
+        let assigned = self.state.assignment.get(&key.instance).map(|assignment| &assignment.to);
+        let facts = assigned.into_iter().flat_map(|to| to.after.iter().chain(&to.after_promote));
+        let after = facts.map(|fact| fact.instance.clone()).collect();
         let claim = Claim {
             incarnation: node.incarnation.clone(),
             epoch: Epoch(self.state.last_epoch.0 + 1),
@@ -161,6 +164,7 @@ impl<'a> Dream<'a> {
             granted_at: self.state.index,
             changed_at: self.state.index,
             since_ms: self.state.now_ms,
+            after,
             found: false,
             failure: None,
         };

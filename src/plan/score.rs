@@ -27,7 +27,8 @@ pub(super) enum What<'a> {
         retry_ms: u64,
     },
     Moved,
-    NotInstalled,
+    /// What the probe said.
+    NotInstalled(&'a str),
     Capacity,
     /// With what it is colocated; None: the member before it in its group.
     With(Option<&'a str>),
@@ -84,8 +85,9 @@ pub(super) fn parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(u
         }
     }
     for (node, info) in world.nodes.iter().enumerate() {
-        if info.fit() && world.probe(place, node).is_some_and(|probe| probe.reading == Reading::NotInstalled) {
-            sink(node, Score::NEVER, What::NotInstalled);
+        let probe = world.probe(place, node).filter(|probe| probe.reading == Reading::NotInstalled);
+        if let Some(probe) = probe.filter(|_| info.fit()) {
+            sink(node, Score::NEVER, What::NotInstalled(&probe.text));
         }
     }
 }

@@ -312,6 +312,7 @@ impl World {
             granted_at: LogIndex(3),
             changed_at: LogIndex(3),
             since_ms: 0,
+            after: Vec::new(),
             found: false,
             failure: None,
         };

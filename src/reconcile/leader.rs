@@ -65,6 +65,13 @@ impl LeaderDuties {
         }
     }
 
+    /// A result that is in the log needs no answer: it may have been lost with the leader that was fenced.
+    fn heed(&mut self, attempt: AttemptId, committed: bool) {
+        if committed && matches!(self.executing.get(&attempt), Some(Execution::Fenced { .. })) {
+            self.executing.remove(&attempt);
+        }
+    }
+
     pub fn unanswered(&mut self, attempt: AttemptId) {
         match self.executing.get_mut(&attempt) {
             Some(Execution::Fenced { proposed, .. } | Execution::SwitchedOn { proposed, .. }) => *proposed = false,
@@ -101,11 +108,7 @@ impl Node {
         for (id, attempt) in attempts {
             let devices = self.devices(&attempt.node, &attempt.devices);
             let target = attempt.node.clone();
-            // The result was committed although its answer was lost.
-            let over = attempt.outcome.is_some();
-            if over && matches!(self.duties.executing.get(&id), Some(Execution::Fenced { .. })) {
-                self.duties.executing.remove(&id);
-            }
+            self.duties.heed(id, attempt.outcome.is_some());
             match self.duties.executing.get_mut(&id) {
                 None if attempt.outcome.is_none() => {
                     let left = attempt.deadline_ms.saturating_sub(self.state.now_ms);

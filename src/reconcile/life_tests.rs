@@ -1,8 +1,8 @@
 //! Restarts of daemons, and boots that live although they were proven off, as the leader and the victim see them.
 
 use super::*;
-use crate::model::{BootId, LogIndex};
-use crate::state::{Entry, FEATURE_LEVEL, Membership, Refusal};
+use crate::model::{BootId, FencingAction, LogIndex};
+use crate::state::{Attempt, Entry, FEATURE_LEVEL, FenceOutcome, Membership, Refusal, SwitchOn};
 
 use std::collections::BTreeMap;
 
@@ -134,4 +134,43 @@ fn a_burnt_boot_proposes_nothing() {
         state
     });
     assert_eq!(says(&mut burnt_leader, contacts(Duration::from_secs(9), 1, None)), []);
+}
+
+#[test]
+fn an_executor_whose_answer_was_lost_with_the_fenced_leader_still_switches_the_node_on() {
+    let id = AttemptId(1);
+    let attempt = |outcome: Option<FenceOutcome>, on| Attempt {
+        node: NodeId::new("n1"),
+        boot: BootId::new("a"),
+        level: 0,
+        devices: Vec::new(),
+        executor: incarnation("c"),
+        executor_node: NodeId::new("n3"),
+        action: FencingAction::Reboot,
+        started_ms: 0,
+        deadline_ms: 60_000,
+        reason: "test".into(),
+        outcome,
+        ended_ms: 0,
+        on,
+    };
+    let mut state = three_nodes();
+    state.attempts.insert(id, attempt(None, SwitchOn::NotWanted));
+    let mut node = core("n3", "c", state.clone());
+    let effects = node.step(BEGAN, 0, Event::Fenced { attempt: id, outcome: FenceOutcome::Off });
+    let reports = effects.iter().find_map(|effect| match effect {
+        Effect::Propose { id, commands, .. } if commands.iter().any(|c| matches!(c, Command::FenceResult { .. })) => {
+            Some(*id)
+        }
+        _ => None,
+    });
+    let proposal = reports.expect("the result is proposed");
+    // It was committed, and who would have said so is off.
+    state.index = LogIndex(state.index.0 + 1);
+    state.attempts.insert(id, attempt(Some(FenceOutcome::Off), SwitchOn::Wanted));
+    let mut effects = node.step(BEGAN, 0, Event::Committed(Arc::new(state)));
+    let lost = Err(ProposeError::Unknown("no answer".into()));
+    effects.extend(node.step(BEGAN, 0, Event::Answered { id: proposal, result: lost }));
+    let switched = effects.iter().any(|effect| matches!(effect, Effect::SwitchOn { attempt, .. } if *attempt == id));
+    assert!(switched, "{effects:?}");
 }

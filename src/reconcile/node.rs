@@ -7,7 +7,7 @@ use super::ops::Ops;
 use super::probes::Probes;
 use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
-use crate::plan::{self, Graph};
+use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{ClaimKey, Command, Membership, OverrideKind, Scope, State};
 use std::collections::BTreeMap;
@@ -18,10 +18,14 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
-/// Proposals that are refused again and again are made ever more rarely, down to this: each costs an entry of the log.
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that.
+const REFUSED: Duration = Duration::from_millis(50);
+/// What is refused again and again is proposed ever more rarely, down to this: each try costs an entry of the log.
+const REFUSED_LONGEST: Duration = Duration::from_secs(5);
 /// Whatever is due, a node looks no more often than this: a wake-up that is due and cannot be served must not spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+/// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
+const MAX_IN_FLIGHT: usize = 4;
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
@@ -30,6 +34,9 @@ const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
 /// and a host that goes down does not wait for an operator.
 const LEAVE_STUCK: Duration = Duration::from_secs(300);
 
+/// A leader that leaves stays for so long at most until what it gave up runs elsewhere: electing another in the middle
+/// of a move would prolong it.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long a daemon that is to end waits for the cluster to take note of it, and for operations under way.
 const TELL: Duration = Duration::from_secs(1);
 const FINISH: Duration = Duration::from_secs(5);
@@ -61,11 +68,15 @@ pub struct Node {
     retry_at: Option<Duration>,
     /// The same for what only the leader proposes.
     lead_again_at: Option<Duration>,
-    /// The pause after the next refusal.
-    refused_pause: Duration,
+    /// What was refused, until when it waits.
+    refused: BTreeMap<Tag, Duration>,
+    /// How long it waited last time; forgotten once it is accepted.
+    pauses: BTreeMap<Tag, Duration>,
     /// When this node last did anything under a claim.
     busy_at: Duration,
     leaving: Option<Duration>,
+    /// Since when a leaving node has nothing left to stop.
+    emptied: Option<Duration>,
     /// Since when this daemon is to end, and whether the cluster was told.
     restarting: Option<(Duration, bool)>,
     exited: bool,
@@ -110,9 +121,11 @@ impl Node {
             effects: Vec::new(),
             retry_at: None,
             lead_again_at: None,
-            refused_pause: RETRY,
+            refused: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             busy_at: now,
             leaving: None,
+            emptied: None,
             restarting: None,
             exited: false,
         }
@@ -134,12 +147,19 @@ impl Node {
 
     /// Takes an event in and says what to do. `now` is monotonic, `wall_ms` the wall clock for people and for `Tick`.
     pub fn step(&mut self, now: Duration, wall_ms: u64, event: Event) -> Vec<Effect> {
+        self.step_all(now, wall_ms, [event])
+    }
+
+    /// As [`Node::step`], for events that are there at once: everything is decided anew only after the last.
+    pub fn step_all(&mut self, now: Duration, wall_ms: u64, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         if now.saturating_sub(self.now) > STALL {
             self.deaf_until = now + self.suspect_after();
         }
         self.now = self.now.max(now);
         self.wall_ms = wall_ms;
-        self.take(event);
+        for event in events {
+            self.take(event);
+        }
         if !self.exited {
             self.decide();
         }
@@ -149,7 +169,8 @@ impl Node {
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
         let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
-        let times = [self.retry_at, self.lead_again_at, self.ops.next_due(held_up), self.probes.next_due()];
+        let refused = self.refused.values().min().copied();
+        let times = [self.retry_at, self.lead_again_at, refused, self.ops.next_due(held_up), self.probes.next_due()];
         times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
 
@@ -211,18 +232,13 @@ impl Node {
         if self.lead_again_at.is_some_and(|at| at <= self.now) {
             self.lead_again_at = None;
         }
+        self.refused.retain(|_, until| *until > self.now);
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
         let Some(tags) = self.proposals.remove(&id) else { return };
         match result {
             Ok(applied) => {
-                let refused = applied.answers.iter().any(Result::is_err);
-                if applied.answers.iter().any(Result::is_ok) {
-                    self.refused_pause = RETRY;
-                } else if refused {
-                    self.refused_pause = (self.refused_pause * 2).min(RETRY_LONGEST);
-                }
                 for (tag, answer) in tags.iter().zip(applied.answers) {
                     match (tag, &answer) {
                         (Tag::Op(key), _) => self.ops.answered(key, answer.is_ok()),
@@ -238,8 +254,11 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        let pause = if *tag == Tag::Leader { &mut self.lead_again_at } else { &mut self.retry_at };
-                        *pause = Some(self.now + self.refused_pause);
+                        let pause = self.pauses.get(tag).map_or(REFUSED, |last| (*last * 2).min(REFUSED_LONGEST));
+                        self.pauses.insert(tag.clone(), pause);
+                        self.refused.insert(tag.clone(), self.now + pause);
+                    } else {
+                        self.pauses.remove(tag);
                     }
                 }
             }
@@ -342,8 +361,11 @@ impl Node {
             };
             self.propose_once(Tag::Shutdown, command);
         } else if self.state.claims_on(&me).next().is_none() && self.ops.is_idle() {
-            let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
-            self.propose_once(Tag::Leave, command);
+            let since = *self.emptied.get_or_insert(self.now);
+            if !self.is_needed() || self.now.saturating_sub(since) > LINGER {
+                let command = Command::Leave { node: me, incarnation: self.config.incarnation.clone() };
+                self.propose_once(Tag::Leave, command);
+            }
         }
         let alone =
             self.isolation.since.is_some_and(|lost| self.now.saturating_sub(lost.max(since)) > LEAVE_WITHOUT_QUORUM);
@@ -357,13 +379,24 @@ impl Node {
         }
     }
 
+    /// Whether this node leads while others still have something to start or stop.
+    fn is_needed(&self) -> bool {
+        let changes = |kind: &StepKind| match kind {
+            StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
+            StepKind::Probe | StepKind::Fence { .. } => false,
+        };
+        self.leadership.is_self
+            && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
-    /// Proposes unless something for the same is proposed already, or a pause is on. True: it is on its way.
+    /// Proposes unless something for the same is proposed already, or has to wait. True: it is on its way.
     pub(super) fn propose_once(&mut self, tag: Tag, command: Command) -> bool {
-        let free = !self.is_pausing() && !self.is_proposed(&tag);
+        let waiting = self.retry_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&tag);
+        let free = !waiting && !self.is_proposed(&tag);
         if free {
             self.outbox.push((command, tag));
         }
@@ -372,12 +405,7 @@ impl Node {
 
     /// What the leader proposed last failed or was refused: not again at once.
     pub(super) fn leads_later(&self) -> bool {
-        self.lead_again_at.is_some_and(|at| at > self.now)
-    }
-
-    /// The last proposal failed or was refused: not again at once.
-    fn is_pausing(&self) -> bool {
-        self.retry_at.is_some_and(|at| at > self.now)
+        self.lead_again_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&Tag::Leader)
     }
 
     /// Several commands of the leader may travel in one entry: `lead` looks once whether an earlier one is under way.
@@ -395,7 +423,11 @@ impl Node {
     }
 
     fn flush(&mut self) {
-        let (leader, own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let (leader, mut own): (Vec<_>, Vec<_>) = self.outbox.drain(..).partition(|(_, tag)| *tag == Tag::Leader);
+        let under_way = self.proposals.values().filter(|tags| !tags.contains(&Tag::Leader)).count();
+        if under_way >= MAX_IN_FLIGHT {
+            self.outbox = std::mem::take(&mut own);
+        }
         for (batch, term) in [(own, None), (leader, Some(self.leadership.term))] {
             for part in batch.chunks(MAX_BATCH) {
                 self.last_proposal.0 += 1;

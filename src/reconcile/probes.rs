@@ -12,7 +12,7 @@ use std::time::Duration;
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Probes at a time: they are short, but a hundred of them at once would starve the rest.
-const MAX_AT_ONCE: usize = 16;
+const MAX_AT_ONCE: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Probes {

@@ -59,6 +59,7 @@ impl State {
         self.check_room(key)?;
         self.check_facts(&assigned.after)?;
 
+        let after = assigned.after.iter().chain(&assigned.after_promote).map(|fact| fact.instance.clone()).collect();
         let epoch = self.next_epoch();
         let claim = Claim {
             incarnation: incarnation.clone(),
@@ -69,6 +70,7 @@ impl State {
             granted_at: ctx.index,
             changed_at: ctx.index,
             since_ms: ctx.at_ms,
+            after,
             found: false,
             failure: None,
         };
@@ -411,6 +413,7 @@ impl State {
             granted_at: ctx.index,
             changed_at: ctx.index,
             since_ms: ctx.at_ms,
+            after: Vec::new(),
             found: true,
             failure,
         };

@@ -242,6 +242,8 @@ pub struct Claim {
     /// The last entry that changed it; observations that began before are dropped.
     pub changed_at: LogIndex,
     pub since_ms: u64,
+    /// What had to run before it, when it was granted: it stops before them, also when git knows none of them any more.
+    pub after: Vec<InstanceId>,
     /// Running without having been asked: a failed stop of it blocks and never fences.
     pub found: bool,
     /// What went wrong since the last success. The owner settles such a claim: stop, verify, release.

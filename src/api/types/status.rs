@@ -123,7 +123,7 @@ pub struct ResourceView {
     pub node: Option<String>,
     /// What it is, or is to be.
     pub role: Option<Role>,
-    /// The phase of its claim; none: that node does not run it.
+    /// The phase of its claim, or `Failed` for one that was found not running; none: that node does not run it.
     pub phase: Option<String>,
     /// Since when.
     pub since_ms: Option<u64>,

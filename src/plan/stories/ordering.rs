@@ -67,3 +67,12 @@ fn nothing_requires_what_runs_nowhere() {
     assert!(matches!(w.assign().verdicts[&id("a")], Verdict::Blocked(Reason::NoNode { .. })));
     assert!(matches!(w.assign().verdicts[&id("b")], Verdict::Wait(Reason::After { .. })));
 }
+
+#[test]
+fn what_git_no_longer_names_stops_in_the_reverse_of_its_start() {
+    let mut w = two();
+    w.resources(&["fs", "db"]).runs(&["fs@n1", "db@n1"]);
+    w.state.claims.get_mut(&key("db@n1")).unwrap().after = vec![id("fs")];
+    w.spec.resources.clear();
+    assert_eq!(w.steps(), "!Stop db@n1, Stop fs@n1");
+}
