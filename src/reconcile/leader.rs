@@ -229,10 +229,12 @@ impl Node {
         let grace = self.state.spec().map_or(Duration::from_secs(120), |spec| spec.cluster.join_grace);
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
-        for (name, node) in &self.state.nodes {
+        let (me, own) = (&self.config.node, &self.config.incarnation.boot);
+        for (name, node) in self.state.nodes.iter().filter(|(name, node)| *name != me || node.incarnation.boot == *own)
+        {
             let boot = &node.incarnation.boot;
             // A leader hears itself: it may have been elected while it was suspect, and nobody else could clear it.
-            let age = match name == &self.config.node {
+            let age = match name == me {
                 true => Some(Duration::ZERO),
                 false => self.contacts.age(name, boot),
             };

@@ -9,8 +9,8 @@ use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
 use crate::model::NodeId;
 use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
-use crate::state::{ClaimKey, Command, Membership, OverrideKind, Refusal, Scope, State};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::state::{ClaimKey, Command, Membership, OverrideKind, Scope, State};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use std::time::Duration;
 const MAX_BATCH: usize = 128;
 /// A proposal that could not be made is made again after this long.
 const RETRY: Duration = Duration::from_millis(200);
-/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that. Every
-/// further refusal doubles the pause, up to `RETRY_LONGEST`: each costs an entry of the log.
+/// What was refused is proposed again after this long, if it is still wanted then; nothing else waits for that.
 const REFUSED: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
-const MAX_IN_FLIGHT: usize = 4;
+/// What is refused again and again is proposed ever more rarely, down to this: each try costs an entry of the log.
+const REFUSED_LONGEST: Duration = Duration::from_secs(5);
 /// Whatever is due, a node looks no more often than this: a wake-up that is due and cannot be served must not spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+/// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
+const MAX_IN_FLIGHT: usize = 4;
 /// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
@@ -66,9 +66,12 @@ pub struct Node {
     outbox: Vec<(Command, Tag)>,
     pub(super) effects: Vec<Effect>,
     retry_at: Option<Duration>,
-    refused: BTreeMap<Tag, Refused>,
-    /// The same as `retry_at` for what only the leader proposes.
+    /// The same for what only the leader proposes.
     lead_again_at: Option<Duration>,
+    /// What was refused, until when it waits.
+    refused: BTreeMap<Tag, Duration>,
+    /// How long it waited last time; forgotten once it is accepted.
+    pauses: BTreeMap<Tag, Duration>,
     /// When this node last did anything under a claim.
     busy_at: Duration,
     leaving: Option<Duration>,
@@ -77,12 +80,6 @@ pub struct Node {
     /// Since when this daemon is to end, and whether the cluster was told.
     restarting: Option<(Duration, bool)>,
     exited: bool,
-}
-
-/// A pause of what was refused.
-struct Refused {
-    until: Duration,
-    pause: Duration,
 }
 
 /// What a proposed command was for.
@@ -123,8 +120,9 @@ impl Node {
             outbox: Vec::new(),
             effects: Vec::new(),
             retry_at: None,
-            refused: BTreeMap::new(),
             lead_again_at: None,
+            refused: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             busy_at: now,
             leaving: None,
             emptied: None,
@@ -170,8 +168,8 @@ impl Node {
 
     /// When [`Event::Tick`] is needed next, if nothing else happens.
     pub fn next_wake(&self) -> Option<Duration> {
-        let refused = self.refused.values().map(|refused| refused.until).filter(|until| *until > self.now).min();
         let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
+        let refused = self.refused.values().min().copied();
         let times = [self.retry_at, self.lead_again_at, refused, self.ops.next_due(held_up), self.probes.next_due()];
         times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
@@ -234,17 +232,13 @@ impl Node {
         if self.lead_again_at.is_some_and(|at| at <= self.now) {
             self.lead_again_at = None;
         }
-        // Remembered a little longer than it lasts, so that the next refusal of the same finds what to double.
-        self.refused.retain(|_, refused| refused.until + RETRY_LONGEST > self.now);
+        self.refused.retain(|_, until| *until > self.now);
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
         let Some(tags) = self.proposals.remove(&id) else { return };
         match result {
             Ok(applied) => {
-                let refused = |(tag, answer): (&Tag, &Result<(), Refusal>)| answer.is_err().then(|| tag.clone());
-                let refused: BTreeSet<Tag> = tags.iter().zip(&applied.answers).filter_map(refused).collect();
-                self.refused.retain(|tag, _| !tags.contains(tag) || refused.contains(tag));
                 for (tag, answer) in tags.iter().zip(applied.answers) {
                     match (tag, &answer) {
                         (Tag::Op(key), _) => self.ops.answered(key, answer.is_ok()),
@@ -260,8 +254,11 @@ impl Node {
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
-                        let pause = self.refused.get(tag).map_or(REFUSED, |old| (old.pause * 2).min(RETRY_LONGEST));
-                        self.refused.insert(tag.clone(), Refused { until: self.now + pause, pause });
+                        let pause = self.pauses.get(tag).map_or(REFUSED, |last| (*last * 2).min(REFUSED_LONGEST));
+                        self.pauses.insert(tag.clone(), pause);
+                        self.refused.insert(tag.clone(), self.now + pause);
+                    } else {
+                        self.pauses.remove(tag);
                     }
                 }
             }
@@ -396,9 +393,10 @@ impl Node {
         self.leaving.is_some()
     }
 
-    /// Proposes unless something for the same is proposed already, or a pause is on. True: it is on its way.
+    /// Proposes unless something for the same is proposed already, or has to wait. True: it is on its way.
     pub(super) fn propose_once(&mut self, tag: Tag, command: Command) -> bool {
-        let free = !self.is_pausing() && !self.was_refused(&tag) && !self.is_proposed(&tag);
+        let waiting = self.retry_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&tag);
+        let free = !waiting && !self.is_proposed(&tag);
         if free {
             self.outbox.push((command, tag));
         }
@@ -407,16 +405,7 @@ impl Node {
 
     /// What the leader proposed last failed or was refused: not again at once.
     pub(super) fn leads_later(&self) -> bool {
-        self.lead_again_at.is_some_and(|at| at > self.now) || self.was_refused(&Tag::Leader)
-    }
-
-    fn was_refused(&self, tag: &Tag) -> bool {
-        self.refused.get(tag).is_some_and(|refused| refused.until > self.now)
-    }
-
-    /// The last proposal failed or was refused: not again at once.
-    fn is_pausing(&self) -> bool {
-        self.retry_at.is_some_and(|at| at > self.now)
+        self.lead_again_at.is_some_and(|at| at > self.now) || self.refused.contains_key(&Tag::Leader)
     }
 
     /// Several commands of the leader may travel in one entry: `lead` looks once whether an earlier one is under way.

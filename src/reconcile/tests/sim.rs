@@ -46,8 +46,8 @@ impl Rng {
     }
 }
 
-/// Whom a node heard: which boot, and when.
-type Heard = BTreeMap<NodeId, (Option<BootId>, u64)>;
+/// What a peer said of others: which boot it heard last, and when.
+type Told = BTreeMap<NodeId, (Option<BootId>, u64)>;
 
 /// What truly is on one machine.
 pub struct Host {
@@ -66,7 +66,7 @@ pub struct Host {
     /// How the device that fences this host behaves.
     pub device: Mode,
     heard: BTreeMap<usize, (BootId, u64)>,
-    told: BTreeMap<usize, (Heard, u64)>,
+    told: BTreeMap<usize, Told>,
 }
 
 pub struct Daemon {
@@ -653,7 +653,7 @@ impl Sim {
                     continue;
                 }
                 let boot = self.boot_id(from);
-                let mut told: BTreeMap<NodeId, (Option<BootId>, u64)> = BTreeMap::new();
+                let mut told = Told::new();
                 let since = self.hosts[from].daemon.as_ref().map_or(now, |daemon| daemon.started);
                 for other in (0..self.hosts.len()).filter(|other| *other != from) {
                     let heard = self.hosts[from].heard.get(&other).cloned();
@@ -661,7 +661,7 @@ impl Sim {
                     told.insert(self.hosts[other].name.clone(), heard);
                 }
                 self.hosts[to].heard.insert(from, (boot, now));
-                self.hosts[to].told.insert(from, (told, now));
+                self.hosts[to].told.insert(from, told);
             }
         }
         for host in 0..self.hosts.len() {
@@ -669,7 +669,7 @@ impl Sim {
                 continue;
             }
             let peers = self.hosts[host].heard.iter().map(|(peer, (boot, at))| {
-                let told = self.hosts[host].told.get(peer).map(|(told, _)| told.clone()).unwrap_or_default();
+                let told = self.hosts[host].told.get(peer).cloned().unwrap_or_default();
                 let age = |at: u64| Duration::from_millis(now - at);
                 let heard = told.into_iter().map(|(node, (boot, at))| (node, (boot, age(at)))).collect();
                 (self.hosts[*peer].name.clone(), Contact { boot: boot.clone(), age: age(*at), echoed: None, heard })
