@@ -101,7 +101,7 @@ fn a_node_without_the_agent_does_not_run_it_and_says_why() {
     cluster.settle();
     let why = cluster.lab.node("n1").sh("hafen why rare --not n1").stdout;
     eprintln!("{why}");
-    assert!(why.contains("lacks what the agent needs"), "{why}");
+    assert!(why.contains("heartbeat/Rare` is not on this node"), "{why}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_power_cut_kills_everything_keeps_the_disk_and_changes_the_boot() {
 fn a_stack_starts_at_power_on_and_lives_and_dies_on_its_own() {
     let Some(lab) = Lab::new(1) else { return };
     let node = lab.node("n1");
-    node.set_stack("bash -c 'echo started on $(cat $HAFEN_BOOT_ID_FILE); trap \"echo stopped; exit\" TERM; while :; do sleep 0.01; done'");
+    node.set_stack("bash -c 'trap \"echo stopped; exit\" TERM; echo started on $(cat $HAFEN_BOOT_ID_FILE); while :; do sleep 0.01; done'");
     assert_eq!(node.daemon_pid(), None);
     node.start_daemon();
     lab.wait_until(Duration::from_secs(5), "the stack logs", || node.logs().contains("started on"));
@@ -88,6 +88,8 @@ fn a_stack_starts_at_power_on_and_lives_and_dies_on_its_own() {
     assert!(node.logs().contains("stopped"));
 
     node.start_daemon();
+    let started = || node.logs().matches("started on").count();
+    lab.wait_until(Duration::from_secs(5), "the stack logs again", || started() == 2);
     node.freeze();
     let lines = node.logs().lines().count();
     let pid = node.daemon_pid().expect("a frozen process is there");
