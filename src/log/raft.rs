@@ -1,6 +1,8 @@
 //! The handle of the log: start, stop, who leads, and the door for other nodes' requests.
 //!
-//! Raft runs on a runtime of its own, so that nothing else of the daemon can starve its heartbeats. The handle is cheap
+//! Raft runs on a thread of its own, so that nothing else of the daemon can starve its heartbeats. One is enough: nothing
+//! there computes for long or blocks (the file has a thread too, snapshots are made on blocking ones), and a second one
+//! would be woken with every message only to find nothing to do. The handle is cheap
 //! to clone and can be used from any runtime. When the last clone goes, Raft stops without saying so; `shutdown` stops
 //! it in order and closes the file.
 
@@ -23,8 +25,6 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio_util::bytes::Bytes;
 
-/// One for the core, one for what waits beside it; Raft is never the bottleneck.
-const RAFT_THREADS: usize = 2;
 /// openraft takes a time-out for sending a snapshot and hands it on; ours is set in `network`.
 const UNUSED_SNAPSHOT_TIMEOUT_MS: u64 = 30_000;
 
@@ -34,7 +34,11 @@ pub(super) type Metrics = RaftMetrics<u64, RaftNode>;
 /// Timing and limits of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
+    /// How often a leader that has nothing to replicate lets the others hear of it. Each is a request over TLS to every
+    /// member, so this is most of what an idle log costs. Well below `election_max` + `election_min`.
     pub heartbeat: Duration,
+    /// How long one append may take before it is sent anew; Raft looks at its clock every one and a half of these.
+    pub patience: Duration,
     /// Without a leader, a voter waits this long at least before it stands for election, after the old leader's lease
     /// (`election_max`) ran out.
     pub election_min: Duration,
@@ -50,10 +54,14 @@ pub struct Config {
 
 impl Config {
     /// For LANs; an fsync of some 10 ms does not disturb it.
+    ///
+    /// A lost leader has a successor after 1.45 s at most (620 + 620 + 210 ms), before `suspectAfter` of the default
+    /// profile has passed: the election costs a take-over nothing. One heartbeat may be lost.
     pub const DEFAULT: Self = Self {
-        heartbeat: Duration::from_millis(100),
-        election_min: Duration::from_millis(250),
-        election_max: Duration::from_millis(400),
+        heartbeat: Duration::from_millis(480),
+        patience: Duration::from_millis(140),
+        election_min: Duration::from_millis(480),
+        election_max: Duration::from_millis(620),
         snapshot_entries: 5_000,
         snapshot_bytes: 8 << 20,
         keep_entries: 1_000,
@@ -61,7 +69,8 @@ impl Config {
     };
     /// For quiet machines with fast disks.
     pub const FAST: Self = Self {
-        heartbeat: Duration::from_millis(50),
+        heartbeat: Duration::from_millis(75),
+        patience: Duration::from_millis(50),
         election_min: Duration::from_millis(100),
         election_max: Duration::from_millis(150),
         ..Self::DEFAULT
@@ -71,7 +80,9 @@ impl Config {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         openraft::Config {
             cluster_name: cluster.to_owned(),
-            heartbeat_interval: ms(self.heartbeat),
+            heartbeat_interval: ms(self.patience),
+            // At the times of the configuration instead: see [`beat`].
+            enable_heartbeat: false,
             election_timeout_min: ms(self.election_min),
             election_timeout_max: ms(self.election_max),
             install_snapshot_timeout: UNUSED_SNAPSHOT_TIMEOUT_MS,
@@ -178,6 +189,7 @@ impl<T: Transport> RaftLog<T> {
             asked: None,
         };
         runtime.spawn(async move { watcher.run().await });
+        runtime.spawn(beat(raft.clone(), config.heartbeat));
         let inner =
             Inner { raft, transport, framing, identity, config, published, standing, halt, store, _runtime: runtime };
         Ok(Self { inner: Arc::new(inner) })
@@ -286,6 +298,21 @@ async fn open(
     opened.await.unwrap_or_else(|error| Err(LogError::Stopped(error.to_string())))
 }
 
+/// Sends a leader's heartbeats: openraft itself would send one whenever it looks at its clock.
+async fn beat(raft: Raft, interval: Duration) {
+    let mut metrics = raft.metrics();
+    loop {
+        if metrics.wait_for(|now| now.current_leader == Some(now.id)).await.is_err() {
+            return;
+        }
+        // It has just been elected, and said so, or it has just sent one.
+        tokio::time::sleep(interval).await;
+        if raft.trigger().heartbeat().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Translates Raft's metrics, and keeps the log below its size.
 struct Watcher {
     metrics: watch::Receiver<Metrics>,
@@ -304,7 +331,8 @@ impl Watcher {
             let metrics = self.metrics.borrow_and_update().clone();
             let standing = standing_of(&metrics);
             self.standing.send_if_modified(|old| {
-                let changed = *old != standing;
+                // The age of the quorum's last answer changes with every heartbeat: for who asks, not for who waits.
+                let changed = old.leadership != standing.leadership || old.members != standing.members;
                 *old = standing;
                 changed
             });
@@ -367,34 +395,35 @@ pub(super) fn standing_of(metrics: &Metrics) -> Standing {
     }
 }
 
-/// A tokio runtime that may be dropped anywhere.
-struct Runtime(Option<tokio::runtime::Runtime>, tokio::runtime::Handle);
+/// A tokio runtime on a thread of its own, which may be dropped anywhere: the thread ends by itself.
+struct Runtime {
+    handle: tokio::runtime::Handle,
+    /// Its end tells the thread.
+    _alive: tokio::sync::oneshot::Sender<()>,
+}
 
 impl Runtime {
     fn start(dir: &Path) -> Result<Self, LogError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RAFT_THREADS)
-            .thread_name("raft")
+        let failed = |error: std::io::Error| LogError::from_io(dir, &error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .thread_name("raft-blocking")
             .enable_all()
             .build()
-            .map_err(|error| LogError::from_io(dir, &error))?;
+            .map_err(failed)?;
         let handle = runtime.handle().clone();
-        Ok(Self(Some(runtime), handle))
+        let (alive, gone) = tokio::sync::oneshot::channel();
+        let work = move || {
+            let _ = runtime.block_on(gone);
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("raft".into()).spawn(work).map_err(failed)?;
+        Ok(Self { handle, _alive: alive })
     }
 }
 
 impl std::ops::Deref for Runtime {
     type Target = tokio::runtime::Handle;
     fn deref(&self) -> &Self::Target {
-        &self.1
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        // Waiting here is not allowed inside another runtime.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        &self.handle
     }
 }

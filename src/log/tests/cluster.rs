@@ -1,6 +1,6 @@
 //! Several nodes: elections, forwarding, restarts, partitions, snapshots, members.
 
-use super::super::{Identity, LogError, MembershipError, RaftLog, Stand, recover_alone};
+use super::super::{Config, Identity, LogError, MembershipError, RaftLog, Stand, recover_alone};
 use super::{CONFIG, Cluster, Wire, command, eventually, identity, names, node};
 use crate::model::NodeId;
 use crate::state::port::{Log as _, ProposeError};
@@ -204,6 +204,25 @@ async fn members_come_change_and_go() {
     let age = leader.standing().borrow().quorum_ack_age;
     assert!(age.is_some_and(|age| age < Duration::from_secs(5)), "{age:?}");
     cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_with_nothing_to_say_stays_the_leader() {
+    let cluster = Cluster::of(&THREE, CONFIG).await;
+    let leader = cluster.leader().await;
+    let before = cluster.standing(leader.as_str()).leadership;
+    tokio::time::sleep((CONFIG.election_max + CONFIG.election_min) * 4).await;
+    let after = cluster.standing(leader.as_str()).leadership;
+    assert_eq!((after.leader, after.term), (before.leader, before.term), "its heartbeats are heard");
+    cluster.stop_all().await;
+}
+
+#[test]
+fn the_default_times_elect_before_anybody_is_suspected_and_survive_a_lost_heartbeat() {
+    let Config { heartbeat, patience, election_min, election_max, .. } = Config::DEFAULT;
+    let look = patience * 3 / 2;
+    assert!(election_max * 2 + look < crate::model::Detection::DEFAULT.suspect_after);
+    assert!(heartbeat * 2 + patience <= election_max + election_min);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,8 @@ use tokio_util::bytes::Bytes;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const CONFIG: Config = Config {
-    heartbeat: Duration::from_millis(60),
+    heartbeat: Duration::from_millis(90),
+    patience: Duration::from_millis(60),
     election_min: Duration::from_millis(200),
     election_max: Duration::from_millis(400),
     propose_timeout: Duration::from_secs(5),
