@@ -191,7 +191,7 @@ impl Table {
         self.stalled |= now.saturating_sub(self.contacts.as_of) >= stall_after;
     }
 
-    /// Takes a verified beat that arrived at `now`.
+    /// Takes a verified beat that arrived at `now`: after the input was read last, and before it is read next.
     pub fn accept(&mut self, beat: &Beat, now: Duration) -> Result<(), Refused> {
         let own = (&self.contacts.me, &self.contacts.incarnation, self.contacts.sent);
         if &beat.from == own.0 {
@@ -329,10 +329,11 @@ impl Contact {
             }
         };
         boot.seq = boot.seq.max(beat.seq);
-        boot.last_heard = now;
+        // The links are read one after the other, so what is read later may have come earlier.
+        boot.last_heard = boot.last_heard.max(now);
         if let Some(link) = self.links.get_mut(usize::from(beat.link)) {
             boot.seq_by_link.insert(beat.link, beat.seq);
-            link.last_heard = Some(now);
+            link.last_heard = link.last_heard.max(Some(now));
         }
         if self.boots.len() >= MAX_BOOTS {
             let least = self.boots.iter().enumerate().min_by_key(|(_, boot)| (boot.echoed, boot.last_heard));
@@ -401,6 +402,23 @@ mod tests {
         }
         let boot = table.contacts().peers["n2"].current().unwrap().clone();
         assert_eq!((boot.seq, boot.last_heard), (5, ms(1020)));
+    }
+
+    #[test]
+    fn what_is_read_later_may_have_come_earlier() {
+        let mut table = table();
+        table.wake(ms(1300));
+        // Both links are read at 1300, one after the other; the kernel noted when each beat came.
+        for (at, seq, link) in [(1210, 5, 0), (1290, 6, 0), (1205, 5, 1), (1285, 6, 1)] {
+            assert_eq!(table.accept(&beat("n2", "b", seq, link), ms(at)), Ok(()));
+        }
+        table.drained(ms(1300));
+        let contact = &table.contacts().peers["n2"];
+        assert_eq!(contact.current().unwrap().last_heard, ms(1290));
+        assert_eq!(
+            contact.links.iter().map(|link| link.last_heard).collect::<Vec<_>>(),
+            [1290, 1285].map(|at| Some(ms(at)))
+        );
     }
 
     #[test]

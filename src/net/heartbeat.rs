@@ -4,8 +4,9 @@
 //! something changed.
 //!
 //! One UDP socket per link, on the port number of the HTTPS listener; address `i` of this node talks to address `i` of
-//! the peers. The thread is its own: neither an fsync nor a full executor delays it. It reads all that has arrived
-//! before it publishes a new `as_of`.
+//! the peers. The thread is its own: neither an fsync nor a full executor delays it. It wakes once in an interval, reads
+//! all that has arrived, publishes a new `as_of` and sends. When something arrived is what the kernel noted, not when it
+//! was read: so silence is exact although nobody waits for datagrams.
 //! Deliberately absent: any decision ([`crate::net::contacts`] keeps the table), and the format
 //! ([`crate::net::datagram`]).
 
@@ -13,11 +14,14 @@ use super::contacts::{Contacts, Table};
 use super::datagram::{Beat, Codec, MAX_DATAGRAM};
 use super::{Identity, NetError, PeerAddr, clock};
 use crate::model::{Incarnation, NodeId};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -31,9 +35,8 @@ const MAX_READ_AT_ONCE: usize = 4096;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Below this a beat is only load; the `Fast` profile uses 50 ms.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-/// Input is gathered for this part of an interval before it is read, so there are at most so many wake-ups in an
-/// interval, however many nodes there are. It makes silence look shorter, never longer.
-const GATHERING: u32 = 10;
+/// What arrives is read at least this often, however rare the beats are: a peer's first sign of life is waited for.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Links are numbered in a byte; nobody has more networks than this.
 const MAX_LINKS: usize = 8;
 
@@ -54,6 +57,7 @@ pub struct HeartbeatConfig {
 pub struct Heartbeats {
     shared: Arc<Shared>,
     changes: watch::Receiver<u64>,
+    readings: watch::Receiver<Duration>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,7 +69,8 @@ struct Shared {
 
 struct State {
     table: Table,
-    peers: BTreeMap<NodeId, PeerAddr>,
+    /// Shared with the thread while it sends.
+    peers: Arc<BTreeMap<NodeId, PeerAddr>>,
 }
 
 impl Heartbeats {
@@ -77,10 +82,11 @@ impl Heartbeats {
         let interval = interval.max(SHORTEST_INTERVAL);
         let now = clock::boot_time();
         let table = Table::new(identity.node.clone(), incarnation.clone(), interval, stall_after, now);
-        let state = Mutex::new(State { table, peers: BTreeMap::new() });
+        let state = Mutex::new(State { table, peers: Arc::default() });
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), links: sockets.len(), state });
         shared.set_peers(peers);
         let (sender, changes) = watch::channel(0);
+        let (reader, readings) = watch::channel(now);
         let worker = Worker {
             me: identity.node.clone(),
             incarnation,
@@ -88,9 +94,10 @@ impl Heartbeats {
             sockets,
             shared: shared.clone(),
             changes: sender,
+            readings: reader,
         };
         let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || worker.run());
-        Ok(Self { shared, changes, thread: Some(thread.map_err(NetError::Thread)?) })
+        Ok(Self { shared, changes, readings, thread: Some(thread.map_err(NetError::Thread)?) })
     }
 
     /// What is known now; see [`Contacts::as_of`].
@@ -102,6 +109,11 @@ impl Heartbeats {
     /// The passing of silence is no change: who waits for a threshold sets a timer.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// Changes with every new [`Contacts::as_of`], once in an interval or more often: for who watches a silence grow.
+    pub fn readings(&self) -> watch::Receiver<Duration> {
+        self.readings.clone()
     }
 
     /// A number for [`Contacts::answered`]: only a peer that was alive after this call can answer it.
@@ -137,7 +149,7 @@ impl Shared {
         peers.retain(|node, _| node != me);
         let links = peers.iter().map(|(node, peer)| (node.clone(), peer.addresses.len().min(self.links))).collect();
         state.table.set_peers(&links, clock::boot_time());
-        state.peers = peers;
+        state.peers = Arc::new(peers);
     }
 
     /// Held for microseconds. The table is whole between its calls, so a poisoned lock tells nothing.
@@ -153,6 +165,7 @@ struct Worker {
     sockets: Vec<UdpSocket>,
     shared: Arc<Shared>,
     changes: watch::Sender<u64>,
+    readings: watch::Sender<Duration>,
 }
 
 impl Worker {
@@ -166,29 +179,38 @@ impl Worker {
                 next_beat = (next_beat + interval).max(now);
             }
             self.changes.send_if_modified(|seen| std::mem::replace(seen, changes) != changes);
-            self.wait(next_beat.min(now + interval), interval);
+            std::thread::sleep(next_beat.saturating_sub(clock::boot_time()).min(interval).min(LONGEST_PAUSE));
         }
     }
 
     /// Takes all that has arrived into the table, then publishes the time.
     fn hear(&self) -> (Duration, u64) {
-        self.shared.lock().table.wake(clock::boot_time());
+        let before = {
+            let mut state = self.shared.lock();
+            state.table.wake(clock::boot_time());
+            state.table.contacts().as_of
+        };
         // One byte more, so that a longer datagram is not mistaken for its beginning.
         let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut control = nix::cmsg_space!(TimeSpec);
         for socket in &self.sockets {
             for _ in 0..MAX_READ_AT_ONCE {
                 // Errors other than "nothing there" are reports about datagrams sent earlier; the next read is clean.
-                let Ok(length) = socket.recv(&mut buffer) else { break };
+                let Ok((length, waited)) = receive(socket, &mut buffer, &mut control) else { break };
                 let beat = self.codec.decode(&buffer[..length]);
                 let mut state = self.shared.lock();
+                // A wall clock that was set meanwhile lies about the wait; what was not there last time came after it.
                 let now = clock::boot_time();
-                if let Err(why) = beat.and_then(|beat| state.table.accept(&beat, now)) {
+                let arrived = now.saturating_sub(waited).max(before);
+                if let Err(why) = beat.and_then(|beat| state.table.accept(&beat, arrived)) {
                     state.table.count_refused(why);
                 }
             }
         }
         let mut state = self.shared.lock();
-        state.table.drained(clock::boot_time());
+        let now = clock::boot_time();
+        state.table.drained(now);
+        self.readings.send_replace(now);
         (state.table.contacts().interval, state.table.changes())
     }
 
@@ -211,21 +233,24 @@ impl Worker {
         }
         self.shared.lock().table.told(written);
     }
+}
 
-    /// Until something arrives or the time has come.
-    fn wait(&self, until: Duration, interval: Duration) {
-        let left = until.saturating_sub(clock::boot_time());
-        // Rounded up: waking a moment early would spin.
-        let timeout = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::ZERO);
-        let readable = |socket| PollFd::new(AsFd::as_fd(socket), PollFlags::POLLIN);
-        let mut sockets: Vec<_> = self.sockets.iter().map(readable).collect();
-        match poll(&mut sockets, timeout) {
-            Ok(0) | Err(nix::Error::EINTR) => {}
-            // What comes over the other links, and from others, comes about now too.
-            Ok(_) => std::thread::sleep((interval / GATHERING).min(until.saturating_sub(clock::boot_time()))),
-            Err(_) => std::thread::sleep(left),
+/// One datagram: its length, and how long ago it arrived.
+fn receive(socket: &UdpSocket, buffer: &mut [u8], control: &mut [u8]) -> nix::Result<(usize, Duration)> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(control), MsgFlags::MSG_DONTWAIT)?;
+    let stamp = message.cmsgs()?.find_map(|part| match part {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at),
+        _ => None,
+    });
+    let waited = match stamp {
+        Some(at) => {
+            let nanoseconds = (clock_gettime(ClockId::CLOCK_REALTIME)? - at).num_nanoseconds();
+            Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
         }
-    }
+        None => Duration::ZERO,
+    };
+    Ok((message.bytes, waited))
 }
 
 fn open(address: SocketAddr) -> Result<UdpSocket, NetError> {
@@ -239,6 +264,7 @@ fn open(address: SocketAddr) -> Result<UdpSocket, NetError> {
         }
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         socket.bind(&address.into())?;
         Ok(UdpSocket::from(socket))
     };

@@ -26,7 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A link that failed is not preferred for so long: heartbeats have told by then whether it is down.
 const DISTRUST: Duration = Duration::from_secs(1);
 /// Connections are probed this often, so that a request rarely meets one whose other end is gone.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The answer to such a probe is waited for this long.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers beyond this are cut off as an error; the largest are chunks of a snapshot.
 pub const MAX_ANSWER: usize = 64 << 20;
 /// More of an error's text helps nobody.
@@ -243,7 +245,7 @@ impl Inner {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_prior_knowledge()
             .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .http2_keep_alive_while_idle(true)
             .pool_idle_timeout(None)
             .tcp_nodelay(true)
