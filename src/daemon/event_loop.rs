@@ -1,13 +1,16 @@
 //! The core's loop: events in, effects out, one after the other.
+//!
+//! At rest it looks at the heartbeats a few times in `suspectAfter`. As soon as somebody's silence grows it looks at
+//! every reading of them, so what is decided about silence is decided with the first reading that shows it.
 
 use super::effects::Performer;
 use super::transport::PeerTransport;
 use crate::agent::Death;
 use crate::log::{RaftLog, Stand};
-use crate::model::NodeId;
+use crate::model::{Detection, NodeId};
 use crate::net::{self, Heartbeats, Peers, clock};
 use crate::plan::Graph;
-use crate::reconcile::{Config, Contact, Contacts, Effect, Event, Node};
+use crate::reconcile::{Config, Contact, Contacts, Effect, Event, LONGEST_REST, Node};
 use crate::state::port::Log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 const MAX_AT_ONCE: usize = 256;
 /// A decision that takes longer is worth a line: a node decides nothing else meanwhile.
 const SLOW_STEP: Duration = Duration::from_millis(100);
+/// At rest, the heartbeats are looked at so many times in `suspectAfter`: often enough that a silence is watched long
+/// before it counts.
+const LOOKS: u32 = 6;
 
 /// What the loop publishes after every step, for `status`.
 #[derive(Debug, Clone, Default)]
@@ -49,10 +55,12 @@ pub(super) async fn run(
     let mut changes = inputs.heartbeats.changes();
     states.mark_changed();
     standing.mark_changed();
-    let mut beat = tokio::time::interval(Duration::from_millis(100));
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut detection = None;
+    let mut readings = inputs.heartbeats.readings();
+    let mut detection = Detection::DEFAULT;
+    let mut rest = resting(&detection);
+    let mut settled = false;
     let mut burnt = false;
+    let mut target = None;
     loop {
         let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
         let first = tokio::select! {
@@ -77,18 +85,30 @@ pub(super) async fn run(
                 }
                 Event::Contacts(contacts(&inputs.heartbeats.contacts()))
             }
-            _ = beat.tick() => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
+            _ = rest.tick() => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
+            Ok(()) = readings.changed(), if !settled => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => Event::Tick,
         };
+        if let Event::Contacts(heard) = &first {
+            settled = heard.is_settled(detection.heartbeat, detection.suspect_after);
+            readings.mark_unchanged();
+            rest.reset();
+        }
         let events = with_the_rest(first, &mut inputs.events, &mut states);
         let committed = events.iter().any(|event| matches!(event, Event::Committed(_)));
         if committed {
-            let wanted = log.state().spec().map(|spec| spec.cluster.detection);
-            if let Some(timing) = wanted.filter(|_| wanted != detection) {
-                detection = wanted;
+            let state = log.state();
+            let revision = state.target.as_ref().map(|target| target.revision.clone());
+            if revision != target {
+                tracing::info!(revision = revision.as_ref().map(|revision| revision.short()), "a new target");
+                target = revision;
+            }
+            let wanted = state.spec().map(|spec| spec.cluster.detection);
+            if let Some(timing) = wanted.filter(|timing| *timing != detection) {
+                detection = timing;
                 inputs.heartbeats.set_timing(timing.heartbeat, timing.suspect_after / 2);
-                beat = tokio::time::interval(timing.heartbeat);
-                beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                rest = resting(&timing);
+                settled = false;
             }
         }
         let (begin, count) = (clock::boot_time(), events.len());
@@ -113,6 +133,14 @@ pub(super) async fn run(
             insight.send_replace(Insight { isolated, graph });
         }
     }
+}
+
+/// Ticks of a node at rest.
+fn resting(detection: &Detection) -> tokio::time::Interval {
+    let pause = (detection.suspect_after / LOOKS).clamp(Duration::from_millis(1), LONGEST_REST);
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }
 
 /// What else has come in meanwhile. An answer says that a state is applied: that state comes before it.

@@ -100,7 +100,13 @@ pub fn join(options: &JoinOptions) -> Result<(), ApiError> {
 /// Runs the daemon until it is ended.
 pub fn run(options: &RunOptions) -> Result<Ended, ApiError> {
     let runtime = runtime()?;
-    let left = runtime.block_on(run::run(options)).map_err(to_api)?;
+    let options = options.clone();
+    // Beside the other tasks, not on this thread: what wakes it is then on the same thread already.
+    let run = runtime.spawn(async move { run::run(&options).await });
+    let left = match runtime.block_on(run) {
+        Ok(ended) => ended.map_err(to_api)?,
+        Err(error) => return Err(ApiError::new(ErrorCode::Internal, format!("the daemon ended: {error}"))),
+    };
     // Tasks that wait for agents are not waited for: agents outlive the daemon and are settled by the next one.
     runtime.shutdown_timeout(SHUTDOWN);
     Ok(if left { Ended::Left } else { Ended::Terminated })

@@ -115,6 +115,7 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
             version: env!("CARGO_PKG_VERSION").into(),
             feature_level: FEATURE_LEVEL,
         },
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let inputs = Inputs { events, deaths, heartbeats, peers };
     let mut halted = log.halted();

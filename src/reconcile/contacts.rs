@@ -25,7 +25,19 @@ pub struct Contact {
     pub heard: BTreeMap<NodeId, (Option<BootId>, Duration)>,
 }
 
+/// Beats that a peer, or what it says of others, may be late before its silence counts as growing: a report is made
+/// one beat after what it reports, is read another beat later, and a datagram may be lost.
+const LATE_BEATS: u32 = 4;
+
 impl Contacts {
+    /// Whether nobody's silence is on its way to `suspect_after`: everybody was heard lately, by this node and by
+    /// whoever says so, or not for so long that everything was decided. Until then a reading now and then is enough.
+    pub fn is_settled(&self, heartbeat: Duration, suspect_after: Duration) -> bool {
+        let grows = |age: Duration| age > heartbeat * LATE_BEATS && age <= suspect_after * 2;
+        let said = |contact: &Contact| contact.heard.values().any(|(_, age)| grows(*age));
+        !self.peers.values().any(|contact| grows(contact.age) || said(contact))
+    }
+
     /// How long ago a boot of a peer was heard here. None: never.
     pub fn age(&self, peer: &NodeId, boot: &BootId) -> Option<Duration> {
         self.peers.get(peer).filter(|contact| &contact.boot == boot).map(|contact| contact.age)
@@ -51,6 +63,28 @@ impl Contacts {
             Some(heard) if heard != boot => None,
             Some(_) => Some(*age <= within),
             None => Some(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_watched_until_it_is_decided() {
+        let (beat, limit) = (Duration::from_millis(100), Duration::from_millis(1500));
+        let settled = |own: u64, said: u64| {
+            let heard = [("n3".into(), (Some("b".into()), Duration::from_millis(said)))].into();
+            let contact = Contact { boot: "b".into(), age: Duration::from_millis(own), echoed: None, heard };
+            Contacts { sent: 1, peers: [("n2".into(), contact)].into() }.is_settled(beat, limit)
+        };
+        assert!(Contacts::default().is_settled(beat, limit));
+        for (own, said) in [(0, 0), (110, 250), (400, 400), (90_000, 90_000), (3001, 100)] {
+            assert!(settled(own, said), "{own} {said}");
+        }
+        for age in [401, 1000, 1499, 1501, 3000] {
+            assert!(!settled(age, 100) && !settled(100, age), "{age}");
         }
     }
 }

@@ -47,7 +47,7 @@ fn contacts(silent_for: Duration, sent: u64, echoed: Option<u64>) -> Contacts {
 }
 
 fn core(name: &str, boot: &str, state: State) -> Node {
-    let config = Config { node: NodeId::new(name), incarnation: incarnation(boot), facts: facts() };
+    let config = Config { node: NodeId::new(name), incarnation: incarnation(boot), facts: facts(), cores: 2 };
     let mut node = Node::new(config, BEGAN);
     node.step(BEGAN, 0, Event::Committed(Arc::new(state)));
     let leadership = Leadership {
@@ -173,4 +173,36 @@ fn an_executor_whose_answer_was_lost_with_the_fenced_leader_still_switches_the_n
     effects.extend(node.step(BEGAN, 0, Event::Answered { id: proposal, result: lost }));
     let switched = effects.iter().any(|effect| matches!(effect, Effect::SwitchOn { attempt, .. } if *attempt == id));
     assert!(switched, "{effects:?}");
+}
+
+#[test]
+fn a_loop_that_stood_still_suspects_nobody_until_it_has_listened_again() {
+    let suspected_after = |gap: Duration| {
+        let mut leader = core("n1", "a", three_nodes());
+        let mut now = BEGAN;
+        let mut silent_for = Duration::from_secs(3);
+        for pause in std::iter::once(gap).chain(std::iter::repeat_n(LONGEST_REST, 12)) {
+            now += pause;
+            silent_for += pause;
+            // What the leader proposed before is answered; it goes on with what is still to be proposed.
+            for id in (1..100).map(ProposalId) {
+                let result = Ok(Applied { index: LogIndex(0), answers: Vec::new() });
+                let effects = leader.step(now, 0, Event::Answered { id, result });
+                if proposed(&effects).iter().any(|command| matches!(command, Command::Suspect { .. })) {
+                    return Some(now - BEGAN - gap);
+                }
+            }
+            let effects = leader.step(now, 0, Event::Contacts(contacts(silent_for, 5, None)));
+            if proposed(&effects).iter().any(|command| matches!(command, Command::Suspect { .. })) {
+                return Some(now - BEGAN - gap);
+            }
+        }
+        None
+    };
+    assert_eq!(suspected_after(LONGEST_REST), Some(Duration::ZERO), "that is a rest");
+    assert_eq!(suspected_after(LONGEST_REST + Duration::from_millis(300)), Some(Duration::ZERO), "and a busy machine");
+    for stall in [700, 1000, 5000] {
+        let after = suspected_after(Duration::from_millis(stall)).expect("it suspects at last");
+        assert!(after >= crate::model::Detection::DEFAULT.suspect_after, "{stall} ms: {after:?}");
+    }
 }

@@ -23,6 +23,8 @@ mod leader;
 mod life_tests;
 mod node;
 mod ops;
+#[cfg(test)]
+mod probe_tests;
 mod probes;
 #[cfg(test)]
 mod tests;
@@ -39,12 +41,18 @@ use crate::state::{ClaimKey, Command, FenceOutcome, JoinFacts, State};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Whatever does not happen, a node is given a reading of its contacts this often at least, or it takes the pause for a
+/// stall of its own.
+pub const LONGEST_REST: Duration = Duration::from_millis(250);
+
 /// Who this node is, for the life of its daemon.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeId,
     pub incarnation: Incarnation,
     pub facts: JoinFacts,
+    /// Processors of this machine, for how much is done at once.
+    pub cores: usize,
 }
 
 /// Numbers a proposal of this node, so that its answer finds its way back.

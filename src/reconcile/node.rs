@@ -5,7 +5,7 @@ use super::isolation::Isolation;
 use super::leader::LeaderDuties;
 use super::ops::Ops;
 use super::probes::Probes;
-use super::{Config, Contacts, Effect, Event, OpId, ProposalId};
+use super::{Config, Contacts, Effect, Event, LONGEST_REST, OpId, ProposalId};
 use crate::model::NodeId;
 use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
@@ -26,8 +26,9 @@ const REFUSED_LONGEST: Duration = Duration::from_secs(5);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// Entries under way at a time. What comes up meanwhile travels together in the next: an fsync costs the same for it.
 const MAX_IN_FLIGHT: usize = 4;
-/// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects.
-const STALL: Duration = Duration::from_millis(500);
+/// A daemon whose loop stood still for this long knows nothing of the others: it listens again before it suspects. That
+/// is [`LONGEST_REST`], and as much as a busy machine may keep it waiting.
+const STALL: Duration = Duration::from_millis(LONGEST_REST.as_millis() as u64 + 400);
 /// How long a node that was asked to leave waits for a quorum before it stops what it runs and goes unreleased.
 const LEAVE_WITHOUT_QUORUM: Duration = Duration::from_secs(30);
 /// How long it waits with a quorum while nothing is being done: what is still claimed then is stuck (a stop that failed),
@@ -415,6 +416,11 @@ impl Node {
 
     pub(super) fn is_proposed(&self, tag: &Tag) -> bool {
         self.proposals.values().flatten().chain(self.outbox.iter().map(|(_, tag)| tag)).any(|other| other == tag)
+    }
+
+    /// Whether an entry with this node's reports of probes is on its way.
+    pub(super) fn has_probes_under_way(&self) -> bool {
+        self.proposals.values().flatten().any(|tag| matches!(tag, Tag::Probe(_)))
     }
 
     pub(super) fn next_op(&mut self) -> OpId {

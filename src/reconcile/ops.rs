@@ -338,36 +338,37 @@ impl Node {
     /// Keeps a recurring monitor and a death watch for everything that runs here.
     pub(super) fn run_monitors(&mut self) {
         let now = self.now;
-        let me = self.config.node.clone();
-        let running: Vec<_> = self
-            .state
-            .claims_on(&me)
-            .filter(|(_, claim)| claim.incarnation == self.config.incarnation)
-            .filter(|(_, claim)| claim.phase == Phase::Running && claim.failure.is_none())
-            .map(|(key, claim)| (key.clone(), claim.clone()))
-            .collect();
+        let state = Arc::clone(&self.state);
+        let incarnation = self.config.incarnation.clone();
+        let runs = |claim: &Claim| {
+            claim.incarnation == incarnation && claim.phase == Phase::Running && claim.failure.is_none()
+        };
         // A monitor of what is not watched now must not keep waking this node up.
-        self.ops.monitors.retain(|key, _| running.iter().any(|(other, _)| other == key));
-        for (key, claim) in running {
-            let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { continue };
-            if self.ops.watched.insert(key.clone(), claim.epoch) != Some(claim.epoch) {
+        self.ops.monitors.retain(|key, _| state.claims.get(key).is_some_and(runs));
+        for (key, claim) in state.claims_on(&self.config.node.clone()).filter(|(_, claim)| runs(claim)) {
+            let Some(definition) = state.definitions.get(&claim.definition) else { continue };
+            if self.ops.watched.get(key) != Some(&claim.epoch) {
+                self.ops.watched.insert(key.clone(), claim.epoch);
                 let agent = definition.resource.agent.clone();
                 self.effects.push(Effect::Watch { instance: key.instance.clone(), agent });
             }
-            let Some(operation) = monitor_of(&definition, claim.role).filter(|m| !m.interval.is_zero()) else {
+            let Some(operation) = monitor_of(definition, claim.role).filter(|m| !m.interval.is_zero()) else {
                 continue;
             };
-            let monitor = self.ops.monitors.entry(key.clone()).or_insert_with(|| Monitor {
-                epoch: claim.epoch,
-                // What an earlier daemon started, or was found, is looked at now; the rest spreads over the interval.
-                due: match claim.granted_at == claim.changed_at || claim.incarnation.counter > 1 {
-                    true => now,
-                    false => now + operation.interval.mul_f64(spread(&key, claim.epoch)),
-                },
-                last: Duration::ZERO,
-            });
-            if monitor.due <= now && !self.ops.running.contains_key(&key) && !self.isolation.has_stopped(&key) {
-                self.start_op(key, &claim, ActionKind::Monitor);
+            let due = match self.ops.monitors.get(key) {
+                Some(monitor) => monitor.due,
+                None => {
+                    // What an earlier daemon started, or was found, is looked at now; the rest spreads over the interval.
+                    let due = match claim.granted_at == claim.changed_at || claim.incarnation.counter > 1 {
+                        true => now,
+                        false => now + operation.interval.mul_f64(spread(key, claim.epoch)),
+                    };
+                    self.ops.monitors.insert(key.clone(), Monitor { epoch: claim.epoch, due, last: Duration::ZERO });
+                    due
+                }
+            };
+            if due <= now && !self.ops.running.contains_key(key) && !self.isolation.has_stopped(key) {
+                self.start_op(key.clone(), claim, ActionKind::Monitor);
             }
         }
     }

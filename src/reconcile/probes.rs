@@ -1,4 +1,7 @@
 //! Probes: what runs on this node although it holds no claim on it?
+//!
+//! Every node probes in the same order, few at a time: so the first resources are known everywhere, and are started,
+//! while the last are still being looked at. What is found while a report is on its way travels together in the next.
 
 use super::node::Tag;
 use super::{Node, OpId};
@@ -11,12 +14,24 @@ use std::time::Duration;
 /// A probe that fails or says nothing is asked again this often before what it said counts.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
-/// Probes at a time: they are short, but a hundred of them at once would starve the rest.
-const MAX_AT_ONCE: usize = 8;
+/// Probes at a time, for each processor: they are short shell scripts. More of them at once are not sooner done, and the
+/// first of them, which a start waits for, is later.
+const FOR_EACH_CORE: usize = 2;
+/// On small machines too, a probe that waits for something leaves room for the next ones.
+const LEAST_AT_ONCE: usize = 4;
+/// A hundred of them at once would starve the rest.
+const MOST_AT_ONCE: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     running: BTreeMap<ResourceId, Probing>,
+}
+
+/// What may be begun in this step.
+struct Room {
+    probes: usize,
+    /// Reports; not while earlier ones are on their way.
+    reports: bool,
 }
 
 #[derive(Debug)]
@@ -87,23 +102,21 @@ impl Node {
             Stage::Running(_) | Stage::Reporting { proposed: true, .. } => true,
             Stage::Waiting { .. } | Stage::Reporting { proposed: false, .. } => asked(resource),
         });
+        let running = self.probes.running.values().filter(|p| matches!(p.stage, Stage::Running(_))).count();
+        let at_once = (self.config.cores * FOR_EACH_CORE).clamp(LEAST_AT_ONCE, MOST_AT_ONCE);
+        let mut room = Room { probes: at_once.saturating_sub(running), reports: !self.has_probes_under_way() };
         for key in wanted {
-            self.probe(key);
+            self.probe(key, &mut room);
         }
     }
 
-    fn probe(&mut self, key: ClaimKey) {
-        let resource = key.instance.resource.clone();
-        let Some((_, definition)) = self.state.current_definition(&resource) else { return };
-        let definition = definition.clone();
-        let identity = State::identity(&definition);
-        let in_flight = self.probes.running.values().filter(|p| matches!(p.stage, Stage::Running(_))).count();
-        let tries = match self.probes.running.get_mut(&resource) {
-            Some(probing) => match &mut probing.stage {
-                Stage::Running(_) => return,
+    fn probe(&mut self, key: ClaimKey, room: &mut Room) {
+        let resource = &key.instance.resource;
+        let tries = match self.probes.running.get(resource) {
+            Some(probing) => match &probing.stage {
+                Stage::Running(_) | Stage::Reporting { proposed: true, .. } => return,
                 Stage::Waiting { until } if *until > self.now => return,
                 Stage::Waiting { .. } => probing.tries,
-                Stage::Reporting { proposed: true, .. } => return,
                 Stage::Reporting { reading, text, .. } => {
                     let command = Command::Probe(ProbeReport {
                         resource: resource.clone(),
@@ -114,9 +127,10 @@ impl Node {
                         began: probing.began,
                         text: text.clone(),
                     });
-                    if self.propose_once(Tag::Probe(resource.clone()), command)
+                    if room.reports
+                        && self.propose_once(Tag::Probe(resource.clone()), command)
                         && let Some(Probing { stage: Stage::Reporting { proposed, .. }, .. }) =
-                            self.probes.running.get_mut(&resource)
+                            self.probes.running.get_mut(resource)
                     {
                         *proposed = true;
                     }
@@ -126,12 +140,16 @@ impl Node {
             None => 0,
         };
         // While an operation of this resource is under way here, what a probe sees means nothing.
-        if in_flight >= MAX_AT_ONCE || !self.ops.is_free(&key) {
+        if room.probes == 0 || !self.ops.is_free(&key) {
             return;
         }
+        let Some((_, definition)) = self.state.current_definition(resource) else { return };
+        let definition = definition.clone();
+        let identity = State::identity(&definition);
         let op = self.run(&key, None, ActionKind::Probe, &definition, Role::Started);
         let began = self.state.index;
         let stage = Stage::Running(op);
-        self.probes.running.insert(resource, Probing { identity, began, tries, stage });
+        self.probes.running.insert(key.instance.resource, Probing { identity, began, tries, stage });
+        room.probes -= 1;
     }
 }

@@ -383,7 +383,7 @@ impl Sim {
         machine.told.clear();
         let incarnation = Incarnation { boot, counter: machine.counter };
         let facts = JoinFacts { addresses: Vec::new(), port: 7443, version: "sim".into(), feature_level: 1 };
-        let config = Config { node: machine.name.clone(), incarnation: incarnation.clone(), facts };
+        let config = Config { node: machine.name.clone(), incarnation: incarnation.clone(), facts, cores: 2 };
         let node = Node::new(config, Duration::from_millis(now));
         let (watched, spins) = (BTreeSet::new(), (0, 0));
         machine.daemon = Some(Daemon { life, node, incarnation, seen: 0, wake: None, started: now, watched, spins });
