@@ -33,7 +33,7 @@ test: deps ## all tests; as root the e2e tests too
 demo: deps ## three nodes, one push, one power cut; without root too
 	@./e2e/demo.sh
 
-bench: deps ## measure outages, cold start and the cost at rest (release build, as root)
+bench: deps ## measure outages, cold start, pushes and the cost at rest (release build, as root)
 	$(CARGO) build --locked --release
 	$(CARGO) test --locked --release --test e2e bench_ -- --ignored --nocapture --test-threads=1
 

@@ -105,43 +105,117 @@ fn bench_cold_start() {
     row("cold start of three nodes to the first answer", times);
 }
 
+/// Plain resources, for numbers.
+fn dummies(count: usize) -> String {
+    let dummy = |n| {
+        format!(
+            "---\napiVersion: hafen/v1alpha1\nkind: Resource\nmetadata: {{ name: d{n} }}\n\
+             spec: {{ agent: \"ocf:heartbeat:Dummy\" }}\n"
+        )
+    };
+    (0..count).map(dummy).collect()
+}
+
+/// When something was logged.
+fn logged_at(line: &str) -> Option<jiff::Timestamp> {
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Of the newest target, as the nodes' logs tell: from the moment it was applied to the first and to the last start.
+fn starts(cluster: &Cluster) -> Option<(Duration, Duration)> {
+    let logs: Vec<String> = cluster.lab.nodes().iter().map(|node| node.logs()).collect();
+    let lines = || logs.iter().flat_map(|log| log.lines());
+    // The newest target is the one that was seen last; the first node that saw it.
+    let told = |line: &&str| line.contains("a new target");
+    let newest = lines().filter(told).max_by_key(|line| logged_at(line))?.split("revision=").nth(1)?;
+    let target = lines().filter(told).filter(|line| line.contains(newest)).filter_map(logged_at).min()?;
+    let begun =
+        lines().filter(|line| line.contains("an agent ended") && line.contains("op=start")).filter_map(|line| {
+            let took: i64 = line.split(" ms=").nth(1)?.split_whitespace().next()?.parse().ok()?;
+            let begun = logged_at(line)?.as_millisecond() - took - target.as_millisecond();
+            u64::try_from(begun).ok().map(Duration::from_millis)
+        });
+    let begun: Vec<Duration> = begun.collect();
+    Some((begun.iter().min().copied()?, begun.iter().max().copied()?))
+}
+
+#[test]
+#[ignore = "a measurement: make bench"]
+fn bench_pushes() {
+    let Some(cluster) = Cluster::quickstart() else { return };
+    println!("\n| what | runs | ms: median (least–most) |\n|---|---|---|");
+    let mut manifests = quickstart();
+    let mut push = |count: usize| {
+        manifests.insert("dummies.yaml".into(), dummies(count));
+        cluster.push("n1", &manifests, "").ok();
+        cluster.lab.wait_until(SOON, "all run", || {
+            let status = cluster.status("n1").unwrap_or_default();
+            let resources = status["resources"].as_array().cloned().unwrap_or_default();
+            resources.iter().filter(|resource| resource["phase"] == "Running").count() == count + 2
+        });
+        cluster.settle();
+        starts(&cluster).expect("the logs tell")
+    };
+    let first = (1..=RUNS).map(|count| push(count).0).collect();
+    row("one resource added by a push: applied to its start", first);
+    let (first, last) = push(100 + RUNS);
+    row("100 resources added by one push: applied to the first start", vec![first]);
+    row("100 resources added by one push: applied to the last start", vec![last]);
+}
+
+/// Processor time and wake-ups of a daemon so far, by the names of its threads; a thread of which nothing is known any
+/// more counts for nothing.
+fn spent(pid: i32) -> std::collections::BTreeMap<String, (u64, u64)> {
+    let mut spent = std::collections::BTreeMap::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let first = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0u64);
+        let status = read("status");
+        let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap_or_default();
+        let entry: &mut (u64, u64) = spent.entry(read("comm").trim().to_owned()).or_default();
+        entry.0 += first(&read("schedstat"));
+        entry.1 += first(waits);
+    }
+    spent
+}
+
 #[test]
 #[ignore = "a measurement: make bench"]
 fn bench_at_rest() {
     let Some(cluster) = Cluster::quickstart() else { return };
-    for extra in [0, 100] {
+    println!("\n| at rest | % of a core | RSS | by thread: %, wake-ups a second |\n|---|---|---|---|");
+    // The quickstart has two.
+    for resources in [3, 103] {
         let mut manifests = quickstart();
-        let dummy = |n| {
-            format!(
-                "---\napiVersion: hafen/v1alpha1\nkind: Resource\nmetadata: {{ name: d{n} }}\n\
-                 spec: {{ agent: \"ocf:heartbeat:Dummy\" }}\n"
-            )
-        };
-        manifests.insert("dummies.yaml".into(), (0..extra).map(dummy).collect());
-        if extra > 0 {
-            let begin = Instant::now();
-            cluster.push("n1", &manifests, "").ok();
-            cluster.settle();
-            println!("| {extra} resources added by one push, to all running | 1 | {} |", begin.elapsed().as_millis());
-        }
-        let sample = |name: &str| {
-            let node = cluster.lab.node(name);
-            let pid = node.daemon_pid().expect("the daemon runs");
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
-            let fields: Vec<u64> =
-                stat.rsplit(") ").next().unwrap_or_default().split(' ').flat_map(str::parse).collect();
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-            let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default().to_owned();
-            // The letter of the state does not parse: utime and stime are fields 14 and 15 of proc(5), from 1.
-            (fields[10] + fields[11], rss.trim().to_owned())
-        };
-        let before: Vec<u64> = ["n1", "n2", "n3"].iter().map(|name| sample(name).0).collect();
+        manifests.insert("dummies.yaml".into(), dummies(resources - 2));
+        cluster.push("n1", &manifests, "").ok();
+        cluster.settle();
+        // What a push leaves to do (metadata, objects) is done.
+        std::thread::sleep(Duration::from_secs(5));
+        let leader = cluster.leader("n1").unwrap_or_default();
+        let pids = ["n1", "n2", "n3"].map(|name| (name, cluster.lab.node(name).daemon_pid().expect("it runs")));
+        let before = pids.map(|(_, pid)| (cpu_time(pid), spent(pid)));
         let time = Duration::from_secs(30);
         std::thread::sleep(time);
-        for (name, before) in ["n1", "n2", "n3"].iter().zip(before) {
-            let (ticks, rss) = sample(name);
-            let share = (ticks - before) as f64 / 100.0 / time.as_secs_f64() * 100.0;
-            println!("| daemon of {name} at rest, {} resources | 1 | {share:.2} % of a core, RSS {rss} |", extra + 2);
+        for ((name, pid), (cpu_before, before)) in pids.into_iter().zip(before) {
+            let share = (cpu_time(pid) - cpu_before).as_secs_f64() / time.as_secs_f64() * 100.0;
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+            let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default().trim();
+            let thread = |(thread, (ns, waits)): (String, (u64, u64))| {
+                let (ns_before, waits_before) = before.get(&thread).copied().unwrap_or_default();
+                let share = ns.saturating_sub(ns_before) as f64 / time.as_nanos() as f64 * 100.0;
+                format!("{thread} {share:.2} {:.0}", waits.saturating_sub(waits_before) as f64 / time.as_secs_f64())
+            };
+            let threads: Vec<String> = spent(pid).into_iter().map(thread).collect();
+            let leads = if leader == name { ", leads" } else { "" };
+            println!("| {resources} resources, {name}{leads} | {share:.2} | {rss} | {} |", threads.join(" · "));
         }
     }
+}
+
+/// Processor time of a process, threads that ended included. Not the ticks of `/proc/PID/stat`: those are samples, and a
+/// thread that wakes every 100 ms meets them always or never.
+fn cpu_time(pid: i32) -> Duration {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).expect("it lives");
+    Duration::from(nix::time::clock_gettime(clock).expect("it lives"))
 }
