@@ -196,6 +196,7 @@ async fn operate_<B: Backend>(
         index: None,
         summary: ready.summary,
         wait_for: ready.wait_for,
+        stops: ready.stops,
         plan: None,
     };
     if request.dry_run {

@@ -132,6 +132,9 @@ pub struct OperationView {
     pub summary: String,
     /// When it has taken effect.
     pub wait_for: WaitFor,
+    /// What will run nowhere for it, and why.
+    #[serde(default)]
+    pub stops: Vec<String>,
     /// What it leads to.
     pub plan: Option<PlanView>,
 }
