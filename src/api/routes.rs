@@ -108,6 +108,7 @@ pub fn status_of<B: Backend>(backend: &B) -> StatusView {
         links: &backend.links(),
         verdicts: &backend.verdicts(),
         conditions: &backend.conditions(),
+        checked: &backend.checked(),
         wall_ms: backend.wall_ms(),
     })
 }

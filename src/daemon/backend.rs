@@ -13,7 +13,7 @@ use crate::api::types::{
 use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, router, socket};
 use crate::log::RaftLog;
 use crate::manifest::SourceFile;
-use crate::model::{ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
+use crate::model::{DeviceId, ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
 use crate::net::{self, Heartbeats, Identity, JoinGrant, JoinRequest, JoinToken, PeerAddr, Peers, TokenRole, token};
 use crate::reconcile;
 use crate::source::Repo;
@@ -236,8 +236,13 @@ impl Backend for Daemon {
 
     fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = lock(&self.conditions).values().cloned().collect();
+        conditions.extend(self.parts.insight.borrow().troubles.iter().cloned());
         conditions.extend(super::words::conditions(&self.log().state()));
         conditions
+    }
+
+    fn checked(&self) -> Arc<BTreeMap<DeviceId, reconcile::Checked>> {
+        self.parts.insight.borrow().checked.clone()
     }
 
     fn events(&self, after: LogIndex, limit: usize) -> Vec<Event> {

@@ -21,6 +21,8 @@ pub struct Contact {
     pub age: Duration,
     /// The highest number of this node's own beats that this boot echoed.
     pub echoed: Option<u64>,
+    /// Other boots of it that were heard, and how long ago: the one before a reboot, or a clone of the machine.
+    pub others: BTreeMap<BootId, Duration>,
     /// What that peer said lately of others: which boot it hears (None: never any) and how long ago it heard it.
     pub heard: BTreeMap<NodeId, (Option<BootId>, Duration)>,
 }
@@ -28,7 +30,8 @@ pub struct Contact {
 impl Contacts {
     /// How long ago a boot of a peer was heard here. None: never.
     pub fn age(&self, peer: &NodeId, boot: &BootId) -> Option<Duration> {
-        self.peers.get(peer).filter(|contact| &contact.boot == boot).map(|contact| contact.age)
+        let contact = self.peers.get(peer)?;
+        if &contact.boot == boot { Some(contact.age) } else { contact.others.get(boot).copied() }
     }
 
     /// Whether a boot of a peer echoed this number or a later one.

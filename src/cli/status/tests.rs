@@ -74,6 +74,7 @@ pub fn healthy() -> StatusView {
         resources: vec![resource("db", Some("n1"), Some("Running"), Verdict::Keep, "runs where it should")],
         fencing: vec![],
         overrides: vec![],
+        devices: vec![],
         alarms: vec![],
     }
 }
@@ -127,6 +128,18 @@ pub fn example() -> StatusView {
         since_ms: NOW_MS - 1000,
         expires_ms: Some(NOW_MS + 600_000),
     }];
+    let device = |name: &str, checked_ms, failing| DeviceView {
+        name: name.into(),
+        agent: "fence_ipmilan".into(),
+        checked_ms,
+        failing,
+    };
+    let fault = DeviceFault { node: "n3".into(), since_ms: NOW_MS - 600_000, why: "no answer within 1m".into() };
+    status.devices = vec![
+        device("ipmi-n1", None, vec![fault]),
+        device("ipmi-n2", Some(NOW_MS - 180_000), vec![]),
+        device("ipmi-n3", Some(NOW_MS - 240_000), vec![]),
+    ];
     status.alarms = vec![AlarmView {
         index: 99,
         at_ms: NOW_MS - 60_000,
