@@ -194,3 +194,14 @@ fn exit_codes_follow_the_verdict() {
     let codes = [Health::Healthy, Health::Converging, Health::Unconfigured, Health::Degraded, Health::NoQuorum];
     assert_eq!(codes.map(|health| exit(health) as u8), [0, 0, 0, 1, 106]);
 }
+
+#[test]
+fn a_node_is_back_when_it_is_online_with_another_boot() {
+    use crate::api::types::{Progress, WaitFor};
+    let after = |boot: &str| WaitFor::BackAfter { node: "n2".into(), boot: boot.into() };
+    let mut status = healthy();
+    assert!(matches!(after("b1").progress(&status), Progress::Missing(_)), "the old boot is no return");
+    assert_eq!(after("b0").progress(&status), Progress::Reached);
+    status.nodes[1].membership = MembershipView::Fenced;
+    assert!(matches!(after("b0").progress(&status), Progress::Missing(_)));
+}
