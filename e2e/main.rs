@@ -18,3 +18,4 @@ mod rootless;
 mod rootless_test;
 mod source_test;
 mod systemd_test;
+mod upkeep_test;

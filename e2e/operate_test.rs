@@ -8,6 +8,7 @@ use crate::cluster::{Cluster, SOON};
 fn drain_move_and_maintenance_do_what_they_say_and_leave_nothing_behind() {
     let Some(cluster) = Cluster::quickstart() else { return };
     a_dry_run_changes_nothing(&cluster);
+    what_cannot_be_done_is_refused_at_once(&cluster);
     a_drained_node_is_empty_and_a_move_stays(&cluster);
     a_drain_expires(&cluster);
     in_maintenance_nothing_is_done(&cluster);
@@ -39,6 +40,22 @@ fn a_dry_run_changes_nothing(cluster: &Cluster) {
         assert_eq!(told.status, Some(0), "{told:#?}");
     }
     assert_eq!(state(cluster), before);
+}
+
+fn what_cannot_be_done_is_refused_at_once(cluster: &Cluster) {
+    let to = cluster.other_than(&cluster.served_by().expect("served"));
+    cluster.hafen("n1", &format!("maintenance on --node {to}")).ok();
+    let begin = Instant::now();
+    for dry in ["", " --dry-run"] {
+        let told = cluster.hafen("n1", &format!("move web --to {to}{dry}"));
+        eprintln!("hafen move web --to {to}{dry}: {told:?}");
+        assert_eq!(told.status, Some(107), "{told:#?}");
+        assert!(told.stderr.contains("is in maintenance") && told.stderr.contains("hint: `hafen maintenance off`"));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "it waited");
+    cluster.hafen("n1", &format!("maintenance off --node {to}")).ok();
+    cluster.settle();
+    assert_eq!(overrides(cluster), 0);
 }
 
 fn a_drained_node_is_empty_and_a_move_stays(cluster: &Cluster) {

@@ -9,7 +9,8 @@ use super::types::{
     CheckRequest, CheckView, FenceRequest, FenceView, LinkView, OutputView, PlanView, PushRequest, PushView, ShimCall,
     ShimView, ShutdownKind, TokenRequest, TokenView, VerdictView, WhyView,
 };
-use crate::model::{InstanceId, LogIndex, NodeId, ResourceId};
+use crate::model::{DeviceId, InstanceId, LogIndex, NodeId, ResourceId};
+use crate::reconcile::Checked;
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{Command, Event, State};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub trait Backend: Send + Sync + 'static {
     fn verdicts(&self) -> BTreeMap<InstanceId, VerdictView>;
     /// What keeps the cluster from being healthy and is not in the state: untested fencing levels, an unreadable source.
     fn conditions(&self) -> Vec<String>;
+    /// What this node's checks of fencing devices said last.
+    fn checked(&self) -> Arc<BTreeMap<DeviceId, Checked>>;
     /// What happened after an index, oldest first; all events of one index or none of them. About `limit` of them.
     fn events(&self, after: LogIndex, limit: usize) -> Vec<Event>;
     /// Returns when there may be events after this index. Need not be exact.

@@ -88,6 +88,7 @@ impl From<crate::state::Refusal> for ApiError {
             R::StaleIncarnation { .. }
             | R::NotLeader
             | R::NotOnline { .. }
+            | R::OldBootCounts { .. }
             | R::WrongEpoch { .. }
             | R::AlreadyClaimed { .. }
             | R::NotAssigned { .. }

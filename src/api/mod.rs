@@ -15,12 +15,15 @@ pub mod access;
 pub mod backend;
 pub mod client;
 pub mod error;
+mod foresee;
 pub mod operate;
 pub mod routes;
 pub mod socket;
 pub mod types;
 pub mod view;
 
+#[cfg(test)]
+mod foresee_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,10 +1,11 @@
 //! What an operator wants, as commands: drain, move, maintenance, cleanup, confirm.
 //!
 //! Input → output: the state and an [`OperateRequest`] → the commands, what to wait for, and one line for people; or why
-//! not. Whether a command is *allowed* is decided by `State::apply`; here only what an operator would regret is refused,
-//! which `force` overrides. Pure.
+//! not. Whether a command is *allowed* is decided by `State::apply`; here, and in `foresee`, only what an operator would
+//! regret or wait for in vain is refused, which `force` overrides. Pure.
 
 use super::error::{ApiError, ErrorCode};
+use super::foresee::foresee;
 use super::types::{OperateRequest, Operation, WaitFor};
 use crate::model::{InstanceId, NodeId, ResourceId, Spec, suggest};
 use crate::state::{Command, Membership, Override, OverrideKind, Scope, State};
@@ -17,10 +18,25 @@ pub struct Ready {
     pub commands: Vec<Command>,
     pub wait_for: WaitFor,
     pub summary: String,
+    /// What will run nowhere for it, and why.
+    pub stops: Vec<String>,
 }
 
-/// Turns a request into commands.
+/// Turns a request into commands, if it can come true.
 pub fn prepare(state: &State, request: &OperateRequest, by: &str) -> Result<Ready, ApiError> {
+    let mut ready = commands(state, request, by)?;
+    let outlook = foresee(state, &request.operation, &ready.commands, request.force)?;
+    if let WaitFor::RunsOn { instances, .. } = &mut ready.wait_for
+        && !outlook.instances.is_empty()
+    {
+        // Of a clone one copy goes there, not all.
+        *instances = outlook.instances;
+    }
+    ready.stops = outlook.stops;
+    Ok(ready)
+}
+
+fn commands(state: &State, request: &OperateRequest, by: &str) -> Result<Ready, ApiError> {
     let set = |scope, kind| Command::SetOverride {
         scope,
         kind,
@@ -28,7 +44,7 @@ pub fn prepare(state: &State, request: &OperateRequest, by: &str) -> Result<Read
         reason: request.reason.clone(),
         expires_ms: request.expires_ms,
     };
-    let one = |command, wait_for, summary| Ok(Ready { commands: vec![command], wait_for, summary });
+    let one = |command, wait_for, summary| Ok(Ready { commands: vec![command], wait_for, summary, stops: Vec::new() });
     match &request.operation {
         Operation::Drain { node } => {
             let name = known_node(state, node)?;
@@ -115,7 +131,8 @@ fn cleanup(state: &State, resource: Option<&str>, node: Option<&str>, by: &str) 
         Some(name) => primitives(state, name).into_iter().map(Some).collect(),
     };
     let command = |resource| Command::ClearFailures { resource, node: node.clone(), by: by.to_owned() };
-    Ok(Ready { commands: resources.into_iter().map(command).collect(), wait_for: WaitFor::Nothing, summary })
+    let commands = resources.into_iter().map(command).collect();
+    Ok(Ready { commands, wait_for: WaitFor::Nothing, summary, stops: Vec::new() })
 }
 
 /// Ends every override that fits.
@@ -126,7 +143,7 @@ fn clear(state: &State, by: &str, none: &str, fits: impl Fn(&Override) -> bool) 
         Some((_, first)) => format!("{} of {} has ended", super::view::override_words(&first.kind), first.scope),
     };
     let commands = found.iter().map(|(id, _)| Command::ClearOverride { id: **id, by: by.to_owned() }).collect();
-    Ok(Ready { commands, wait_for: WaitFor::Nothing, summary })
+    Ok(Ready { commands, wait_for: WaitFor::Nothing, summary, stops: Vec::new() })
 }
 
 fn scope_of(state: &State, node: Option<&str>, resource: Option<&str>) -> Result<Scope, ApiError> {

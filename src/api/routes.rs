@@ -108,6 +108,7 @@ pub fn status_of<B: Backend>(backend: &B) -> StatusView {
         links: &backend.links(),
         verdicts: &backend.verdicts(),
         conditions: &backend.conditions(),
+        checked: &backend.checked(),
         wall_ms: backend.wall_ms(),
     })
 }
@@ -196,6 +197,7 @@ async fn operate_<B: Backend>(
         index: None,
         summary: ready.summary,
         wait_for: ready.wait_for,
+        stops: ready.stops,
         plan: None,
     };
     if request.dry_run {

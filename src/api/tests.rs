@@ -57,6 +57,9 @@ impl Backend for StandIn {
     fn verdicts(&self) -> BTreeMap<InstanceId, VerdictView> {
         BTreeMap::new()
     }
+    fn checked(&self) -> Arc<BTreeMap<crate::model::DeviceId, crate::reconcile::Checked>> {
+        Arc::default()
+    }
     fn conditions(&self) -> Vec<String> {
         vec![]
     }
@@ -143,6 +146,7 @@ fn member(membership: Membership) -> NodeState {
         document: None,
         listed: true,
         fenced_ms: vec![],
+        bad_devices: Default::default(),
     }
 }
 

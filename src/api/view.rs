@@ -6,10 +6,11 @@
 //! summary names the first. It judges nothing that `plan` judges: verdicts come in as they are.
 
 use super::types::{
-    AlarmView, ApiVersion, AttemptOutcome, FencingView, Health, LinkView, MembershipView, NodeView, OverrideView,
-    ResourceView, StatusKind, StatusView, TargetView, Verdict, VerdictView,
+    AlarmView, ApiVersion, AttemptOutcome, DeviceFault, DeviceView, FencingView, Health, LinkView, MembershipView,
+    NodeView, OverrideView, ResourceView, StatusKind, StatusView, TargetView, Verdict, VerdictView,
 };
-use crate::model::{AgentRef, AttemptId, InstanceId, NodeId, ResourceId, Spec};
+use crate::model::{AgentRef, AttemptId, DeviceId, InstanceId, NodeId, ResourceId, Spec};
+use crate::reconcile::Checked;
 use crate::state::port::Leadership;
 use crate::state::{Attempt, Claim, ClaimKey, FenceOutcome, Membership, OverrideKind, Phase, Scope, State, Target};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,13 +34,15 @@ pub struct Input<'a> {
     pub verdicts: &'a BTreeMap<InstanceId, VerdictView>,
     /// What makes it degraded and is not in the state.
     pub conditions: &'a [String],
+    /// What this node's checks of fencing devices said last.
+    pub checked: &'a BTreeMap<DeviceId, Checked>,
     pub wall_ms: u64,
 }
 
 /// The status of now.
 pub fn status(input: &Input<'_>) -> StatusView {
     let state = input.state;
-    let spec = state.target.as_ref().and_then(|target| state.specs.get(&target.spec));
+    let spec = spec_of(state);
     // The agreed time stands still while nothing happens; the clock of this node fills the gap.
     let now_ms = state.now_ms.max(input.wall_ms);
     let nodes = nodes(input, spec);
@@ -67,9 +70,14 @@ pub fn status(input: &Input<'_>) -> StatusView {
         nodes,
         resources,
         fencing,
+        devices: devices(input, spec),
         overrides: overrides(state),
         alarms,
     }
+}
+
+fn spec_of(state: &State) -> Option<&Arc<Spec>> {
+    state.target.as_ref().and_then(|target| state.specs.get(&target.spec))
 }
 
 fn target(target: &Target) -> TargetView {
@@ -301,6 +309,25 @@ fn alarms(state: &State) -> Vec<AlarmView> {
     state.alarms.iter().rev().take(ALARMS_SHOWN).map(view).collect()
 }
 
+/// Devices that some node's fencing names.
+fn devices(input: &Input<'_>, spec: Option<&Arc<Spec>>) -> Vec<DeviceView> {
+    let Some(spec) = spec else { return Vec::new() };
+    let used: BTreeSet<&DeviceId> = spec.nodes.values().flat_map(|node| node.fencing.iter().flatten()).collect();
+    let view = |name: &DeviceId| {
+        let failing = input.state.nodes.iter().filter_map(|(node, member)| {
+            let bad = member.bad_devices.get(name)?;
+            Some(DeviceFault { node: node.to_string(), since_ms: bad.since_ms, why: bad.why.clone() })
+        });
+        Some(DeviceView {
+            name: name.to_string(),
+            agent: spec.devices.get(name)?.agent.clone(),
+            checked_ms: input.checked.get(name).map(|checked| checked.at_ms),
+            failing: failing.collect(),
+        })
+    };
+    used.into_iter().filter_map(view).collect()
+}
+
 /// What is wrong, worst first.
 fn problems(
     input: &Input<'_>,
@@ -328,6 +355,11 @@ fn problems(
         fencing.first().filter(|last| matches!(last.outcome, AttemptOutcome::Failed | AttemptOutcome::Unknown))
     {
         found.push(format!("the last fencing of {} did not succeed", last.node));
+    }
+    for device in devices(input, spec_of(input.state)).iter().filter(|device| !device.failing.is_empty()) {
+        let nodes: Vec<&str> = device.failing.iter().map(|fault| fault.node.as_str()).collect();
+        let why = device.failing.first().map_or("", |fault| fault.why.as_str());
+        found.push(format!("fencing device {} cannot be used by {}: {why}", device.name, nodes.join(", ")));
     }
     for node in nodes.iter().filter(|node| node.membership == MembershipView::Online) {
         let down: Vec<String> = node.links.iter().filter(|l| !l.up).map(|l| l.link.to_string()).collect();

@@ -28,6 +28,7 @@ fn member(membership: Membership) -> NodeState {
         document: None,
         listed: true,
         fenced_ms: vec![],
+        bad_devices: Default::default(),
     }
 }
 
@@ -75,9 +76,11 @@ struct Around {
     verdicts: Vec<(&'static str, Verdict, &'static str)>,
     links: Vec<LinkView>,
     conditions: Vec<String>,
+    checked: BTreeMap<DeviceId, Checked>,
 }
 
-const QUIET: Around = Around { leader: Some("n1"), verdicts: vec![], links: vec![], conditions: vec![] };
+const QUIET: Around =
+    Around { leader: Some("n1"), verdicts: vec![], links: vec![], conditions: vec![], checked: BTreeMap::new() };
 
 fn view(state: &State, around: Around) -> StatusView {
     let verdict = |(instance, verdict, reason): (&str, Verdict, &str)| {
@@ -90,6 +93,7 @@ fn view(state: &State, around: Around) -> StatusView {
         links: &around.links,
         verdicts: &around.verdicts.into_iter().map(verdict).collect(),
         conditions: &around.conditions,
+        checked: &around.checked,
         wall_ms: 0,
     })
 }
@@ -262,4 +266,20 @@ fn the_agent_of_a_claim_is_the_one_it_pins() {
     assert_eq!(found.resources[0].agent.as_deref(), Some("ocf:heartbeat:Dummy"));
     assert_eq!(found.cluster.as_deref(), Some("c"));
     assert!(found.nodes[1].notes[0].starts_with("unlisted"), "{:?}", found.nodes[1].notes);
+}
+
+#[test]
+fn a_device_that_a_node_cannot_use_degrades_and_its_age_is_told() {
+    let mut w = crate::plan::testing::World::new(&["n1", "n2"]);
+    let bad = crate::state::BadDevice { since_ms: NOW_MS - 5_000, why: "no answer".into() };
+    w.state.nodes.get_mut("n2").unwrap().bad_devices.insert("pdu-n1".into(), bad);
+    w.state.specs.insert(Digest::default(), Arc::new(w.spec.clone()));
+    let state = State { target: state().target, now_ms: NOW_MS, ..w.state };
+    let checked = BTreeMap::from([(DeviceId::new("pdu-n2"), Checked { at_ms: NOW_MS - 60_000, error: None })]);
+    let found = view(&state, Around { checked, ..QUIET });
+    assert_eq!(found.health, Health::Degraded);
+    assert_eq!(found.problems, ["fencing device pdu-n1 cannot be used by n2: no answer"]);
+    let [n1, n2] = found.devices.as_slice() else { panic!("{:?}", found.devices) };
+    assert_eq!((n1.failing[0].node.as_str(), n1.checked_ms), ("n2", None));
+    assert_eq!((n2.failing.len(), n2.checked_ms), (0, Some(NOW_MS - 60_000)));
 }

@@ -7,7 +7,8 @@ use crate::api::types::Operation;
 
 /// Move everything away from a node, before maintenance on it
 ///
-/// Waits until the node runs nothing. The node stays drained until `hafen undrain` or until the time given.
+/// Waits until the node runs nothing. What the manifests allow on this node only is named and stopped; what could run
+/// elsewhere, but not now, makes it refuse (107). The node stays drained until `hafen undrain` or until the time given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen drain n1 --reason 'new disk'
@@ -16,7 +17,7 @@ use crate::api::types::Operation;
 pub struct DrainArgs {
     /// The node to empty
     node: String,
-    /// Stop services that no other node could run
+    /// Stop services that no other node can run now, and leave what cannot be stopped
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -77,7 +77,11 @@ pub fn line(event: &EventView) -> String {
     let padded = format!("{kind:<13}");
     let kind = match event.kind {
         EventKind::Failed | EventKind::Suspected | EventKind::FenceFailed | EventKind::Alarm => render::bad(&padded),
-        EventKind::FenceStarted | EventKind::Found | EventKind::Evidence | EventKind::Override => render::warn(&padded),
+        EventKind::FenceStarted
+        | EventKind::FenceCheck
+        | EventKind::Found
+        | EventKind::Evidence
+        | EventKind::Override => render::warn(&padded),
         EventKind::Started
         | EventKind::Promoted
         | EventKind::Joined

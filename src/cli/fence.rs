@@ -3,11 +3,14 @@
 use super::error::{CliError, Exit};
 use super::operate::{Waiting, wait_for};
 use super::{Context, render};
+use crate::api::Client;
 use crate::api::types::{
     FenceKind, FenceRequest, FenceView, OperateRequest, Operation, OperationView, StatusView, WaitFor,
 };
+use crate::model::FencingAction;
 use clap::Subcommand;
 use std::io::{BufRead, IsTerminal};
+use std::time::{Duration, Instant};
 
 /// Power a node off, or vouch for that
 ///
@@ -32,7 +35,9 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Prove that a node's devices work, by switching the drained node off
+    /// Prove that a node's devices work, by switching the drained node off and on
+    ///
+    /// Waits until it is proven off, and then until it is back with a new boot.
     Test(FenceArgs),
     /// Vouch for the devices of a node without a test
     Trust(StatementArgs),
@@ -96,22 +101,43 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 async fn fence(args: &FenceArgs, what: FenceKind, context: &Context) -> Result<Exit, CliError> {
     let node = args.node.clone().ok_or_else(|| CliError::usage("name the node"))?;
     let client = context.client()?;
+    let status: StatusView = client.get("/v1/status", &[]).await?;
+    let boot = status.nodes.iter().find(|found| found.name == node).and_then(|found| found.boot.clone());
     if !args.yes {
-        let status: StatusView = client.get("/v1/status", &[]).await?;
         render::say(&format!("{} will be powered off; {}", render::strong(&node), runs(&status, &node)));
         ask_for_name(&node)?;
     }
-    let request = FenceRequest { node, what, reason: args.reason.clone() };
+    let request = FenceRequest { node: node.clone(), what, reason: args.reason.clone() };
     let answer: FenceView = client.post("/v1/fence", &request).await?;
     render::say(&answer.summary);
     match answer.attempt {
         Some(attempt) if !args.waiting.no_wait => {
+            let begin = Instant::now();
             let exit = wait_for(&client, &WaitFor::Attempt { attempt }, 0, args.waiting.timeout).await?;
             render::say(&render::good("proven off"));
-            Ok(exit)
+            match boot {
+                Some(boot) if what == FenceKind::Test => {
+                    let left = args.waiting.timeout.saturating_sub(begin.elapsed());
+                    back(&client, attempt, node, boot, left).await
+                }
+                Some(_) | None => Ok(exit),
+            }
         }
         Some(_) | None => Ok(Exit::Ok),
     }
+}
+
+/// Waits until a node that was switched off for a test is there again, where it is switched on again at all.
+async fn back(client: &Client, attempt: u64, node: String, boot: String, left: Duration) -> Result<Exit, CliError> {
+    let status: StatusView = client.get("/v1/status", &[]).await?;
+    let action = status.fencing.iter().find(|found| found.attempt == attempt).map(|found| found.action);
+    if action == Some(FencingAction::Off) {
+        render::say(&format!("{node} stays off (`fencing.action: Off`, or fenced too often): switch it on yourself"));
+        return Ok(Exit::Ok);
+    }
+    let exit = wait_for(client, &WaitFor::BackAfter { node: node.clone(), boot }, 0, left).await?;
+    render::say(&format!("{node} {}", render::good("is back")));
+    Ok(exit)
 }
 
 async fn confirm(args: &ConfirmArgs, context: &Context) -> Result<Exit, CliError> {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Take this node out of the cluster, for good
 ///
-/// Remove its Node document from git first, and push. This drains it, stops the daemon and gives up its vote.
+/// Remove its Node document from git first, and push. This drains it, stops the daemon and gives up its vote. What the
+/// node knew is put aside in a folder of its data directory; `hafen join` makes the machine a node again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen leave

@@ -7,7 +7,7 @@ use crate::api::types::Operation;
 
 /// Move a resource, group or clone to another node
 ///
-/// Waits until it runs there. With `--until` it is kept there so long; otherwise stickiness alone keeps it.
+/// Waits until it runs there; refused (107) where that node cannot run it now, with what would help. With `--until` it is kept there so long; otherwise stickiness alone keeps it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen move db --to n2 --reason 'balance'
@@ -18,7 +18,7 @@ pub struct Args {
     resource: String,
     #[command(flatten)]
     place: Place,
-    /// Move although the node is not online
+    /// Ask for it although it cannot be done now, or would stop the resource
     #[arg(long)]
     force: bool,
     #[command(flatten)]

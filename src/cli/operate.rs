@@ -55,6 +55,9 @@ pub async fn operate(
         force,
     };
     let answer: OperationView = client.post("/v1/operate", &request).await?;
+    for stop in &answer.stops {
+        render::say(&format!("{}: {stop}", render::warn("warning")));
+    }
     if let Some(planned) = &answer.plan {
         if planned.actions.is_empty() {
             render::print("nothing would be started, stopped or moved\n")?;

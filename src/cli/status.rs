@@ -4,7 +4,8 @@ use super::error::{CliError, Exit, Kind};
 use super::{Context, Format, OutputFormat, render};
 use crate::api::Client;
 use crate::api::types::{
-    AttemptOutcome, FencingView, Health, MembershipView, NodeView, ResourceView, StatusView, Verdict,
+    AttemptOutcome, DeviceFault, DeviceView, FencingView, Health, MembershipView, NodeView, ResourceView, StatusView,
+    Verdict,
 };
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -115,6 +116,7 @@ pub fn text(status: &StatusView) -> String {
     section(&mut text, "nodes", status.nodes.iter().map(|node| node_row(node, status)).collect());
     section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status)).collect());
     section(&mut text, "last fencing", status.fencing.iter().take(1).map(|a| fencing_row(a, status.now_ms)).collect());
+    section(&mut text, "fencing devices", devices(status));
     section(&mut text, "overrides", overrides(status));
     let alarms =
         status.alarms.iter().map(|a| vec![format!("{} ago", render::age(status.now_ms, a.at_ms)), a.text.clone()]);
@@ -243,6 +245,29 @@ fn fencing_row(attempt: &FencingView, now_ms: u64) -> Vec<String> {
     let detail = format!("level {} ({}) by {}", attempt.level, attempt.devices.join(", "), attempt.executor);
     let error = attempt.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     vec![attempt.node.clone(), format!("{outcome}{error}"), format!("{when} ago"), detail, attempt.reason.clone()]
+}
+
+/// What fails in a row each, the rest in one.
+fn devices(status: &StatusView) -> Vec<Vec<String>> {
+    let fault = |device: &DeviceView| {
+        let name = device.name.clone();
+        let row = move |fault: &DeviceFault| {
+            let since = format!("for {}", render::age(status.now_ms, fault.since_ms));
+            vec![render::bad("FAILS"), format!("{name} on {}", fault.node), since, fault.why.clone()]
+        };
+        device.failing.iter().map(row).collect::<Vec<_>>()
+    };
+    let mut rows: Vec<Vec<String>> = status.devices.iter().flat_map(fault).collect();
+    let fine = |device: &&DeviceView| device.failing.iter().all(|fault| fault.node != status.node);
+    let checked = status.devices.iter().filter(fine).filter_map(|device| {
+        let age = render::age(status.now_ms, device.checked_ms?);
+        Some(format!("{} {age} ago", device.name))
+    });
+    let checked: Vec<String> = checked.collect();
+    if !checked.is_empty() {
+        rows.push(vec![render::good("ok"), format!("checked by {}", status.node), checked.join(", ")]);
+    }
+    rows
 }
 
 fn overrides(status: &StatusView) -> Vec<Vec<String>> {

@@ -13,7 +13,7 @@ use crate::api::types::{
 use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, router, socket};
 use crate::log::RaftLog;
 use crate::manifest::SourceFile;
-use crate::model::{ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
+use crate::model::{DeviceId, ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
 use crate::net::{self, Heartbeats, Identity, JoinGrant, JoinRequest, JoinToken, PeerAddr, Peers, TokenRole, token};
 use crate::reconcile;
 use crate::source::Repo;
@@ -24,6 +24,7 @@ use axum::Router;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,8 @@ pub(super) struct Daemon {
     conditions: Mutex<BTreeMap<&'static str, String>>,
     pushing: tokio::sync::Mutex<()>,
     hint: OnceLock<mpsc::Sender<()>>,
+    /// This node was asked to leave for good.
+    gone_for_good: AtomicBool,
 }
 
 impl Daemon {
@@ -68,6 +71,7 @@ impl Daemon {
             conditions: Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             hint: OnceLock::new(),
+            gone_for_good: AtomicBool::new(false),
         }
     }
     pub fn log(&self) -> &RaftLog<PeerTransport> {
@@ -91,6 +95,9 @@ impl Daemon {
     /// Pushes at this node one after the other; those at two nodes at once are decided by the log.
     pub fn pushing(&self) -> &tokio::sync::Mutex<()> {
         &self.pushing
+    }
+    pub fn leaves_for_good(&self) -> bool {
+        self.gone_for_good.load(Ordering::SeqCst)
     }
     pub fn is_isolated(&self) -> bool {
         self.parts.insight.borrow().isolated
@@ -236,8 +243,13 @@ impl Backend for Daemon {
 
     fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = lock(&self.conditions).values().cloned().collect();
+        conditions.extend(self.parts.insight.borrow().troubles.iter().cloned());
         conditions.extend(super::words::conditions(&self.log().state()));
         conditions
+    }
+
+    fn checked(&self) -> Arc<BTreeMap<DeviceId, reconcile::Checked>> {
+        self.parts.insight.borrow().checked.clone()
     }
 
     fn events(&self, after: LogIndex, limit: usize) -> Vec<Event> {
@@ -518,6 +530,7 @@ impl Backend for Daemon {
                     let why = format!("git still has a Node document for {}", self.facts().name);
                     return Err(ApiError::new(ErrorCode::Unsafe, why).hint("remove the document first, and push"));
                 }
+                self.gone_for_good.store(true, Ordering::SeqCst);
             }
         }
         let sent = self.parts.events.send(reconcile::Event::Stop);

@@ -100,6 +100,16 @@ impl Performer {
                     let _ = events.send(Event::SwitchedOn { attempt, error });
                 });
             }
+            Effect::Check { name, device, target } => {
+                let (runner, events) = (self.runner.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    let error = check(&runner, &name, device, target).await.err();
+                    if let Some(error) = &error {
+                        tracing::warn!(device = %name, error, "a fencing device fails its check");
+                    }
+                    let _ = events.send(Event::Checked { device: name, error });
+                });
+            }
             Effect::Note { key, text } => match key {
                 Some(key) => tracing::info!(resource = %key.instance, "{text}"),
                 None => tracing::info!("{text}"),
@@ -154,6 +164,17 @@ async fn switch_off(
         }
     }
     FenceOutcome::Off
+}
+
+/// Whether a device could be used from here: its agent, secrets and network are there, and it answers.
+async fn check(runner: &Runner, name: &DeviceId, device: FencingDevice, target: NodeId) -> Result<(), String> {
+    let timeout = device.timeout;
+    let request = FenceRequest { name: name.clone(), device, target, verb: Verb::Monitor, timeout };
+    match runner.fence(request).await.reading {
+        FenceReading::Done | FenceReading::PoweredOn | FenceReading::PoweredOff => Ok(()),
+        FenceReading::Failed(why) => Err(why),
+        FenceReading::TimedOut => Err(format!("no answer within {}", crate::model::duration::format(timeout))),
+    }
 }
 
 async fn switch_on(

@@ -7,10 +7,10 @@ use super::effects::Performer;
 use super::transport::PeerTransport;
 use crate::agent::Death;
 use crate::log::{RaftLog, Stand};
-use crate::model::{Detection, NodeId};
+use crate::model::{Detection, DeviceId, NodeId};
 use crate::net::{self, Heartbeats, Peers, clock};
 use crate::plan::Graph;
-use crate::reconcile::{Config, Contact, Contacts, Effect, Event, LONGEST_REST, Node};
+use crate::reconcile::{Checked, Config, Contact, Contacts, Effect, Event, LONGEST_REST, Node};
 use crate::state::port::Log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,10 @@ const LOOKS: u32 = 6;
 pub(super) struct Insight {
     pub isolated: bool,
     pub graph: Arc<Graph>,
+    /// What the agreed state does not say: see [`Node::troubles`].
+    pub troubles: Vec<String>,
+    /// What this node's checks of fencing devices said last.
+    pub checked: Arc<BTreeMap<DeviceId, Checked>>,
 }
 
 pub(super) struct Inputs {
@@ -61,6 +65,7 @@ pub(super) async fn run(
     let mut settled = false;
     let mut burnt = false;
     let mut target = None;
+    let mut checks_ended = 0;
     loop {
         let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
         let first = tokio::select! {
@@ -127,10 +132,16 @@ pub(super) async fn run(
             // A leader that may not decide anything would stand in everybody's way.
             log.allow_elections(if node.is_burnt() { Stand::Forbidden } else { Stand::Allowed });
         }
-        let isolated = node.is_isolated();
-        if committed || insight.borrow().isolated != isolated {
+        let (isolated, troubles) = (node.is_isolated(), node.troubles());
+        for trouble in troubles.iter().filter(|trouble| !insight.borrow().troubles.contains(trouble)) {
+            tracing::error!("{trouble}");
+        }
+        let checks = std::mem::replace(&mut checks_ended, node.checks_ended()) != node.checks_ended();
+        let news = insight.borrow().isolated != isolated || insight.borrow().troubles != troubles;
+        if committed || checks || news {
+            let checked = Arc::new(node.checked());
             let graph = Arc::new(node.graph().clone());
-            insight.send_replace(Insight { isolated, graph });
+            insight.send_replace(Insight { isolated, graph, troubles, checked });
         }
     }
 }
@@ -176,7 +187,10 @@ fn contacts(heard: &net::Contacts) -> Contacts {
         // Silence is not counted from before this node itself began to listen.
         let age = heard.as_of.saturating_sub(current.last_heard.max(heard.listening_since));
         let (boot, echoed) = (current.incarnation.boot.clone(), current.echoed);
-        Some((name.clone(), Contact { boot, age, echoed, heard: heard_by }))
+        let others = contact.boots.iter().filter(|other| other.incarnation.boot != boot);
+        let silence = |at: Duration| heard.as_of.saturating_sub(at.max(heard.listening_since));
+        let others = others.map(|other| (other.incarnation.boot.clone(), silence(other.last_heard))).collect();
+        Some((name.clone(), Contact { boot, age, echoed, others, heard: heard_by }))
     });
     Contacts { sent: heard.sent, peers: peers.collect() }
 }

@@ -4,7 +4,7 @@ use super::effects::{Outputs, Performer};
 use super::event_loop::{self, Inputs, Insight};
 use super::setup::{NodeFacts, log_identity};
 use super::transport::PeerTransport;
-use super::{DaemonError, RunOptions, backend, follow, members, routes, sync};
+use super::{DaemonError, RunOptions, backend, follow, members, routes, setup, sync};
 use crate::agent::{self, Runner, install_shims};
 use crate::log::{self, RaftLog};
 use crate::model::Detection;
@@ -132,6 +132,9 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     tokio::time::sleep(LAST_WORDS).await;
     log.shutdown().await;
     let _ = std::fs::remove_file(&socket);
+    if clean && backend.leaves_for_good() {
+        setup::put_aside(&data_dir, clock::wall_ms())?;
+    }
     tracing::info!(clean, "ended");
     Ok(clean)
 }

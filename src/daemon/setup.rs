@@ -96,6 +96,25 @@ async fn ask_to_join(options: &JoinOptions, name: NodeId, token: &JoinToken) -> 
     facts.store(&options.data_dir)
 }
 
+/// What a node that left for good begins its folder's name with.
+const LEFT: &str = "left-";
+
+/// Moves everything a node knew into one folder beside it, so that the machine may join again: an identity that was given
+/// up must not come back with its old log.
+pub(super) fn put_aside(data_dir: &Path, wall_ms: u64) -> Result<(), DaemonError> {
+    let aside = data_dir.join(format!("{LEFT}{wall_ms}"));
+    std::fs::create_dir(&aside).map_err(DaemonError::file(&aside))?;
+    for entry in std::fs::read_dir(data_dir).map_err(DaemonError::file(data_dir))? {
+        let name = entry.map_err(DaemonError::file(data_dir))?.file_name();
+        if !name.to_string_lossy().starts_with(LEFT) {
+            let from = data_dir.join(&name);
+            std::fs::rename(&from, aside.join(&name)).map_err(DaemonError::file(&from))?;
+        }
+    }
+    tracing::info!(folder = %aside.display(), "this node left for good; what it knew is kept there, and may be deleted");
+    Ok(())
+}
+
 pub(super) fn log_identity(identity: &Identity) -> log::Identity {
     log::Identity { cluster: identity.cluster_id.clone(), generation: 0, node: identity.node.clone() }
 }

@@ -143,11 +143,11 @@ pub(super) fn word(what: &What<'_>) -> String {
     }
 }
 
-fn by(o: &Override) -> String {
+pub(super) fn by(o: &Override) -> String {
     if o.reason.is_empty() { o.by.clone() } else { format!("{}: {}", o.by, o.reason) }
 }
 
-fn origin<'a>(spec: &'a Spec, resource: &ResourceId, what: &What<'_>) -> Option<&'a Origin> {
+pub(super) fn origin<'a>(spec: &'a Spec, resource: &ResourceId, what: &What<'_>) -> Option<&'a Origin> {
     match what {
         What::Location(name) => spec.origin(Kind::Location, name),
         What::With(Some(name)) | What::Dependant(Some(name)) => spec.origin(Kind::Colocation, name),

@@ -127,7 +127,7 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
     };
     let failed =
         tried.iter().rev().find(|attempt| attempt.level as usize == level).map(|attempt| &attempt.executor_node);
-    let executor = executor(world, node, failed)?;
+    let executor = executor(world, node, failed, &levels[level])?;
     let policy = &world.spec.cluster.fencing;
     let recent = state.fenced_ms.iter().filter(|at| at.saturating_add(HOUR_MS) > now_ms).count();
     let action = if recent >= policy.max_fences as usize { FencingAction::Off } else { policy.action };
@@ -168,8 +168,9 @@ pub(super) fn is_open(world: &World<'_>, attempt: &Attempt) -> bool {
     attempt.outcome.is_none() && world.state.now_ms < attempt.deadline_ms && there
 }
 
-/// Who runs the fence agents: not the victim, rather not who failed before, rather a resource node with little to do.
-fn executor(world: &World<'_>, victim: usize, failed: Option<&NodeId>) -> Option<usize> {
+/// Who runs the fence agents: not the victim, rather not who failed before or whose checks of these devices fail, rather
+/// a resource node with little to do.
+fn executor(world: &World<'_>, victim: usize, failed: Option<&NodeId>, devices: &[DeviceId]) -> Option<usize> {
     let load = |node: usize| {
         let id = world.nodes[node].id;
         world.state.claims.keys().filter(|key| &key.node == id).count()
@@ -177,7 +178,9 @@ fn executor(world: &World<'_>, victim: usize, failed: Option<&NodeId>) -> Option
     (0..world.nodes.len()).filter(|node| *node != victim && world.nodes[*node].class == Class::Online).min_by_key(
         |node| {
             let info = &world.nodes[*node];
-            (info.doomed.is_some(), failed == Some(info.id), !info.may_have_run, load(*node), *node)
+            let bad =
+                info.state.is_some_and(|state| devices.iter().any(|device| state.bad_devices.contains_key(device)));
+            (info.doomed.is_some(), failed == Some(info.id), bad, !info.may_have_run, load(*node), *node)
         },
     )
 }

@@ -14,7 +14,8 @@
 //! Files, in reading order: `nodes` who may run anything · `instances` the indexed problem · `score` how much a node
 //! suits a resource · `place` and `copies` who goes where · `roles` who is promoted · `needs` what cannot run alone ·
 //! `fencing` whom to fence · `assign` these as steps · `want` what each claim needs · `links` order constraints
-//! resolved · `order` the graph · `graph` its questions · `explain`, `predict` for people.
+//! resolved · `order` the graph · `graph` its questions · `explain`, `obstacles`, `predict`
+//! for people.
 
 mod assign;
 mod copies;
@@ -25,6 +26,7 @@ mod instances;
 mod links;
 mod needs;
 mod nodes;
+mod obstacles;
 mod order;
 mod place;
 mod predict;
@@ -42,6 +44,7 @@ pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
 pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind};
+pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};
 pub use order::order;
 pub use predict::{PredictedAction, PredictedKind, predict};
 

@@ -140,6 +140,7 @@ impl World {
             document: None,
             listed: true,
             fenced_ms: Vec::new(),
+            bad_devices: Default::default(),
         };
         self.state.nodes.insert(name.into(), state);
         self.document(name);

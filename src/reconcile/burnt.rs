@@ -2,15 +2,18 @@
 //!
 //! Its claims have ended, so somebody else may run what it runs: everything is stopped at once, in order, with the
 //! definitions it was started with, as known from the last state in which this boot still counted. Nothing of it is
-//! reported: nobody would listen. A daemon that starts on a burnt boot knows of nothing to stop; that is what the
-//! reboot is for.
+//! reported: nobody would listen. A daemon that starts on a burnt boot does not know what that boot was allowed to run,
+//! and may stop nothing; it looks, once, and tells its operators what it found: that is what the reboot is for.
 
 use super::{Effect, Node, OpId};
-use crate::model::{ActionKind, Outcome};
+use crate::model::{ActionKind, InstanceId, Outcome, Reading, ResourceId, Role};
 use crate::plan::{self, StepKind};
 use crate::state::{ClaimKey, Membership, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Probes at a time.
+const LOOKS_AT_ONCE: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Burnt {
@@ -20,6 +23,10 @@ pub(super) struct Burnt {
     /// Stopped, or given up: each is tried once.
     done: BTreeSet<ClaimKey>,
     said: bool,
+    /// Resources that a daemon looks for that does not know what this boot ran, and what it found of them.
+    looking: BTreeMap<OpId, ResourceId>,
+    looked: BTreeMap<ResourceId, Reading>,
+    told: BTreeSet<ResourceId>,
 }
 
 impl Burnt {
@@ -30,6 +37,10 @@ impl Burnt {
 
     /// Takes the end of a stop in; false if it was another operation.
     pub fn finished(&mut self, op: OpId, outcome: &Outcome, effects: &mut Vec<Effect>) -> bool {
+        if let Some(resource) = self.looking.remove(&op) {
+            self.looked.insert(resource, outcome.reading());
+            return true;
+        }
         let Some(key) = self.running.remove(&op) else { return false };
         if !outcome.succeeded(ActionKind::Stop) {
             let text = format!("failed to stop on a boot that was proven off: {:?}", outcome.status);
@@ -47,7 +58,10 @@ impl Node {
     }
 
     pub(super) fn note_burning(&mut self, next: &State) {
-        if burns(next, self) && !self.is_burnt() {
+        // A daemon that has only just started never saw this boot count.
+        let counted = self.state.nodes.get(&self.config.node);
+        let counted = counted.is_some_and(|known| known.incarnation.boot == self.config.incarnation.boot);
+        if burns(next, self) && !self.is_burnt() && counted {
             self.burnt.remember(&self.state);
         }
     }
@@ -57,7 +71,7 @@ impl Node {
             let text = "this boot was proven off: nothing may run here; reboot this machine to let it in again".into();
             self.effects.push(Effect::Note { key: None, text });
         }
-        let Some(last) = self.burnt.last.clone() else { return };
+        let Some(last) = self.burnt.last.clone() else { return self.look_around() };
         let Some(spec) = last.spec().cloned() else { return };
         let me = self.config.node.clone();
         let mut imagined = State::clone(&last);
@@ -86,6 +100,59 @@ impl Node {
             let op = self.run(&key, Some(claim.epoch), ActionKind::Stop, &definition, claim.role);
             self.burnt.running.insert(op, key);
         }
+    }
+}
+
+impl Node {
+    /// Asks every agent once whether its resource runs here. Nothing is changed by that.
+    fn look_around(&mut self) {
+        let Some(spec) = self.state.spec().cloned() else { return };
+        for name in spec.resources.keys() {
+            let known = self.burnt.looked.contains_key(name) || self.burnt.looking.values().any(|other| other == name);
+            if known || self.burnt.looking.len() >= LOOKS_AT_ONCE {
+                continue;
+            }
+            let Some((_, definition)) = self.state.current_definition(name) else { continue };
+            let (definition, number) = (definition.clone(), spec.clone_of(name).map(|_| 0));
+            let instance = InstanceId { resource: name.clone(), number };
+            let key = ClaimKey { instance, node: self.config.node.clone() };
+            let op = self.run(&key, None, ActionKind::Probe, &definition, Role::Started);
+            self.burnt.looking.insert(op, name.clone());
+        }
+        let found: Vec<ResourceId> = self.left_behind().into_iter().cloned().collect();
+        for name in found.into_iter().filter(|name| self.burnt.told.insert(name.clone())).collect::<Vec<_>>() {
+            let key = ClaimKey { instance: InstanceId::plain(name.as_str()), node: self.config.node.clone() };
+            let text =
+                "runs on a boot that was proven off, and may run elsewhere too: stop it by hand or reboot".into();
+            self.effects.push(Effect::Note { key: Some(key), text });
+        }
+    }
+
+    /// What was found running, or not to be cleanly stopped.
+    fn left_behind(&self) -> Vec<&ResourceId> {
+        let runs = |reading: &Reading| match reading {
+            Reading::Stopped | Reading::NotInstalled => false,
+            Reading::Running
+            | Reading::RunningPromoted
+            | Reading::Failed
+            | Reading::FailedPromoted
+            | Reading::Unknown => true,
+        };
+        self.burnt.looked.iter().filter(|(_, reading)| runs(reading)).map(|(name, _)| name).collect()
+    }
+
+    /// For the status of this node.
+    pub(super) fn burnt_troubles(&self) -> Vec<String> {
+        if !self.is_burnt() {
+            return Vec::new();
+        }
+        let me = &self.config.node;
+        let mut text = format!("this boot of {me} was proven off: it runs nothing for the cluster; reboot {me}");
+        let left: Vec<&str> = self.left_behind().into_iter().map(ResourceId::as_str).collect();
+        if !left.is_empty() {
+            text += &format!(" (found running here, perhaps elsewhere too, and not touched: {})", left.join(", "));
+        }
+        vec![text]
     }
 }
 

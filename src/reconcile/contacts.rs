@@ -21,6 +21,8 @@ pub struct Contact {
     pub age: Duration,
     /// The highest number of this node's own beats that this boot echoed.
     pub echoed: Option<u64>,
+    /// Other boots of it that were heard, and how long ago: the one before a reboot, or a clone of the machine.
+    pub others: BTreeMap<BootId, Duration>,
     /// What that peer said lately of others: which boot it hears (None: never any) and how long ago it heard it.
     pub heard: BTreeMap<NodeId, (Option<BootId>, Duration)>,
 }
@@ -40,7 +42,8 @@ impl Contacts {
 
     /// How long ago a boot of a peer was heard here. None: never.
     pub fn age(&self, peer: &NodeId, boot: &BootId) -> Option<Duration> {
-        self.peers.get(peer).filter(|contact| &contact.boot == boot).map(|contact| contact.age)
+        let contact = self.peers.get(peer)?;
+        if &contact.boot == boot { Some(contact.age) } else { contact.others.get(boot).copied() }
     }
 
     /// Whether a boot of a peer echoed this number or a later one.
@@ -76,7 +79,8 @@ mod tests {
         let (beat, limit) = (Duration::from_millis(100), Duration::from_millis(1500));
         let settled = |own: u64, said: u64| {
             let heard = [("n3".into(), (Some("b".into()), Duration::from_millis(said)))].into();
-            let contact = Contact { boot: "b".into(), age: Duration::from_millis(own), echoed: None, heard };
+            let (boot, age) = ("b".into(), Duration::from_millis(own));
+            let contact = Contact { boot, age, echoed: None, others: BTreeMap::new(), heard };
             Contacts { sent: 1, peers: [("n2".into(), contact)].into() }.is_settled(beat, limit)
         };
         assert!(Contacts::default().is_settled(beat, limit));

@@ -185,7 +185,13 @@ impl Node {
         // Deadlines of attempts count from the agreed time, which may lie half a minute back.
         let fences = planned.iter().any(|command| matches!(command, Command::FenceStart { .. }));
         let mut commands = self.tick(term, fences);
-        commands.extend(self.suspicions());
+        // What is over is not suspect.
+        let over = self.reboots();
+        let suspicions = self.suspicions(&over);
+        let leader = &self.config.incarnation;
+        let rebooted = |(node, boot)| Command::Rebooted { leader: leader.clone(), node, boot };
+        commands.extend(over.into_iter().map(rebooted));
+        commands.extend(suspicions);
         commands.extend(planned);
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
@@ -221,7 +227,7 @@ impl Node {
     }
 
     /// Who is silent, and who is heard again.
-    fn suspicions(&self) -> Vec<Command> {
+    fn suspicions(&self, over: &BTreeMap<NodeId, BootId>) -> Vec<Command> {
         let usual = self.suspect_after();
         if self.now < self.deaf_until {
             return Vec::new();
@@ -230,8 +236,8 @@ impl Node {
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
         let (me, own) = (&self.config.node, &self.config.incarnation.boot);
-        for (name, node) in self.state.nodes.iter().filter(|(name, node)| *name != me || node.incarnation.boot == *own)
-        {
+        let listened_for = |name: &NodeId, boot: &BootId| (name != me || boot == own) && !over.contains_key(name);
+        for (name, node) in self.state.nodes.iter().filter(|(name, n)| listened_for(name, &n.incarnation.boot)) {
             let boot = &node.incarnation.boot;
             // A leader hears itself: it may have been elected while it was suspect, and nobody else could clear it.
             let age = match name == me {

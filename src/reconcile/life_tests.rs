@@ -38,7 +38,13 @@ fn three_nodes() -> State {
 /// n2 is silent to everybody, n3 is not.
 fn contacts(silent_for: Duration, sent: u64, echoed: Option<u64>) -> Contacts {
     let heard = BTreeMap::from([(NodeId::new("n2"), (Some(BootId::new("b")), silent_for))]);
-    let contact = |boot: &str, age, echoed, heard| Contact { boot: BootId::new(boot), age, echoed, heard };
+    let contact = |boot: &str, age, echoed, heard| Contact {
+        boot: BootId::new(boot),
+        age,
+        echoed,
+        others: BTreeMap::new(),
+        heard,
+    };
     let peers = BTreeMap::from([
         (NodeId::new("n2"), contact("b", silent_for, echoed, BTreeMap::new())),
         (NodeId::new("n3"), contact("c", Duration::ZERO, None, heard)),
@@ -205,4 +211,119 @@ fn a_loop_that_stood_still_suspects_nobody_until_it_has_listened_again() {
         let after = suspected_after(Duration::from_millis(stall)).expect("it suspects at last");
         assert!(after >= crate::model::Detection::DEFAULT.suspect_after, "{stall} ms: {after:?}");
     }
+}
+
+/// What the leader, which has listened for a while, says of reboots when it hears n2 so.
+fn rebooted(leader: &mut Node, contact: Contact, others: Contact) -> Vec<Command> {
+    let peers = BTreeMap::from([(NodeId::new("n2"), contact), (NodeId::new("n3"), others)]);
+    let open: Vec<ProposalId> = (1..100).map(ProposalId).collect();
+    for id in open {
+        let result = Ok(Applied { index: LogIndex(0), answers: Vec::new() });
+        leader.step(BEGAN, 0, Event::Answered { id, result });
+    }
+    let mut effects = Vec::new();
+    for millis in [300, 600] {
+        let contacts = Contacts { sent: 5, peers: peers.clone() };
+        effects = leader.step(BEGAN + Duration::from_millis(millis), 0, Event::Contacts(contacts));
+        assert!(millis > 500 || proposed(&effects).iter().all(|c| !matches!(c, Command::Rebooted { .. })), "too early");
+    }
+    proposed(&effects).into_iter().filter(|command| matches!(command, Command::Rebooted { .. })).collect()
+}
+
+#[test]
+fn a_boot_is_over_when_another_one_answers_and_nobody_hears_the_old_one() {
+    let gone = Duration::from_secs(5);
+    let new = |old_age: Option<Duration>, echoed| Contact {
+        boot: BootId::new("b2"),
+        age: Duration::ZERO,
+        echoed,
+        others: old_age.map(|age| (BootId::new("b"), age)).into_iter().collect(),
+        heard: BTreeMap::new(),
+    };
+    let n3 = |heard: &str, age| Contact {
+        boot: BootId::new("c"),
+        age: Duration::ZERO,
+        echoed: Some(3),
+        others: BTreeMap::new(),
+        heard: BTreeMap::from([(NodeId::new("n2"), (Some(BootId::new(heard)), age))]),
+    };
+    let quiet = || n3("b2", Duration::ZERO);
+    let ask = |contact, others| rebooted(&mut core("n1", "a", three_nodes()), contact, others).len();
+    assert_eq!(ask(new(Some(gone), Some(3)), quiet()), 1, "a reboot");
+    assert_eq!(ask(new(None, Some(3)), quiet()), 1, "a leader that never heard the old one");
+    assert_eq!(ask(new(Some(Duration::from_millis(900)), Some(3)), quiet()), 0, "the old one was heard just now");
+    assert_eq!(ask(new(Some(gone), Some(3)), n3("b", Duration::from_millis(100))), 0, "another voter hears it");
+    assert_eq!(ask(new(Some(gone), None), quiet()), 0, "what answers nothing may be a recording");
+}
+
+#[test]
+fn two_live_machines_of_one_name_are_told_to_operators() {
+    let mut leader = core("n1", "a", three_nodes());
+    let twin = Contact {
+        boot: BootId::new("b2"),
+        age: Duration::ZERO,
+        echoed: Some(3),
+        others: BTreeMap::from([(BootId::new("b"), Duration::from_millis(50))]),
+        heard: BTreeMap::new(),
+    };
+    leader.step(BEGAN, 0, Event::Contacts(Contacts { sent: 5, peers: BTreeMap::from([(NodeId::new("n2"), twin)]) }));
+    assert_eq!(leader.troubles(), ["two machines have the identity of n2: boots b2 and b are heard"]);
+}
+
+#[test]
+fn a_joiner_that_is_kept_out_by_its_old_boot_says_so_after_a_while() {
+    let mut node = core("n2", "b2", three_nodes());
+    let refusal = Refusal::OldBootCounts { node: "n2".into(), boot: BootId::new("b") };
+    let answer = |id| Event::Answered {
+        id: ProposalId(id),
+        result: Ok(Applied { index: LogIndex(0), answers: vec![Err(refusal.clone())] }),
+    };
+    node.step(BEGAN, 0, answer(1));
+    assert!(node.troubles().is_empty(), "a fast reboot meets its own echo");
+    node.step(BEGAN + Duration::from_secs(11), 0, Event::Tick);
+    let told = node.troubles();
+    assert!(told[0].contains("another machine with the identity of n2 is alive (boot b)"), "{told:?}");
+}
+
+#[test]
+fn a_daemon_that_starts_on_a_burnt_boot_looks_around_and_names_what_it_may_not_touch() {
+    let mut w = crate::plan::testing::World::new(&["n1", "n2"]);
+    w.resources(&["db", "web"]);
+    let (digest, chunks) = crate::state::target::spec_to_chunks(&w.spec);
+    let mut state = three_nodes();
+    for (number, bytes) in chunks.iter().enumerate() {
+        let (number, total, bytes) = (number as u32, chunks.len() as u32, bytes.clone());
+        apply(&mut state, Command::SpecChunk { digest, number, total, bytes });
+    }
+    let revision = crate::model::Revision::new("a".repeat(40));
+    apply(&mut state, Command::SetTarget { revision, parent: None, spec: digest, by: "ann".into() });
+    let member = state.nodes.get_mut(&NodeId::new("n2")).unwrap();
+    member.burnt.insert(BootId::new("b"));
+    member.membership = Membership::Fenced;
+    let config = Config { node: NodeId::new("n2"), incarnation: incarnation("b"), facts: facts(), cores: 2 };
+    let mut node = Node::new(config, BEGAN);
+    let effects = node.step(BEGAN, 0, Event::Committed(Arc::new(state)));
+    let probes: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Run { op, request } => Some((*op, request.kind, request.instance.to_string())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(probes.len(), 2, "{effects:?}");
+    assert!(probes.iter().all(|(_, kind, _)| *kind == crate::model::ActionKind::Probe), "nothing is stopped blindly");
+    let mut noted = Vec::new();
+    for (op, _, name) in probes {
+        let status = crate::model::ExecStatus::Exited(if name == "db" { 0 } else { 7 });
+        let outcome = Outcome { status, output: String::new(), duration: Duration::ZERO };
+        noted.extend(node.step(BEGAN, 0, Event::Finished { op, outcome }));
+    }
+    assert_eq!(proposed(&noted), [], "nobody would listen");
+    let named = |effect: &Effect| match effect {
+        Effect::Note { key, .. } => key.as_ref().map(|key| key.instance.to_string()),
+        _ => None,
+    };
+    assert_eq!(noted.iter().filter_map(named).collect::<Vec<_>>(), ["db"]);
+    let told = node.troubles();
+    assert!(told[0].contains("reboot n2") && told[0].contains("not touched: db)"), "{told:?}");
 }

@@ -12,10 +12,11 @@
 //! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
 //!
 //! Files: `node` the step · `ops` operations under claims · `probes` what runs here unasked · `leader` what only the
-//! leader proposes · `isolation` without quorum · `burnt` after it was declared
-//! off · `contacts` who is heard.
+//! leader proposes · `rebooted` boots that are over · `checks` fencing devices looked at · `isolation` without quorum ·
+//! `burnt` after it was declared off · `contacts` who is heard.
 
 mod burnt;
+mod checks;
 mod contacts;
 mod isolation;
 mod leader;
@@ -26,9 +27,11 @@ mod ops;
 #[cfg(test)]
 mod probe_tests;
 mod probes;
+mod rebooted;
 #[cfg(test)]
 mod tests;
 
+pub use checks::Checked;
 pub use contacts::{Contact, Contacts};
 pub use leader::desired_voters;
 pub use node::Node;
@@ -88,6 +91,11 @@ pub enum Event {
         attempt: AttemptId,
         error: Option<String>,
     },
+    /// What came of [`Effect::Check`].
+    Checked {
+        device: DeviceId,
+        error: Option<String>,
+    },
     /// Something of an instance ended: look at once.
     Died {
         instance: InstanceId,
@@ -135,6 +143,12 @@ pub enum Effect {
         target: NodeId,
         devices: Vec<(DeviceId, FencingDevice)>,
         timeout: Duration,
+    },
+    /// Ask a fencing device whether it could be used; it switches nothing.
+    Check {
+        name: DeviceId,
+        device: FencingDevice,
+        target: NodeId,
     },
     /// For the log: one line per decision.
     Note {

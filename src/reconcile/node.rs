@@ -1,10 +1,12 @@
 //! One step of a node: take the event in, then decide everything anew.
 
 use super::burnt::Burnt;
+use super::checks::Checks;
 use super::isolation::Isolation;
 use super::leader::LeaderDuties;
 use super::ops::Ops;
 use super::probes::Probes;
+use super::rebooted::Barred;
 use super::{Config, Contacts, Effect, Event, LONGEST_REST, OpId, ProposalId};
 use crate::model::NodeId;
 use crate::plan::{self, Graph, StepKind};
@@ -52,6 +54,8 @@ pub struct Node {
     pub(super) duties: LeaderDuties,
     pub(super) isolation: Isolation,
     pub(super) burnt: Burnt,
+    pub(super) barred: Barred,
+    pub(super) checks: Checks,
     pub(super) contacts: Contacts,
     pub(super) leadership: Leadership,
     pub(super) now: Duration,
@@ -90,6 +94,8 @@ pub(super) enum Tag {
     Leave,
     Restart,
     Shutdown,
+    /// Of the check of a fencing device.
+    Check(crate::model::DeviceId),
     /// Of an operation under a claim.
     Op(crate::state::ClaimKey),
     Probe(crate::model::ResourceId),
@@ -108,6 +114,8 @@ impl Node {
             duties: LeaderDuties::default(),
             isolation: Isolation::default(),
             burnt: Burnt::default(),
+            barred: Barred::default(),
+            checks: Checks::default(),
             contacts: Contacts::default(),
             leadership: Leadership::default(),
             now,
@@ -171,7 +179,14 @@ impl Node {
     pub fn next_wake(&self) -> Option<Duration> {
         let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
         let refused = self.refused.values().min().copied();
-        let times = [self.retry_at, self.lead_again_at, refused, self.ops.next_due(held_up), self.probes.next_due()];
+        let times = [
+            self.retry_at,
+            self.lead_again_at,
+            refused,
+            self.ops.next_due(held_up),
+            self.probes.next_due(),
+            self.checks.next_due(self.now),
+        ];
         times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
 
@@ -212,6 +227,7 @@ impl Node {
                 }
             }
             Event::Fenced { attempt, outcome } => self.duties.executed(attempt, outcome),
+            Event::Checked { device, error } => self.checks.ended(&device, error, self.now, self.wall_ms),
             Event::SwitchedOn { attempt, error } => self.duties.switched_on(attempt, error),
             Event::Died { instance } => self.ops.look_at(&instance, self.now),
             Event::Contacts(contacts) => {
@@ -250,7 +266,8 @@ impl Node {
                         }
                         (Tag::Restart, _) => self.restarting = self.restarting.map(|(since, _)| (since, true)),
                         (Tag::Attempt(attempt), _) => self.duties.reported(*attempt),
-                        (Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader, _) => {}
+                        (Tag::Join, answer) => self.barred.answered(answer, self.now),
+                        (Tag::Leave | Tag::Shutdown | Tag::Leader | Tag::Check(_), _) => {}
                     }
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
@@ -275,7 +292,7 @@ impl Node {
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
                         Tag::Leader => self.duties.unanswered_leader(),
-                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown => {}
+                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown | Tag::Check(_) => {}
                     }
                 }
             }
@@ -299,6 +316,7 @@ impl Node {
         } else {
             self.leave_if_asked();
             self.execute_attempts();
+            self.run_checks();
             self.run_probes();
             self.run_steps();
             self.run_monitors();
@@ -461,6 +479,7 @@ impl Tag {
             | Self::Shutdown
             | Self::Probe(_)
             | Self::Attempt(_)
+            | Self::Check(_)
             | Self::Leader => None,
         }
     }

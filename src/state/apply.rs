@@ -89,6 +89,10 @@ impl State {
             Command::RevokeToken { id } => self.tokens.remove(id).map(|_| ()).ok_or(Refusal::NothingToDo),
             Command::Admit { token, node, addresses, port } => self.apply_admit(ctx, *token, node, addresses, *port),
             Command::RaiseLevel { level } => self.apply_raise_level(*level),
+            Command::Rebooted { leader, node, boot } => self.apply_rebooted(ctx, leader, node, boot),
+            Command::DeviceChecked { node, incarnation, device, error } => {
+                self.apply_device_checked(ctx, node, incarnation, device, error.as_deref())
+            }
             Command::Tick { leader, elapsed_ms, wall_ms } => self.apply_tick(ctx, leader, *elapsed_ms, *wall_ms),
         }
     }

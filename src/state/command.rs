@@ -199,6 +199,19 @@ pub enum Command {
         elapsed_ms: u64,
         wall_ms: u64,
     },
+    /// A node is there with a new boot, and its old one is heard no more: the old one is over.
+    Rebooted {
+        leader: Incarnation,
+        node: NodeId,
+        boot: BootId,
+    },
+    /// What a node's scheduled check of a fencing device says now, other than before. No error: it answers again.
+    DeviceChecked {
+        node: NodeId,
+        incarnation: Incarnation,
+        device: DeviceId,
+        error: Option<String>,
+    },
 }
 
 /// What a node says of itself when it joins.
@@ -317,6 +330,11 @@ pub enum Refusal {
         node: NodeId,
         boot: BootId,
     },
+    /// A new boot asks to be let in while the old one counts.
+    OldBootCounts {
+        node: NodeId,
+        boot: BootId,
+    },
     NoClaim {
         key: ClaimKey,
     },
@@ -384,6 +402,10 @@ impl fmt::Display for Refusal {
             Self::UnknownNode { node } => write!(f, "no node `{node}`"),
             Self::NotOnline { node } => write!(f, "{node} is not online"),
             Self::BurntBoot { node, boot } => write!(f, "boot {boot} of {node} was proven off; reboot it to let it in"),
+            Self::OldBootCounts { node, boot } => write!(
+                f,
+                "boot {boot} of {node} is not over: another machine with this identity is alive, or was until just now"
+            ),
             Self::NoClaim { key } => write!(f, "no claim on {key}"),
             Self::WrongEpoch { key } => write!(f, "the claim on {key} is another one by now"),
             Self::AlreadyClaimed { key } => write!(f, "{key} is claimed already"),

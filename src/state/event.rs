@@ -42,4 +42,6 @@ pub enum EventKind {
     Cleanup,
     Leader,
     Alarm,
+    /// A fencing device fails its scheduled check, or passes it again.
+    FenceCheck,
 }

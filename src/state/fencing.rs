@@ -3,10 +3,10 @@
 use super::apply::Ctx;
 use super::members::Evidence;
 use super::{
-    Attempt, Command, EventKind, FenceOutcome, Membership, OverrideKind, Refusal, Scope, State, SwitchOn, Trust,
-    TrustKey,
+    Attempt, BadDevice, Command, EventKind, FenceOutcome, Membership, OverrideKind, Refusal, Scope, State, SwitchOn,
+    Trust, TrustKey,
 };
-use crate::model::{AttemptId, Digest, FencingAction, Incarnation, NodeId};
+use crate::model::{AttemptId, DeviceId, Digest, FencingAction, Incarnation, NodeId};
 
 /// Attempts kept for `status` and for choosing the next level. Open ones are never dropped.
 const MAX_ATTEMPTS: usize = 32;
@@ -14,6 +14,8 @@ const MAX_ATTEMPTS: usize = 32;
 pub const PAUSE_BETWEEN_CYCLES_MS: u64 = 10_000;
 /// Fencings are counted over this time.
 const HOUR_MS: u64 = 3_600_000;
+/// What a failed check says, in characters: a line for people.
+const MAX_WHY: usize = 300;
 /// An attempt may take this long at most, whatever the manifest says: past it the cluster must be able to go on.
 const LONGEST_ATTEMPT_MS: u64 = 30 * 60_000;
 
@@ -232,6 +234,38 @@ impl State {
         if let Some(why) = error {
             let text = format!("{node} could not be switched on again: {why}");
             ctx.event(EventKind::FenceFailed, Some(&node), None, text);
+        }
+        Ok(())
+    }
+
+    /// Enters the log only when what a check says changes, so that an idle cluster writes nothing.
+    pub(super) fn apply_device_checked(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        name: &NodeId,
+        incarnation: &Incarnation,
+        device: &DeviceId,
+        error: Option<&str>,
+    ) -> Result<(), Refusal> {
+        self.check_incarnation(name, incarnation)?;
+        let known = self.spec().is_some_and(|spec| spec.devices.contains_key(device));
+        let Some(node) = self.nodes.get_mut(name) else { return Err(Refusal::UnknownNode { node: name.clone() }) };
+        match (error, node.bad_devices.contains_key(device)) {
+            (None, true) => {
+                node.bad_devices.remove(device);
+                let text = format!("fencing device {device} answers {name} again");
+                ctx.event(EventKind::FenceCheck, Some(name), None, text);
+            }
+            (Some(_), false) if !known => {
+                return Err(Refusal::NotAllowed { why: format!("no fencing device `{device}`") });
+            }
+            (Some(why), false) => {
+                let why: String = why.chars().take(MAX_WHY).collect();
+                let text = format!("fencing device {device} cannot be used by {name}: {why}");
+                node.bad_devices.insert(device.clone(), BadDevice { since_ms: ctx.at_ms, why });
+                ctx.event(EventKind::FenceCheck, Some(name), None, text);
+            }
+            (None, false) | (Some(_), true) => return Err(Refusal::NothingToDo),
         }
         Ok(())
     }

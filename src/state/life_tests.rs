@@ -44,6 +44,12 @@ fn one_declared_off() -> State {
     state
 }
 
+/// The leader hears boot `b` of n2 no more.
+fn rebooted(state: &mut State) {
+    let command = Command::Rebooted { leader: incarnation("a", 1), node: NodeId::new("n2"), boot: BootId::new("b") };
+    apply(state, command).unwrap();
+}
+
 fn contradict(state: &mut State) -> Result<(), Refusal> {
     let command =
         Command::Contradiction { leader: incarnation("a", 1), node: NodeId::new("n2"), boot: BootId::new("b") };
@@ -71,6 +77,7 @@ fn an_announced_restart_does_not_survive_the_proof_that_the_boot_is_off() {
     let mut state = two_nodes();
     let node = NodeId::new("n2");
     apply(&mut state, Command::Restarting { node: node.clone(), incarnation: incarnation("b", 1) }).unwrap();
+    rebooted(&mut state);
     join(&mut state, "n2", "c", 1).unwrap();
     assert!(!state.nodes[&node].restarting);
 }
@@ -89,6 +96,8 @@ fn a_burnt_boot_that_lives_counts_as_running_anything_again() {
     let clear = Command::Clear { leader: incarnation("a", 1), node: node.clone(), boot: BootId::new("b"), number };
     assert!(matches!(apply(&mut state, clear), Err(Refusal::BurntBoot { .. })));
     assert!(matches!(join(&mut state, "n2", "b", 2), Err(Refusal::BurntBoot { .. })));
+    assert!(matches!(join(&mut state, "n2", "c", 1), Err(Refusal::OldBootCounts { .. })), "it lives");
+    rebooted(&mut state);
     join(&mut state, "n2", "c", 1).unwrap();
     assert_eq!(state.nodes[&node].membership, Membership::Online);
     assert_eq!(contradict(&mut state), Err(Refusal::NothingToDo));

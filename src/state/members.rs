@@ -7,6 +7,7 @@ use super::{
     Token, TokenFor,
 };
 use crate::model::{BootId, Incarnation, LogIndex, NodeId};
+use std::collections::BTreeMap;
 
 /// Tokens live for hours; more than these are a mistake.
 const MAX_TOKENS: usize = 1_000;
@@ -22,7 +23,7 @@ pub(super) enum Evidence {
 impl std::fmt::Display for Evidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Rebooted => f.write_str("it joined with a new boot"),
+            Self::Rebooted => f.write_str("it is there with a new boot"),
             Self::FenceConfirmed => f.write_str("fencing confirmed"),
             Self::ConfirmedOff { by } => write!(f, "{by} states that it is off"),
         }
@@ -99,7 +100,8 @@ impl State {
         if !self.admitted.contains_key(name) && !self.nodes.is_empty() {
             return Err(Refusal::NotAllowed { why: format!("{name} is not admitted; it needs a new token") });
         }
-        let mut rebooted = None;
+        let mut left = None;
+        let mut followed = None;
         let mut restarted = None;
         if let Some(node) = self.nodes.get(name) {
             if node.burnt.contains(&incarnation.boot) {
@@ -108,8 +110,18 @@ impl State {
             if node.incarnation == *incarnation && node.membership != Membership::Left {
                 return Ok(()); // Proposed twice after a lost reply.
             }
-            if node.incarnation.boot != incarnation.boot {
-                rebooted = Some(node.incarnation.boot.clone());
+            let old = &node.incarnation.boot;
+            if *old != incarnation.boot {
+                // Who left holds nothing; any other boot must be proven over first, by whoever can hear it.
+                match node.membership {
+                    Membership::Left if self.claims_on(name).next().is_none() => left = Some(old.clone()),
+                    Membership::Fenced => {}
+                    // Left, and yet something was found running there.
+                    Membership::Left | Membership::Joining | Membership::Online | Membership::Suspect => {
+                        return Err(Refusal::OldBootCounts { node: name.clone(), boot: old.clone() });
+                    }
+                }
+                followed = Some(old.clone());
             } else if incarnation.counter <= node.incarnation.counter {
                 return Err(Refusal::StaleIncarnation { node: name.clone() });
             }
@@ -118,8 +130,10 @@ impl State {
         if let Some(old) = &restarted {
             self.end_attempts_of(ctx, old);
         }
-        if let Some(old) = &rebooted {
+        if let Some(old) = &left {
             self.prove_off(ctx, name, old, &Evidence::Rebooted);
+        }
+        if let Some(old) = &followed {
             self.trust_what_worked(ctx, name, old);
         }
         let open = self.open_attempt(name).is_some();
@@ -159,6 +173,28 @@ impl State {
         Ok(())
     }
 
+    /// The leader hears a new boot of a node, and the old one no more. Only then may the new one join: where both are
+    /// heard, two machines have one identity, and what the first one runs is not over.
+    pub(super) fn apply_rebooted(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        leader: &Incarnation,
+        name: &NodeId,
+        boot: &BootId,
+    ) -> Result<(), Refusal> {
+        self.check_leader(leader)?;
+        let node = self.nodes.get(name).ok_or_else(|| Refusal::UnknownNode { node: name.clone() })?;
+        if node.incarnation.boot != *boot {
+            return Err(Refusal::StaleIncarnation { node: name.clone() });
+        }
+        match node.membership {
+            Membership::Online | Membership::Joining | Membership::Suspect | Membership::Left => {}
+            Membership::Fenced => return Err(Refusal::NothingToDo),
+        }
+        self.prove_off(ctx, name, boot, &Evidence::Rebooted);
+        Ok(())
+    }
+
     pub(super) fn apply_leave(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -174,6 +210,7 @@ impl State {
             node.suspicion = None;
             node.restarting = false;
             node.since_ms = ctx.at_ms;
+            node.bad_devices.clear();
         }
         ctx.event(EventKind::Left, Some(name), None, format!("{name} left"));
         Ok(())
@@ -360,6 +397,7 @@ impl State {
                 node.suspicion = None;
                 node.since_ms = ctx.at_ms;
                 node.attributes.clear();
+                node.bad_devices.clear();
             }
         }
         // An operator wanted that boot powered off; however it ended, its successor is not meant.
@@ -413,6 +451,7 @@ impl NodeState {
             document: None,
             listed: false,
             fenced_ms: Vec::new(),
+            bad_devices: BTreeMap::new(),
         }
     }
 

@@ -179,6 +179,15 @@ pub struct NodeState {
     pub listed: bool,
     /// Times of its fencings within the last hour.
     pub fenced_ms: Vec<u64>,
+    /// Fencing devices that this node, by its last check, could not use. Gone with the boot.
+    pub bad_devices: BTreeMap<DeviceId, BadDevice>,
+}
+
+/// A fencing device that failed its check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadDevice {
+    pub since_ms: u64,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

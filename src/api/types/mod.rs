@@ -22,8 +22,8 @@ pub use request::{
     TokenRoleName, TokenView, WaitFor,
 };
 pub use status::{
-    AlarmView, AttemptOutcome, EventView, EventsView, FencingView, Health, LinkView, MembershipView, NodeView,
-    OverrideView, ResourceView, StatusView, TargetView, Verdict, VerdictView,
+    AlarmView, AttemptOutcome, DeviceFault, DeviceView, EventView, EventsView, FencingView, Health, LinkView,
+    MembershipView, NodeView, OverrideView, ResourceView, StatusView, TargetView, Verdict, VerdictView,
 };
 
 use schemars::JsonSchema;

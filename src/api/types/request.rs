@@ -132,6 +132,9 @@ pub struct OperationView {
     pub summary: String,
     /// When it has taken effect.
     pub wait_for: WaitFor,
+    /// What will run nowhere for it, and why.
+    #[serde(default)]
+    pub stops: Vec<String>,
     /// What it leads to.
     pub plan: Option<PlanView>,
 }
@@ -150,6 +153,8 @@ pub enum WaitFor {
     GoneFrom { instances: Vec<String>, node: String },
     /// The attempt has an outcome.
     Attempt { attempt: u64 },
+    /// The node is online with another boot than this one.
+    BackAfter { node: String, boot: String },
 }
 
 /// How far a [`WaitFor`] is.
@@ -195,6 +200,15 @@ impl WaitFor {
                         Progress::Missing(format!("{} not on {node} yet", unseen.join(", ")))
                     }
                     other => other,
+                }
+            }
+            Self::BackAfter { node, boot } => {
+                let found = status.nodes.iter().find(|found| &found.name == node);
+                let rebooted = found.is_some_and(|found| found.boot.as_deref().is_some_and(|now| now != boot));
+                match found.map(|found| found.membership) {
+                    Some(super::MembershipView::Online) if rebooted => Progress::Reached,
+                    Some(super::MembershipView::Left) => Progress::Stuck(format!("{node} left")),
+                    Some(_) | None => Progress::Missing(format!("{node} is not back yet")),
                 }
             }
             Self::Attempt { attempt } => match status.fencing.iter().find(|f| f.attempt == *attempt) {

@@ -40,9 +40,32 @@ pub struct StatusView {
     pub resources: Vec<ResourceView>,
     /// The newest attempts, newest first.
     pub fencing: Vec<FencingView>,
+    /// Fencing devices and their scheduled checks, by name.
+    #[serde(default)]
+    pub devices: Vec<DeviceView>,
     pub overrides: Vec<OverrideView>,
     /// Newest first.
     pub alarms: Vec<AlarmView>,
+}
+
+/// A fencing device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceView {
+    pub name: String,
+    pub agent: String,
+    /// When the answering node checked it last; none: not since its daemon started, or it is that node's own device.
+    pub checked_ms: Option<u64>,
+    /// Nodes that could not use it at their last check.
+    pub failing: Vec<DeviceFault>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceFault {
+    pub node: String,
+    pub since_ms: u64,
+    pub why: String,
 }
 
 /// The verdict over everything.

@@ -74,6 +74,7 @@ pub fn healthy() -> StatusView {
         resources: vec![resource("db", Some("n1"), Some("Running"), Verdict::Keep, "runs where it should")],
         fencing: vec![],
         overrides: vec![],
+        devices: vec![],
         alarms: vec![],
     }
 }
@@ -127,6 +128,18 @@ pub fn example() -> StatusView {
         since_ms: NOW_MS - 1000,
         expires_ms: Some(NOW_MS + 600_000),
     }];
+    let device = |name: &str, checked_ms, failing| DeviceView {
+        name: name.into(),
+        agent: "fence_ipmilan".into(),
+        checked_ms,
+        failing,
+    };
+    let fault = DeviceFault { node: "n3".into(), since_ms: NOW_MS - 600_000, why: "no answer within 1m".into() };
+    status.devices = vec![
+        device("ipmi-n1", None, vec![fault]),
+        device("ipmi-n2", Some(NOW_MS - 180_000), vec![]),
+        device("ipmi-n3", Some(NOW_MS - 240_000), vec![]),
+    ];
     status.alarms = vec![AlarmView {
         index: 99,
         at_ms: NOW_MS - 60_000,
@@ -180,4 +193,15 @@ fn a_drain_goes_on_where_only_the_next_node_is_missing_and_stops_at_a_failed_sto
 fn exit_codes_follow_the_verdict() {
     let codes = [Health::Healthy, Health::Converging, Health::Unconfigured, Health::Degraded, Health::NoQuorum];
     assert_eq!(codes.map(|health| exit(health) as u8), [0, 0, 0, 1, 106]);
+}
+
+#[test]
+fn a_node_is_back_when_it_is_online_with_another_boot() {
+    use crate::api::types::{Progress, WaitFor};
+    let after = |boot: &str| WaitFor::BackAfter { node: "n2".into(), boot: boot.into() };
+    let mut status = healthy();
+    assert!(matches!(after("b1").progress(&status), Progress::Missing(_)), "the old boot is no return");
+    assert_eq!(after("b0").progress(&status), Progress::Reached);
+    status.nodes[1].membership = MembershipView::Fenced;
+    assert!(matches!(after("b0").progress(&status), Progress::Missing(_)));
 }

@@ -101,6 +101,7 @@ pub enum What {
     PowerOff { target: usize },
     FenceDone { host: usize, life: u64, attempt: AttemptId, target: usize, ok: bool },
     PowerOn { host: usize, life: u64, attempt: AttemptId, target: usize },
+    Checked { host: usize, life: u64, device: DeviceId, error: Option<String> },
     Boot { host: usize, boot: u64 },
     DaemonStart { host: usize, boot: u64 },
     Fault,
@@ -318,6 +319,11 @@ impl Sim {
                     self.step(host, Event::SwitchedOn { attempt, error: None });
                 }
             }
+            What::Checked { host, life, device, error } => {
+                if self.daemon(host, life).is_some() {
+                    self.step(host, Event::Checked { device, error });
+                }
+            }
             What::Boot { host, boot } => {
                 let machine = &mut self.hosts[host];
                 if machine.up || !machine.powered || machine.boot != boot {
@@ -442,6 +448,15 @@ impl Sim {
                 };
                 off.into_iter().for_each(|delay| self.at(delay, What::PowerOff { target }));
                 self.at(done, What::FenceDone { host, life, attempt, target, ok: mode == Mode::Works });
+            }
+            Effect::Check { name, target, .. } => {
+                let mode = self.hosts[self.host_of(&target)].device;
+                let error = match mode {
+                    Mode::Works | Mode::Late => None,
+                    Mode::Fails | Mode::Hangs => Some("no answer".to_owned()),
+                };
+                let delay = self.rng.range(100, 1_000);
+                self.at(delay, What::Checked { host, life, device: name, error });
             }
             Effect::SwitchOn { attempt, target, .. } => {
                 let target = self.host_of(&target);
@@ -672,7 +687,9 @@ impl Sim {
                 let told = self.hosts[host].told.get(peer).cloned().unwrap_or_default();
                 let age = |at: u64| Duration::from_millis(now - at);
                 let heard = told.into_iter().map(|(node, (boot, at))| (node, (boot, age(at)))).collect();
-                (self.hosts[*peer].name.clone(), Contact { boot: boot.clone(), age: age(*at), echoed: None, heard })
+                let (boot, age) = (boot.clone(), age(*at));
+                let contact = Contact { boot, age, echoed: Some(0), others: BTreeMap::new(), heard };
+                (self.hosts[*peer].name.clone(), contact)
             });
             let contacts = Contacts { sent: 0, peers: peers.collect() };
             let newest = self.states.len() - 1;

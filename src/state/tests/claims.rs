@@ -100,7 +100,7 @@ fn a_suspect_node_is_not_promoted() {
 #[test]
 fn every_node_that_could_have_run_it_must_have_been_asked() {
     let mut case = Case::new();
-    case.ok(Case::join("n3", 2, 1));
+    case.reboot("n3", 2);
     case.assign("db@n1", Role::Started);
     assert_eq!(case.claim("db@n1"), Err(Refusal::NotProbed { resource: "db".into(), node: "n3".into() }));
     case.suspect("n3");

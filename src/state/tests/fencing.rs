@@ -95,7 +95,7 @@ fn a_new_boot_stays_joining_until_the_attempt_against_its_node_ends() {
         case.run("db@n3");
         case.suspect("n3");
         let attempt = case.fence("n3", "n2");
-        case.ok(Case::join("n3", 2, 1));
+        case.reboot("n3", 2);
         assert_eq!(case.membership("n3"), Membership::Joining);
         assert!(case.state.claims.is_empty(), "the reboot itself is evidence");
         case.assign("db@n3", Role::Started);
@@ -104,7 +104,7 @@ fn a_new_boot_stays_joining_until_the_attempt_against_its_node_ends() {
             0 => case.result(attempt, FenceOutcome::Failed("no".into())).unwrap(),
             1 => case.tick(20_000),
             // Nobody is left to report: it must not wait for ever.
-            _ => case.ok(Case::join("n2", 2, 1)),
+            _ => case.reboot("n2", 2),
         }
         assert_eq!(case.membership("n3"), Membership::Online, "{ends}");
     }
@@ -115,7 +115,7 @@ fn a_late_off_of_the_old_boot_says_nothing_of_the_new_one() {
     let mut case = Case::new();
     case.suspect("n3");
     let attempt = case.fence("n3", "n1");
-    case.ok(Case::join("n3", 2, 1));
+    case.reboot("n3", 2);
     case.result(attempt, FenceOutcome::Off).unwrap();
     assert_eq!(case.membership("n3"), Membership::Online);
     assert!(!case.state.nodes["n3"].burnt.contains(&incarnation("n3", 2, 1).boot));
@@ -154,8 +154,38 @@ fn an_operators_wish_to_fence_ends_with_the_boot_it_was_about() {
     case.ok(Command::SetOverride { scope, kind: OverrideKind::Fence, by, reason, expires_ms: None });
     case.ok(Case::join("n3", 1, 2));
     assert_eq!(case.state.overrides.len(), 1, "a restarted daemon is no reboot");
-    case.ok(Case::join("n3", 2, 1));
+    case.reboot("n3", 2);
     assert!(case.state.overrides.is_empty());
+}
+
+#[test]
+fn a_device_that_fails_its_check_is_news_once_and_again_when_it_answers() {
+    let mut case = Case::new();
+    let device = case.state.spec().unwrap().devices.keys().next().unwrap().clone();
+    let checked = |incarnation, error: Option<&str>| Command::DeviceChecked {
+        node: "n2".into(),
+        incarnation,
+        device: device.clone(),
+        error: error.map(Into::into),
+    };
+    let now = incarnation("n2", 1, 1);
+    assert_eq!(case.ask(checked(now.clone(), None)), Err(Refusal::NothingToDo));
+    assert!(case.ask(checked(incarnation("n2", 1, 9), Some("no answer"))).is_err(), "only its own daemon may say so");
+    case.ok(checked(now.clone(), Some("no answer")));
+    assert_eq!(case.ask(checked(now.clone(), Some("still none"))), Err(Refusal::NothingToDo));
+    assert_eq!(case.state.nodes["n2"].bad_devices[&device].why, "no answer");
+    case.ok(checked(now.clone(), None));
+    assert!(case.state.nodes["n2"].bad_devices.is_empty());
+    let stranger = Command::DeviceChecked {
+        node: "n2".into(),
+        incarnation: now.clone(),
+        device: "nothing".into(),
+        error: Some("no".into()),
+    };
+    assert!(matches!(case.ask(stranger), Err(Refusal::NotAllowed { .. })), "the state does not grow by names");
+    case.ok(checked(now, Some("no answer")));
+    case.reboot("n2", 2);
+    assert!(case.state.nodes["n2"].bad_devices.is_empty(), "that boot's word went with it");
 }
 
 #[test]

@@ -21,10 +21,38 @@ fn a_restarted_daemon_takes_its_claims_over_and_must_look_again() {
 fn a_new_boot_is_evidence_against_the_old_one_which_is_burnt() {
     let mut case = Case::new();
     case.run("db@n2");
-    case.ok(Case::join("n2", 2, 1));
+    case.reboot("n2", 2);
     assert!(case.state.claims.is_empty());
     assert!(matches!(case.ask(Case::join("n2", 1, 5)), Err(Refusal::BurntBoot { .. })));
     assert_eq!(case.membership("n2"), Membership::Online);
+}
+
+#[test]
+fn a_new_boot_is_not_let_in_before_the_leader_says_that_the_old_one_is_over() {
+    let mut case = Case::new();
+    case.run("db@n2");
+    let old = incarnation("n2", 1, 1).boot;
+    let counts = Err(Refusal::OldBootCounts { node: "n2".into(), boot: old.clone() });
+    assert_eq!(case.ask(Case::join("n2", 2, 1)), counts, "heard or not, nobody has said so");
+    case.suspect("n2");
+    assert_eq!(case.ask(Case::join("n2", 2, 1)), counts, "silence is no proof either");
+    assert!(case.state.claims.contains_key(&key("db@n2")));
+    let over = |leader, boot: &BootId| Command::Rebooted { leader, node: "n2".into(), boot: boot.clone() };
+    assert_eq!(case.ask(over(incarnation("n9", 1, 1), &old)), Err(Refusal::NotLeader));
+    assert!(case.ask(over(case.leader(), &incarnation("n2", 2, 1).boot)).is_err(), "the boot that counts is meant");
+    case.ok(over(case.leader(), &old));
+    assert!(case.state.claims.is_empty());
+    case.ok(Case::join("n2", 2, 1));
+    assert_eq!(case.membership("n2"), Membership::Online);
+    assert!(matches!(case.ask(Case::join("n2", 1, 5)), Err(Refusal::BurntBoot { .. })));
+}
+
+#[test]
+fn a_node_that_left_comes_back_with_a_new_boot_without_a_word_of_the_leader() {
+    let mut case = Case::new();
+    case.ok(Command::Leave { node: "n3".into(), incarnation: incarnation("n3", 1, 1) });
+    case.ok(Case::join("n3", 2, 1));
+    assert_eq!(case.membership("n3"), Membership::Online);
 }
 
 #[test]

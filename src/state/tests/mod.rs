@@ -69,6 +69,14 @@ impl Case {
         Command::Join { node: node.into(), incarnation: incarnation(node, boot, counter), facts: facts() }
     }
 
+    /// The leader hears the node's old boot no more, and the node joins with this one.
+    #[track_caller]
+    pub fn reboot(&mut self, node: &str, boot: u64) {
+        let old = self.state.nodes[node].incarnation.boot.clone();
+        self.ok(Command::Rebooted { leader: self.leader(), node: node.into(), boot: old });
+        self.ok(Self::join(node, boot, 1));
+    }
+
     pub fn leader(&self) -> Incarnation {
         self.state.leader.as_ref().unwrap().incarnation.clone()
     }

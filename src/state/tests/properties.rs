@@ -113,7 +113,8 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
                 other => Command::FenceResult { attempt, executor, outcome: outcomes[other].clone() },
             }
         }
-        21 => match b % 5 {
+        21 => match b % 6 {
+            5 => Command::Rebooted { leader, node: node.into(), boot: now(node).boot },
             0 => Command::Clear { leader, node: node.into(), boot: now(node).boot, number: (c % 4) as u64 },
             1 => {
                 let (by, reason) = ("ann".to_owned(), "off".to_owned());
@@ -178,7 +179,7 @@ fn ends(command: &Command, key: &ClaimKey, claim: &Claim, before: &State) -> boo
                 && *incarnation == claim.incarnation
                 && claim.phase == Phase::Stopping
         }
-        Command::Join { node, incarnation, .. } => *node == key.node && incarnation.boot != claim.incarnation.boot,
+        Command::Rebooted { node, boot, .. } => *node == key.node && *boot == claim.incarnation.boot,
         Command::FenceResult { attempt, outcome, .. } => {
             let attempt = &before.attempts[attempt];
             *outcome == FenceOutcome::Off && attempt.node == key.node && attempt.boot == claim.incarnation.boot
