@@ -90,7 +90,8 @@ pub fn line(event: &EventView) -> String {
         | EventKind::Demoted
         | EventKind::Left
         | EventKind::Cleanup
-        | EventKind::Leader => padded,
+        | EventKind::Leader
+        | EventKind::Announced => padded,
     };
     format!("{} {:>6} {kind} {}\n", render::faint(&render::time_ms(event.at_ms)), event.index, event.text)
 }

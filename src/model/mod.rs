@@ -15,6 +15,7 @@ pub mod duration;
 pub mod id;
 pub mod metadata;
 pub mod node;
+mod notice;
 pub mod reason;
 pub mod resource;
 pub mod score;
@@ -32,6 +33,7 @@ pub use id::{
 };
 pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, ParameterMeta};
 pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
+pub use notice::{Copies, CopyAt, Moment, NoticeView};
 pub use reason::Reason;
 pub use resource::{
     AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,

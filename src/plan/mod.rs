@@ -41,7 +41,7 @@ mod want;
 pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
 pub use fencing::FenceDecision;
-pub use graph::{Graph, Step, StepKind};
+pub use graph::{Graph, Step, StepKind, ToAnnounce};
 pub use order::order;
 pub use predict::{PredictedAction, PredictedKind, predict};
 

@@ -2,13 +2,14 @@
 //!
 //! Input: spec and committed state. Output: a [`Graph`]. The steps: what each claim needs (`want`) → actions
 //! ([`Builder::steps`]) → edges: on one instance, limits, probes and fencing, order constraints, ordered clones,
-//! serialised pairs → verdicts.
+//! serialised pairs, notices → verdicts.
 //!
 //! Invariants: same input, same graph; no step on a node that is not Online; a start has an edge from every mandatory
 //! predecessor that is on its way, and is blocked where one is not.
 //!
 //! Does not decide where anything runs: only what is committed counts, so that every node computes the same.
 
+mod notices;
 mod removed;
 
 use super::Verdict;
@@ -47,6 +48,7 @@ pub fn order(spec: &Spec, state: &State) -> Graph {
     for link in links.iter().filter(|link| link.strength == OrderStrength::Serialize) {
         builder.serialize_edges(link);
     }
+    builder.notice_edges();
     builder.verdicts();
     builder.graph
 }
@@ -290,7 +292,11 @@ impl Builder<'_, '_> {
             let in_the_way = match start.kind {
                 StepKind::Start => other == start.inst || (full && !holds) || live.node == start.node,
                 StepKind::Promote => no_more && may_be_promoted(live),
-                StepKind::Probe | StepKind::Stop | StepKind::Demote | StepKind::Fence { .. } => false,
+                StepKind::Probe
+                | StepKind::Stop
+                | StepKind::Demote
+                | StepKind::Fence { .. }
+                | StepKind::Notify { .. } => false,
             };
             if own || !in_the_way {
                 continue;
@@ -500,7 +506,7 @@ impl Builder<'_, '_> {
             return *at;
         }
         let step = Step { kind: kind.clone(), key: key.clone(), reason };
-        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running });
+        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running, unannounced: false });
         self.graph.index.insert((kind, key), at);
         at
     }

@@ -68,6 +68,8 @@ pub(super) struct Dream<'a> {
 impl<'a> Dream<'a> {
     pub fn new(spec: &'a Spec, state: &State) -> Self {
         let mut dream = Self { spec, state: state.clone(), done: Vec::new() };
+        // That others are told is nothing people need to see.
+        dream.state.tell_nobody();
         // Documents of the new spec are the ones that will count.
         for (name, node) in &mut dream.state.nodes {
             if let Some(document) = spec.nodes.get(name) {
@@ -120,6 +122,7 @@ impl<'a> Dream<'a> {
             }
             StepKind::Promote => self.role(&key, Role::Promoted),
             StepKind::Demote => self.role(&key, Role::Unpromoted),
+            StepKind::Notify { .. } => {}
             StepKind::Fence { node } => {
                 self.state.claims.retain(|key, _| &key.node != node);
                 if let Some(node) = self.state.nodes.get_mut(node) {
@@ -186,7 +189,7 @@ fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
     let mut fenced: Vec<NodeId> = Vec::new();
     for step in steps {
         let kind = match &step.kind {
-            StepKind::Probe => continue,
+            StepKind::Probe | StepKind::Notify { .. } => continue,
             StepKind::Fence { node } => {
                 fenced.push(node.clone());
                 PredictedKind::Fence

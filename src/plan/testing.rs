@@ -481,6 +481,7 @@ impl World {
 pub fn show(step: &Step) -> String {
     match &step.kind {
         StepKind::Fence { node } => format!("Fence {node}"),
+        StepKind::Notify { .. } => format!("Notify {}", step.key),
         StepKind::Probe | StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => {
             format!("{:?} {}", step.kind, step.key)
         }

@@ -61,6 +61,7 @@ impl Node {
         let Some(spec) = last.spec().cloned() else { return };
         let me = self.config.node.clone();
         let mut imagined = State::clone(&last);
+        imagined.tell_nobody();
         // Whatever kept this node from acting on its own counts no more.
         imagined.overrides.clear();
         imagined.attempts.clear();

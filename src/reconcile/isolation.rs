@@ -95,6 +95,7 @@ impl Node {
         let Some(spec) = self.state.spec().cloned() else { return };
         let me = self.config.node.clone();
         let mut imagined = State::clone(&self.state);
+        imagined.tell_nobody();
         for (key, epoch) in &self.isolation.stopped {
             if imagined.claims.get(key).is_some_and(|claim| claim.epoch == *epoch) {
                 imagined.claims.remove(key);

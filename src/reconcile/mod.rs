@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
 //!
-//! Files: `node` the step · `ops` operations under claims · `probes` what runs here unasked · `leader` what only the
+//! Files: `node` the step · `ops` operations under claims · `notices` what copies of a clone are told · `probes` what runs here unasked · `leader` what only the
 //! leader proposes · `isolation` without quorum · `burnt` after it was declared
 //! off · `contacts` who is heard.
 
@@ -22,6 +22,7 @@ mod leader;
 #[cfg(test)]
 mod life_tests;
 mod node;
+mod notices;
 mod ops;
 mod probes;
 #[cfg(test)]

@@ -93,6 +93,8 @@ pub(super) enum Tag {
     Op(crate::state::ClaimKey),
     Probe(crate::model::ResourceId),
     Attempt(crate::model::AttemptId),
+    Announce(crate::model::ResourceId, crate::model::ActionKind),
+    Withdraw(crate::model::Epoch, crate::state::ClaimKey),
     Leader,
 }
 
@@ -249,7 +251,15 @@ impl Node {
                         }
                         (Tag::Restart, _) => self.restarting = self.restarting.map(|(since, _)| (since, true)),
                         (Tag::Attempt(attempt), _) => self.duties.reported(*attempt),
-                        (Tag::Join | Tag::Leave | Tag::Shutdown | Tag::Leader, _) => {}
+                        (
+                            Tag::Join
+                            | Tag::Leave
+                            | Tag::Shutdown
+                            | Tag::Leader
+                            | Tag::Announce(..)
+                            | Tag::Withdraw(..),
+                            _,
+                        ) => {}
                     }
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
@@ -274,7 +284,12 @@ impl Node {
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
                         Tag::Leader => self.duties.unanswered_leader(),
-                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown => {}
+                        Tag::Join
+                        | Tag::Leave
+                        | Tag::Restart
+                        | Tag::Shutdown
+                        | Tag::Announce(..)
+                        | Tag::Withdraw(..) => {}
                     }
                 }
             }
@@ -383,7 +398,7 @@ impl Node {
     fn is_needed(&self) -> bool {
         let changes = |kind: &StepKind| match kind {
             StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
-            StepKind::Probe | StepKind::Fence { .. } => false,
+            StepKind::Probe | StepKind::Fence { .. } | StepKind::Notify { .. } => false,
         };
         self.leadership.is_self
             && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))
@@ -448,13 +463,14 @@ impl Node {
 impl Tag {
     fn key(&self) -> Option<crate::state::ClaimKey> {
         match self {
-            Self::Op(key) => Some(key.clone()),
+            Self::Op(key) | Self::Withdraw(_, key) => Some(key.clone()),
             Self::Join
             | Self::Leave
             | Self::Restart
             | Self::Shutdown
             | Self::Probe(_)
             | Self::Attempt(_)
+            | Self::Announce(..)
             | Self::Leader => None,
         }
     }

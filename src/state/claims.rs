@@ -235,7 +235,7 @@ impl State {
             ActionKind::Demote => claim.phase == Phase::Demoting,
             ActionKind::Stop => claim.phase == Phase::Stopping,
             ActionKind::Monitor | ActionKind::Probe => true,
-            ActionKind::MigrateTo => false,
+            ActionKind::MigrateTo | ActionKind::Notify | ActionKind::Reload => false,
         };
         if !expected {
             return Err(Refusal::WrongPhase { key: key.clone() });
@@ -288,7 +288,7 @@ impl State {
                 }
             }
             // The release is what counts, and follows.
-            ActionKind::Stop | ActionKind::MigrateTo => {}
+            ActionKind::Stop | ActionKind::MigrateTo | ActionKind::Notify | ActionKind::Reload => {}
         }
     }
 
@@ -440,12 +440,17 @@ impl State {
             .expect("one number more than there are claims is free")
     }
 
-    fn next_epoch(&mut self) -> Epoch {
+    pub(super) fn next_epoch(&mut self) -> Epoch {
         self.last_epoch.0 += 1;
         self.last_epoch
     }
 
-    fn check_owner(&self, key: &ClaimKey, epoch: Epoch, incarnation: &Incarnation) -> Result<&Claim, Refusal> {
+    pub(super) fn check_owner(
+        &self,
+        key: &ClaimKey,
+        epoch: Epoch,
+        incarnation: &Incarnation,
+    ) -> Result<&Claim, Refusal> {
         let claim = self.claims.get(key).ok_or_else(|| Refusal::NoClaim { key: key.clone() })?;
         if claim.epoch != epoch {
             return Err(Refusal::WrongEpoch { key: key.clone() });
@@ -471,7 +476,7 @@ impl State {
         Ok(state)
     }
 
-    fn check_online(&self, node: &NodeId, incarnation: &Incarnation) -> Result<(), Refusal> {
+    pub(super) fn check_online(&self, node: &NodeId, incarnation: &Incarnation) -> Result<(), Refusal> {
         match self.check_incarnation(node, incarnation)?.membership {
             Membership::Online => Ok(()),
             Membership::Joining | Membership::Suspect | Membership::Fenced | Membership::Left => {
@@ -531,7 +536,9 @@ fn failure_of(report: &OpReport, claim: &Claim) -> Option<FailureKind> {
         | ActionKind::Promote
         | ActionKind::Demote
         | ActionKind::MigrateTo
-        | ActionKind::MigrateFrom => by_status,
+        | ActionKind::MigrateFrom
+        | ActionKind::Notify
+        | ActionKind::Reload => by_status,
     }
 }
 
@@ -546,6 +553,8 @@ fn op_name(action: ActionKind, role: Role) -> OpName {
         ActionKind::Demote => OpName::Demote,
         ActionKind::MigrateTo => OpName::MigrateTo,
         ActionKind::MigrateFrom => OpName::MigrateFrom,
+        ActionKind::Notify => OpName::Notify,
+        ActionKind::Reload => OpName::Reload,
     }
 }
 

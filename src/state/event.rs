@@ -42,4 +42,6 @@ pub enum EventKind {
     Cleanup,
     Leader,
     Alarm,
+    /// The copies of a clone are told of an operation.
+    Announced,
 }

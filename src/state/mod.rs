@@ -11,8 +11,8 @@
 //!
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
-//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides` a concern
-//! each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
+//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices` a
+//! concern each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
 
 mod apply;
 mod claims;
@@ -22,6 +22,7 @@ mod fencing;
 #[cfg(test)]
 mod life_tests;
 mod members;
+mod notices;
 mod overrides;
 pub mod port;
 pub mod query;
@@ -36,6 +37,7 @@ pub use command::{
 };
 pub use event::{Event, EventKind};
 pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
+pub use notices::{Announcement, Member, Notice, NoticeStage, Told};
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
@@ -46,7 +48,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The feature level of this build: the highest one it can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// 2: notices of clones, reload in place.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Everything agreed. Equal on every replica that applied the same entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -91,6 +95,9 @@ pub struct State {
     pub leader: Option<Leader>,
     /// Broken invariants and contradictions, newest last, bounded.
     pub alarms: Vec<Alarm>,
+    /// Announced operations on copies of clones with `notify`. Format 2: stored behind the rest (`snapshot`).
+    #[serde(skip)]
+    pub notices: BTreeMap<Epoch, Notice>,
 }
 
 /// The commit that the cluster is to follow.

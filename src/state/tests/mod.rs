@@ -1,10 +1,11 @@
-//! Tests of this module: `claims`, `members`, `fencing`, `target` hold a rule each, `properties` the invariants on random
+//! Tests of this module: `claims`, `members`, `fencing`, `target`, `notices` hold a rule each, `properties` the invariants on random
 //! sequences, `golden` the stored formats.
 
 mod claims;
 mod fencing;
 mod golden;
 mod members;
+mod notices;
 mod properties;
 mod target;
 
