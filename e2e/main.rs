@@ -10,6 +10,7 @@ mod lab;
 mod lab_test;
 mod life_test;
 mod mariadb_test;
+mod notify_test;
 mod operate_test;
 mod push_test;
 mod pushed_test;

@@ -294,7 +294,10 @@ impl State {
         let at = |key: &ClaimKey| (key.instance.clone(), key.node.clone());
         let to_be = |kind: ActionKind| -> Vec<CopyAt> {
             let those = planned.iter().filter(|(other, key)| *other == kind && &key.instance.resource == resource);
-            those.map(|(_, key)| at(key)).collect()
+            // The proposer's plan may be older than what has been done by now.
+            let epoch = |key: &ClaimKey| self.claims.get(key).map(|claim| claim.epoch);
+            let open = |key: &ClaimKey| matches!(self.progress(kind, key, epoch(key)), Some(Member::Pending(_)));
+            those.filter(|(_, key)| open(key)).map(|(_, key)| at(key)).collect()
         };
         let claims = || self.claims_of(resource).filter(|(_, claim)| claim.phase != Phase::Starting);
         let in_role = |role: Role| claims().filter(|(_, claim)| claim.role == role).map(|(key, _)| at(key)).collect();
