@@ -25,8 +25,8 @@ pub struct Surroundings<'a> {
     pub extra: &'a [(String, String)],
 }
 
-/// The one argument of the agent.
-pub fn argument(kind: ActionKind) -> &'static str {
+/// The name of an action in OCF 1.1.
+fn argument(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Probe | ActionKind::Monitor => "monitor",
         ActionKind::Start => "start",
@@ -37,6 +37,14 @@ pub fn argument(kind: ActionKind) -> &'static str {
         ActionKind::MigrateFrom => "migrate_from",
         ActionKind::Notify => "notify",
         ActionKind::Reload => "reload-agent",
+    }
+}
+
+/// The one argument of the agent for this request.
+pub fn argument_of(request: &AgentRequest) -> &'static str {
+    match request.kind {
+        ActionKind::Reload if request.legacy_reload => "reload",
+        kind => argument(kind),
     }
 }
 
@@ -77,7 +85,7 @@ pub fn environment(
     let mut meta = |name: &str, value: String| {
         env.insert(format!("OCF_RESKEY_CRM_meta_{name}"), value);
     };
-    meta("name", argument(request.kind).to_owned());
+    meta("name", argument_of(request).to_owned());
     meta("timeout", request.timeout.as_millis().to_string());
     let interval = if request.kind == ActionKind::Monitor { request.interval.as_millis() } else { 0 };
     meta("interval", interval.to_string());
@@ -251,6 +259,7 @@ pub mod tests {
             interval: Duration::from_secs(10),
             peer: None,
             notice: None,
+            legacy_reload: false,
         }
     }
 

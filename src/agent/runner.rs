@@ -208,7 +208,7 @@ impl Shared {
         };
         let finished = process::run(Program {
             path,
-            args: vec![ocf::argument(request.kind).to_owned()],
+            args: vec![ocf::argument_of(request).to_owned()],
             env: ocf::environment(request, provider, name, &self.surroundings(&self.config.scratch())),
             input: None,
             timeout: request.timeout,

@@ -80,6 +80,7 @@ pub fn line(event: &EventView) -> String {
         EventKind::FenceStarted | EventKind::Found | EventKind::Evidence | EventKind::Override => render::warn(&padded),
         EventKind::Started
         | EventKind::Promoted
+        | EventKind::Reloaded
         | EventKind::Joined
         | EventKind::Cleared
         | EventKind::FenceSucceeded => render::good(&padded),

@@ -95,6 +95,8 @@ pub struct AgentRequest {
     pub peer: Option<NodeId>,
     /// For clones with `notify`: of `Notify` itself, and of the operations that are announced by it.
     pub notice: Option<Arc<NoticeView>>,
+    /// `Reload` is the action `reload` of OCF 1.0.
+    pub legacy_reload: bool,
 }
 
 /// Did the agent run to its end?

@@ -31,7 +31,7 @@ pub use id::{
     AttemptId, BootId, DeviceId, Digest, Epoch, Incarnation, InstanceId, LogIndex, NodeId, OverrideId, ResourceId,
     Revision,
 };
-pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, ParameterMeta};
+pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, AgentTraits, ParameterMeta, Reload};
 pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
 pub use notice::{Copies, CopyAt, Moment, NoticeView};
 pub use reason::Reason;

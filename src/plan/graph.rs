@@ -34,6 +34,8 @@ pub enum StepKind {
     Fence {
         node: NodeId,
     },
+    /// Takes changed parameters over in place.
+    Reload,
     /// This copy is told of an operation on another, or itself.
     Notify {
         notice: Epoch,
@@ -58,7 +60,7 @@ impl StepKind {
             Self::Stop => Some(ActionKind::Stop),
             Self::Promote => Some(ActionKind::Promote),
             Self::Demote => Some(ActionKind::Demote),
-            Self::Probe | Self::Fence { .. } | Self::Notify { .. } => None,
+            Self::Probe | Self::Fence { .. } | Self::Reload | Self::Notify { .. } => None,
         }
     }
 }
@@ -182,7 +184,7 @@ impl Graph {
             StepKind::Promote => {
                 Reason::After { instance: before.key.instance.clone(), role: Some(crate::model::Role::Promoted) }
             }
-            StepKind::Start | StepKind::Stop | StepKind::Demote => {
+            StepKind::Start | StepKind::Stop | StepKind::Demote | StepKind::Reload => {
                 Reason::After { instance: before.key.instance.clone(), role: None }
             }
         })

@@ -42,7 +42,7 @@ pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
 pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind, ToAnnounce};
-pub use order::order;
+pub use order::{order, order_untold};
 pub use predict::{PredictedAction, PredictedKind, predict};
 
 use crate::model::Reason;

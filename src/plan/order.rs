@@ -28,6 +28,15 @@ use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
 pub fn order(spec: &Spec, state: &State) -> Graph {
+    build(spec, state, true)
+}
+
+/// As [`order`], where nobody can be told of anything: in imagination, and on a node that acts alone.
+pub fn order_untold(spec: &Spec, state: &State) -> Graph {
+    build(spec, state, false)
+}
+
+fn build(spec: &Spec, state: &State, told: bool) -> Graph {
     let world = World::new(spec, state);
     let links = links(&world);
     let wants = wants(&world, &links);
@@ -48,7 +57,9 @@ pub fn order(spec: &Spec, state: &State) -> Graph {
     for link in links.iter().filter(|link| link.strength == OrderStrength::Serialize) {
         builder.serialize_edges(link);
     }
-    builder.notice_edges();
+    if told {
+        builder.notice_edges();
+    }
     builder.verdicts();
     builder.graph
 }
@@ -106,6 +117,11 @@ impl Builder<'_, '_> {
         let want = &self.wants.insts[inst];
         let (promoted, phase) = (live.claim.role == Role::Promoted, live.claim.phase);
         let why = want.assigned.map_or(Reason::InPlace, |(_, assigned)| assigned.reason.clone());
+        // It stays although its definition changed: its agent takes that over. One thing at a time.
+        let changed = want.place.is_some_and(|place| !self.world.same_definition(place, live.claim));
+        if phase == Phase::Reloading || (phase == Phase::Running && changed) {
+            return self.add(StepKind::Reload, inst, live.node, Reason::Changed, phase == Phase::Reloading);
+        }
         let demote_why = want.demote.clone().unwrap_or_else(|| why.clone());
         if phase == Phase::Starting {
             self.add(StepKind::Start, inst, live.node, why.clone(), true);
@@ -138,7 +154,7 @@ impl Builder<'_, '_> {
         let promoted = claim.role == Role::Promoted || claim.phase == Phase::Promoting;
         match claim.phase {
             Phase::Stopping => self.add(StepKind::Stop, inst, live.node, why.clone(), true),
-            Phase::Running | Phase::Promoting | Phase::Demoting if promoted && demotable => {
+            Phase::Running | Phase::Promoting | Phase::Demoting | Phase::Reloading if promoted && demotable => {
                 self.add(StepKind::Demote, inst, live.node, why.clone(), claim.phase == Phase::Demoting);
                 self.add(StepKind::Stop, inst, live.node, why.clone(), false);
             }
@@ -147,7 +163,8 @@ impl Builder<'_, '_> {
             | Phase::Promoting
             | Phase::Demoting
             | Phase::MigratingTo
-            | Phase::MigratingFrom => self.add(StepKind::Stop, inst, live.node, why.clone(), false),
+            | Phase::MigratingFrom
+            | Phase::Reloading => self.add(StepKind::Stop, inst, live.node, why.clone(), false),
         }
     }
 
@@ -296,6 +313,7 @@ impl Builder<'_, '_> {
                 | StepKind::Stop
                 | StepKind::Demote
                 | StepKind::Fence { .. }
+                | StepKind::Reload
                 | StepKind::Notify { .. } => false,
             };
             if own || !in_the_way {

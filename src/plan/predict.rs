@@ -9,7 +9,7 @@
 
 use super::graph::{Step, StepKind};
 use super::instances::identity;
-use super::{assign, order};
+use super::{assign, order_untold};
 use crate::model::{Epoch, InstanceId, NodeId, Reading, Reason, Role, Spec};
 use crate::state::query::definition_of;
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
@@ -40,6 +40,8 @@ pub enum PredictedKind {
     Stop,
     /// Stop and start on one node.
     Restart,
+    /// Takes changed parameters over while it runs.
+    Reload,
     /// Stop, or fencing, on one node and start on another.
     Move,
     Promote,
@@ -68,8 +70,6 @@ pub(super) struct Dream<'a> {
 impl<'a> Dream<'a> {
     pub fn new(spec: &'a Spec, state: &State) -> Self {
         let mut dream = Self { spec, state: state.clone(), done: Vec::new() };
-        // That others are told is nothing people need to see.
-        dream.state.tell_nobody();
         // Documents of the new spec are the ones that will count.
         for (name, node) in &mut dream.state.nodes {
             if let Some(document) = spec.nodes.get(name) {
@@ -94,7 +94,8 @@ impl<'a> Dream<'a> {
                 None => _ = self.state.assignment.remove(&change.instance),
             }
         }
-        let graph = order(self.spec, &self.state);
+        // That others are told is nothing people need to see.
+        let graph = order_untold(self.spec, &self.state);
         let nodes: Vec<NodeId> = self.state.nodes.keys().cloned().collect();
         let mut steps: Vec<Step> = nodes.iter().flat_map(|node| graph.ready(node)).cloned().collect();
         let fence = assignment.fence.iter().map(|decision| Step {
@@ -123,6 +124,7 @@ impl<'a> Dream<'a> {
             StepKind::Promote => self.role(&key, Role::Promoted),
             StepKind::Demote => self.role(&key, Role::Unpromoted),
             StepKind::Notify { .. } => {}
+            StepKind::Reload => self.reload(&key),
             StepKind::Fence { node } => {
                 self.state.claims.retain(|key, _| &key.node != node);
                 if let Some(node) = self.state.nodes.get_mut(node) {
@@ -175,6 +177,15 @@ impl<'a> Dream<'a> {
         self.state.claims.insert(key, claim);
     }
 
+    fn reload(&mut self, key: &ClaimKey) {
+        let Some(definition) = definition_of(self.spec, &key.instance.resource) else { return };
+        let digest = State::identity(&definition);
+        self.state.definitions.insert(digest, Arc::new(definition));
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            (claim.definition, claim.phase) = (digest, Phase::Running);
+        }
+    }
+
     fn role(&mut self, key: &ClaimKey, role: Role) {
         if let Some(claim) = self.state.claims.get_mut(key) {
             claim.role = role;
@@ -195,6 +206,7 @@ fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
                 PredictedKind::Fence
             }
             StepKind::Start => PredictedKind::Start,
+            StepKind::Reload => PredictedKind::Reload,
             StepKind::Stop => PredictedKind::Stop,
             StepKind::Promote => PredictedKind::Promote,
             StepKind::Demote => PredictedKind::Demote,

@@ -61,7 +61,6 @@ impl Node {
         let Some(spec) = last.spec().cloned() else { return };
         let me = self.config.node.clone();
         let mut imagined = State::clone(&last);
-        imagined.tell_nobody();
         // Whatever kept this node from acting on its own counts no more.
         imagined.overrides.clear();
         imagined.attempts.clear();
@@ -74,7 +73,7 @@ impl Node {
             claim.failure = None;
         }
         imagined.assignment.retain(|instance, _| !imagined.claims.keys().any(|key| &key.instance == instance));
-        let graph = plan::order(&spec, &imagined);
+        let graph = plan::order_untold(&spec, &imagined);
         let ready: Vec<_> = graph
             .ready(&me)
             .filter(|step| matches!(step.kind, StepKind::Stop | StepKind::Demote))

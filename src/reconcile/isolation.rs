@@ -95,7 +95,6 @@ impl Node {
         let Some(spec) = self.state.spec().cloned() else { return };
         let me = self.config.node.clone();
         let mut imagined = State::clone(&self.state);
-        imagined.tell_nobody();
         for (key, epoch) in &self.isolation.stopped {
             if imagined.claims.get(key).is_some_and(|claim| claim.epoch == *epoch) {
                 imagined.claims.remove(key);
@@ -116,7 +115,7 @@ impl Node {
         }
         // Nobody can be waited for: only the order among what runs here counts.
         imagined.claims.retain(|key, _| key.node == me);
-        let graph = plan::order(&spec, &imagined);
+        let graph = plan::order_untold(&spec, &imagined);
         let ready: Vec<_> = graph.ready(&me).map(|step| (step.kind.clone(), step.key.clone())).collect();
         for (kind, key) in ready {
             let wanted = matches!(kind, StepKind::Stop | StepKind::Demote) && doomed.contains(&key);

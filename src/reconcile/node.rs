@@ -398,7 +398,7 @@ impl Node {
     fn is_needed(&self) -> bool {
         let changes = |kind: &StepKind| match kind {
             StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
-            StepKind::Probe | StepKind::Fence { .. } | StepKind::Notify { .. } => false,
+            StepKind::Probe | StepKind::Fence { .. } | StepKind::Reload | StepKind::Notify { .. } => false,
         };
         self.leadership.is_self
             && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))

@@ -5,7 +5,7 @@
 
 use super::Node;
 use super::node::Tag;
-use crate::model::{ActionKind, Epoch, NoticeView};
+use crate::model::{ActionKind, Definition, Epoch, NoticeView};
 use crate::state::{Announcement, ClaimKey, Command, Member, NoticeStage};
 use std::sync::Arc;
 
@@ -51,6 +51,12 @@ impl Node {
         let Some(claim) = self.own_claim(&key).cloned() else { return };
         let Some(stage) = self.state.notices.get(&number).map(|notice| notice.stage) else { return };
         self.begin_round(key, &claim, (number, stage));
+    }
+
+    /// Which of two actions takes changed parameters over.
+    pub(super) fn reloads_by_ocf_1_0(&self, definition: &Definition) -> bool {
+        let traits = self.state.spec().and_then(|spec| spec.agents.get(&definition.resource.agent));
+        traits.and_then(|traits| traits.reload.as_ref()).is_some_and(|reload| reload.legacy)
     }
 
     /// What the agent is told: of the round it is called for, or of the one in which its operation is announced.

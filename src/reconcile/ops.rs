@@ -132,6 +132,7 @@ impl Node {
                 (StepKind::Stop, Some(claim)) => self.go(key, &claim, Phase::Stopping, ActionKind::Stop),
                 (StepKind::Promote, Some(claim)) => self.go(key, &claim, Phase::Promoting, ActionKind::Promote),
                 (StepKind::Demote, Some(claim)) => self.go(key, &claim, Phase::Demoting, ActionKind::Demote),
+                (StepKind::Reload, Some(claim)) => self.go(key, &claim, Phase::Reloading, ActionKind::Reload),
                 (StepKind::Notify { notice }, Some(_)) => self.notify(key, notice),
                 // The state moved on since the graph was made, or the step is not this function's.
                 (
@@ -141,6 +142,7 @@ impl Node {
                     | StepKind::Demote
                     | StepKind::Probe
                     | StepKind::Fence { .. }
+                    | StepKind::Reload
                     | StepKind::Notify { .. },
                     _,
                 ) => {}
@@ -188,7 +190,11 @@ impl Node {
     }
 
     pub(super) fn start_op(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind) {
-        let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { return };
+        let definition = match kind {
+            ActionKind::Reload => self.state.reloading(&key),
+            _ => self.state.definitions.get(&claim.definition),
+        };
+        let Some(definition) = definition.cloned() else { return };
         // A commit that changes this claim is on its way: its outcome comes first.
         if self.is_proposed(&Tag::Op(key.clone())) {
             return;
@@ -266,6 +272,7 @@ impl Node {
             interval,
             peer: None,
             notice: self.notice_view(key, kind, round),
+            legacy_reload: self.reloads_by_ocf_1_0(definition),
         };
         self.effects.push(Effect::Run { op, request });
         op

@@ -40,6 +40,7 @@ impl State {
         for command in &entry.commands {
             let answer = self.apply_command(&mut ctx, command);
             if answer.is_ok() {
+                self.follow_reloads();
                 self.follow_notices();
             }
             answers.push(answer);

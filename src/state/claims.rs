@@ -157,10 +157,14 @@ impl State {
         incarnation: &Incarnation,
         to: Phase,
     ) -> Result<(), Refusal> {
+        if to == Phase::Reloading {
+            self.check_owner(key, epoch, incarnation)?;
+            self.begin_reload(key)?;
+        }
         let claim = self.check_owner(key, epoch, incarnation)?;
         let wrong = Err(Refusal::WrongPhase { key: key.clone() });
         match to {
-            Phase::Stopping => {}
+            Phase::Stopping | Phase::Reloading => {}
             Phase::Demoting => {
                 if !claim.may_be_promoted() || claim.phase == Phase::Stopping {
                     return wrong;
@@ -235,7 +239,8 @@ impl State {
             ActionKind::Demote => claim.phase == Phase::Demoting,
             ActionKind::Stop => claim.phase == Phase::Stopping,
             ActionKind::Monitor | ActionKind::Probe => true,
-            ActionKind::MigrateTo | ActionKind::Notify | ActionKind::Reload => false,
+            ActionKind::Reload => claim.phase == Phase::Reloading,
+            ActionKind::MigrateTo | ActionKind::Notify => false,
         };
         if !expected {
             return Err(Refusal::WrongPhase { key: key.clone() });
@@ -288,7 +293,16 @@ impl State {
                 }
             }
             // The release is what counts, and follows.
-            ActionKind::Stop | ActionKind::MigrateTo | ActionKind::Notify | ActionKind::Reload => {}
+            // Only now: until here a stop would have used the old one.
+            ActionKind::Reload => {
+                let Some(definition) = self.reloads.remove(key) else { return };
+                claim.phase = Phase::Running;
+                claim.definition = definition;
+                claim.changed_at = ctx.index;
+                ctx.event(EventKind::Reloaded, node, instance, format!("{key} reloaded in {ms} ms"));
+                self.forget_unreferenced();
+            }
+            ActionKind::Stop | ActionKind::MigrateTo | ActionKind::Notify => {}
         }
     }
 

@@ -215,7 +215,8 @@ impl Command {
     /// The format of stored bytes in which it first appeared.
     pub fn format(&self) -> u8 {
         let newer = matches!(self, Self::Announce(_) | Self::Notified(_) | Self::Withdraw { .. });
-        if newer { 2 } else { 1 }
+        let of_report = if let Self::Report(report) = self { report.action.format() } else { 1 };
+        if newer || matches!(self, Self::Advance { to: Phase::Reloading, .. }) { 2 } else { of_report }
     }
 }
 

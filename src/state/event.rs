@@ -44,4 +44,6 @@ pub enum EventKind {
     Alarm,
     /// The copies of a clone are told of an operation.
     Announced,
+    /// Changed parameters were taken over in place.
+    Reloaded,
 }

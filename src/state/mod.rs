@@ -11,7 +11,8 @@
 //!
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
-//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices` a
+//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
+//! `reload` a
 //! concern each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
 
 mod apply;
@@ -26,6 +27,7 @@ mod notices;
 mod overrides;
 pub mod port;
 pub mod query;
+mod reload;
 pub mod snapshot;
 pub mod target;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use command::{
 pub use event::{Event, EventKind};
 pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
 pub use notices::{Announcement, Member, Notice, NoticeStage, Told};
+pub use reload::RELOAD_LEVEL;
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
@@ -98,6 +101,9 @@ pub struct State {
     /// Announced operations on copies of clones with `notify`. Format 2: stored behind the rest (`snapshot`).
     #[serde(skip)]
     pub notices: BTreeMap<Epoch, Notice>,
+    /// What reloads that are under way take over. Format 2, as above.
+    #[serde(skip)]
+    pub reloads: BTreeMap<ClaimKey, Digest>,
 }
 
 /// The commit that the cluster is to follow.
@@ -266,6 +272,8 @@ pub enum Phase {
     Stopping,
     MigratingTo,
     MigratingFrom,
+    /// Its agent takes changed parameters over while it runs.
+    Reloading,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -107,12 +107,6 @@ impl State {
         self.notices.iter().find(|(_, notice)| is_it(notice)).map(|(number, notice)| (*number, notice))
     }
 
-    /// For those who imagine what comes, or act alone: nobody can be told, so nothing waits for it.
-    pub fn tell_nobody(&mut self) {
-        self.notices.clear();
-        self.feature_level = self.feature_level.min(NOTICES_LEVEL - 1);
-    }
-
     pub(super) fn apply_announce(&mut self, ctx: &mut Ctx<'_>, what: &Announcement) -> Result<(), Refusal> {
         let Announcement { node, incarnation, resource, operation, keys, planned } = what;
         self.check_online(node, incarnation)?;
@@ -255,7 +249,7 @@ impl State {
             (ActionKind::Promote, Phase::Running) if claim.failure.is_some() => None,
             (ActionKind::Promote, Phase::Running) if claim.role == Role::Promoted => Some(Member::Done),
             (ActionKind::Demote, Phase::Running) if claim.role != Role::Promoted => Some(Member::Done),
-            (ActionKind::Promote | ActionKind::Demote, Phase::Running) => pending,
+            (ActionKind::Promote | ActionKind::Demote, Phase::Running | Phase::Reloading) => pending,
             (_, _) => None,
         }
     }

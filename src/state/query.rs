@@ -184,7 +184,8 @@ impl Claim {
 
     /// It runs as it should, as far as is known.
     pub fn is_running(&self) -> bool {
-        self.failure.is_none() && matches!(self.phase, Phase::Running | Phase::Promoting | Phase::Demoting)
+        self.failure.is_none()
+            && matches!(self.phase, Phase::Running | Phase::Promoting | Phase::Demoting | Phase::Reloading)
     }
 }
 

@@ -3,11 +3,12 @@
 //! Every blob begins with its format version. A version that this build does not know is an error, never a guess: the
 //! node that meets one halts. `tests` keeps bytes of every version that was ever written.
 
-use super::{Command, Entry, Notice, State};
-use crate::model::Epoch;
+use super::{ClaimKey, Command, Entry, Notice, Phase, State};
+use crate::model::{AgentRef, AgentTraits, Digest, Epoch};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The newest format this program reads. Raised with every change of the stored types.
 ///
@@ -30,11 +31,21 @@ pub enum SnapshotError {
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 struct Later {
     notices: BTreeMap<Epoch, Notice>,
+    reloads: BTreeMap<ClaimKey, Digest>,
+    agents: BTreeMap<Digest, BTreeMap<AgentRef, AgentTraits>>,
 }
 
 pub fn encode(state: &State) -> Vec<u8> {
-    let later = Later { notices: state.notices.clone() };
-    if later == Later::default() {
+    let agents = state.specs.iter().filter(|(_, spec)| !spec.agents.is_empty());
+    let later = Later {
+        notices: state.notices.clone(),
+        reloads: state.reloads.clone(),
+        agents: agents.map(|(digest, spec)| (*digest, spec.agents.clone())).collect(),
+    };
+    let new_phase = state.claims.values().any(|claim| claim.phase == Phase::Reloading);
+    let new_action = state.history.values().any(|record| record.last_action.format() > 1)
+        || state.claims.values().filter_map(|claim| claim.failure.as_ref()).any(|failure| failure.action.format() > 1);
+    if later == Later::default() && !new_phase && !new_action {
         return write(1, state);
     }
     let body = write(2, state);
@@ -48,7 +59,12 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
         return all_read(rest).map(|()| state);
     }
     let (later, rest): (Later, _) = read(rest)?;
-    state.notices = later.notices;
+    (state.notices, state.reloads) = (later.notices, later.reloads);
+    for (digest, agents) in later.agents {
+        if let Some(spec) = state.specs.get_mut(&digest) {
+            Arc::make_mut(spec).agents = agents;
+        }
+    }
     all_read(rest).map(|()| state)
 }
 

@@ -22,6 +22,7 @@ pub struct Checks {
     /// Operations on clones with `notify`: announced ones, and others.
     pub announced: u64,
     pub untold: u64,
+    pub reloads: u64,
 }
 
 impl Checks {
@@ -79,7 +80,8 @@ impl Sim {
             ActionKind::Stop => phase == Some(Phase::Stopping) || isolated,
             ActionKind::Probe | ActionKind::Monitor => true,
             ActionKind::Notify => phase.is_some_and(|phase| phase != Phase::Stopping && phase != Phase::Starting),
-            ActionKind::MigrateTo | ActionKind::MigrateFrom | ActionKind::Reload => false,
+            ActionKind::Reload => phase == Some(Phase::Reloading),
+            ActionKind::MigrateTo | ActionKind::MigrateFrom => false,
         };
         if !allowed {
             return self.violated(format!("{what} in phase {phase:?}"));
@@ -102,6 +104,13 @@ impl Sim {
         }
         if !isolated {
             self.check_told(host, request, &known, &what);
+        }
+        if kind == ActionKind::Reload {
+            self.checks.reloads += 1;
+            let wanted = truth.reloading(&key).map(|definition| &definition.resource.params);
+            if wanted != Some(&request.definition.resource.params) {
+                return self.violated(format!("{what} with other parameters than were committed"));
+            }
         }
         match kind {
             ActionKind::Start => self.check_start(host, &request.instance.resource, &what),

@@ -62,6 +62,11 @@ pub fn cluster(nodes: &[&str], rng: &mut Rng) -> World {
             }
         }
     }
+    if rng.one_in(2) {
+        let reload = Some(Reload { legacy: false, params: ["size".to_owned()].into() });
+        let agent = w.resource("db").agent.clone();
+        w.spec.agents.insert(agent, AgentTraits { unique: Default::default(), reload });
+    }
     // The state of `World` is another module's toy; only its spec is used here.
     w.state = Default::default();
     w
@@ -101,7 +106,7 @@ impl Sim {
             }
             11 | 12 => {
                 let kinds = [ActionKind::Start, ActionKind::Stop, ActionKind::Monitor, ActionKind::Probe];
-                let more = [ActionKind::Promote, ActionKind::Demote, ActionKind::Notify];
+                let more = [ActionKind::Promote, ActionKind::Demote, ActionKind::Notify, ActionKind::Reload];
                 let kind = if self.rng.one_in(4) { *self.rng.pick(&more) } else { *self.rng.pick(&kinds) };
                 let mode = *self.rng.pick(&[Mode::Fails, Mode::Hangs]);
                 self.say(|| format!("the next {kind} of {resource} on n{} {mode:?}", host + 1));

@@ -42,11 +42,20 @@ fn bytes(line: &str) -> Vec<u8> {
 fn sample_2() -> (Entry, State) {
     let mut case = super::notices::notifying();
     case.ok(case.announce_command(ActionKind::Stop, &["drbd:1@n2", "drbd:0@n1"]));
+    let agent = case.world.resource("db").agent.clone();
+    let reload = Some(Reload { legacy: true, params: ["size".to_owned()].into() });
+    let traits = AgentTraits { unique: [("state".to_owned(), ["state".to_owned()].into())].into(), reload };
+    case.world.spec.agents.insert(agent, traits);
+    case.push("3");
+    case.run("db@n1");
+    case.change("4", "size");
+    case.advance("db@n1", Phase::Reloading).unwrap();
     let notice = *case.state.notices.keys().next().unwrap();
     let incarnation = incarnation("n1", 1, 1);
     let commands = vec![
         case.announce_command(ActionKind::Promote, &["drbd:1@n2"]),
         case.told_command("drbd:1@n2", ExecStatus::TimedOut),
+        case.report_command("db@n1", ActionKind::Reload, 1, None),
         Command::Withdraw { notice, key: key("drbd:0@n1"), incarnation },
     ];
     (Entry { at_ms: 78, commands }, case.state)

@@ -1,4 +1,4 @@
-//! Tests of this module: `claims`, `members`, `fencing`, `target`, `notices` hold a rule each, `properties` the invariants on random
+//! Tests of this module: `claims`, `members`, `fencing`, `target`, `notices`, `reload` hold a rule each, `properties` the invariants on random
 //! sequences, `golden` the stored formats.
 
 mod claims;
@@ -7,6 +7,7 @@ mod golden;
 mod members;
 mod notices;
 mod properties;
+mod reload;
 mod target;
 
 use super::target::spec_to_chunks;
@@ -68,6 +69,12 @@ impl Case {
 
     pub fn join(node: &str, boot: u64, counter: u64) -> Command {
         Command::Join { node: node.into(), incarnation: incarnation(node, boot, counter), facts: facts() }
+    }
+
+    /// With a program that knows everything there is.
+    pub fn join_newer(node: &str, boot: u64, counter: u64) -> Command {
+        let facts = JoinFacts { feature_level: FEATURE_LEVEL, ..facts() };
+        Command::Join { node: node.into(), incarnation: incarnation(node, boot, counter), facts }
     }
 
     pub fn leader(&self) -> Incarnation {

@@ -7,8 +7,16 @@ use proptest::prelude::*;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const KEYS: [&str; 9] =
     ["db@n1", "db@n2", "db@n3", "web@n1", "web@n2", "drbd:0@n1", "drbd:1@n2", "drbd:0@n3", "drbd:1@n1"];
-const PHASES: [Phase; 6] =
-    [Phase::Stopping, Phase::Stopping, Phase::Promoting, Phase::Demoting, Phase::Running, Phase::Starting];
+const PHASES: [Phase; 8] = [
+    Phase::Stopping,
+    Phase::Stopping,
+    Phase::Promoting,
+    Phase::Demoting,
+    Phase::Running,
+    Phase::Starting,
+    Phase::Reloading,
+    Phase::Reloading,
+];
 const READINGS: [Reading; 7] = [
     Reading::Stopped,
     Reading::Running,
@@ -18,7 +26,9 @@ const READINGS: [Reading; 7] = [
     Reading::FailedPromoted,
     Reading::Unknown,
 ];
-const ACTIONS: [ActionKind; 8] = [
+const ACTIONS: [ActionKind; 10] = [
+    ActionKind::Reload,
+    ActionKind::Notify,
     ActionKind::Start,
     ActionKind::Start,
     ActionKind::Monitor,
@@ -94,9 +104,9 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
             let current = now(node);
             let boot: u64 = current.boot.as_str().rsplit('b').next().and_then(|n| n.parse().ok()).unwrap_or(1);
             match b % 4 {
-                0 => Case::join(node, boot + 1, 1),
-                1 => Case::join(node, boot.saturating_sub(1), 9),
-                _ => Case::join(node, boot, current.counter + (b % 3) as u64),
+                0 => Case::join_newer(node, boot + 1, 1),
+                1 => Case::join_newer(node, boot.saturating_sub(1), 9),
+                _ => Case::join_newer(node, boot, current.counter + (b % 3) as u64),
             }
         }
         18 => Command::Suspect { leader, node: node.into(), boot: now(node).boot, reason: "silent".into() },
@@ -219,6 +229,10 @@ proptest! {
     #[test]
     fn invariants_hold_whatever_is_proposed(dice in prop::collection::vec(any::<[u16; 5]>(), 1..160), cut in 0..160_usize) {
         let mut case = super::notices::notifying();
+        let agent = case.world.resource("db").agent.clone();
+        let reload = Some(Reload { legacy: false, params: ["size".to_owned()].into() });
+        case.world.spec.agents.insert(agent, AgentTraits { unique: BTreeMap::new(), reload });
+        case.push("3");
         let mut replica = decode(&encode(&case.state)).unwrap();
         let mut epochs: std::collections::BTreeSet<Epoch> = Default::default();
         for (place, dice) in dice.into_iter().enumerate() {
@@ -240,6 +254,9 @@ proptest! {
                 prop_assert!(!node.burnt.contains(&claim.incarnation.boot), "{key} held by a burnt boot");
                 prop_assert_eq!(&node.incarnation, &claim.incarnation);
                 prop_assert!(now.definitions.contains_key(&claim.definition));
+                let reloads = now.reloads.get(key);
+                prop_assert!(reloads.is_none_or(|digest| now.definitions.contains_key(digest)));
+                prop_assert_eq!(reloads.is_some(), claim.phase == Phase::Reloading);
             }
             for (key, claim) in &before.claims {
                 let kept = now.claims.get(key).is_some_and(|now| now.epoch == claim.epoch);
