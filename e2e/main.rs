@@ -14,6 +14,7 @@ mod notify_test;
 mod operate_test;
 mod push_test;
 mod pushed_test;
+mod reload_test;
 mod roles_test;
 mod rootless;
 mod rootless_test;

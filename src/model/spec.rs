@@ -63,6 +63,15 @@ impl Spec {
         self.agents.get(&new.agent).filter(|_| old.agent == new.agent)?.reload(&old.params, &new.params)
     }
 
+    /// Whether two resources are one service under two names ([`AgentTraits::is_same`]).
+    pub fn is_same_service(&self, old: &Resource, new: &Resource) -> bool {
+        old.agent == new.agent
+            && match self.agents.get(&new.agent) {
+                Some(traits) => traits.is_same(&old.params, &new.params),
+                None => old.params == new.params,
+            }
+    }
+
     pub fn origin(&self, kind: Kind, name: &str) -> Option<&Origin> {
         self.origins.get(&ObjectRef { kind, name: name.to_owned() })
     }

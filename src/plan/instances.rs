@@ -131,6 +131,10 @@ impl<'a> World<'a> {
             }
         }
         for (id, resource) in &self.spec.resources {
+            let halted = self.state.halted.contains(id).then(|| {
+                let what = format!("{id} ran more than once (multipleActive: StopOnly)");
+                Reason::FailedBlocked { what }
+            });
             let (group, position) = groups.get(id).map_or((None, 0), |(group, position)| (Some(*group), *position));
             self.res.push(Res {
                 id,
@@ -138,7 +142,7 @@ impl<'a> World<'a> {
                 group,
                 position,
                 clone: None,
-                stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole),
+                stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
                 claims: Vec::new(),
                 history: Vec::new(),

@@ -10,14 +10,16 @@ use super::{
     ProbeKey, ProbeReport, Refusal, State,
 };
 use crate::model::{
-    ActionKind, Digest, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading,
-    Requires, Role,
+    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, MultipleActive, NodeId, OnFail,
+    OpName, Reading, Requires, ResourceId, Role,
 };
 
 /// After a failed start, and for every further one, the pause before the same node is tried again where no other is
 /// left: 10 s doubled each time, at most 10 minutes.
 const RETRY_FIRST_MS: u64 = 10_000;
 const RETRY_MOST_MS: u64 = 600_000;
+/// From this feature level on it is remembered that something was stopped for running twice.
+const HALT_LEVEL: u32 = 2;
 /// Texts of agents are cut to this many characters in the log.
 const MAX_TEXT: usize = 240;
 
@@ -49,7 +51,7 @@ impl State {
         } else {
             Role::Started
         };
-        self.check_not_renamed(key, Self::identity(definition))?;
+        self.check_not_renamed(key, definition)?;
         if let Some(node) = self.unprobed(resource) {
             return Err(Refusal::NotProbed { resource: resource.clone(), node: node.clone() });
         }
@@ -111,10 +113,10 @@ impl State {
     }
 
     /// A renamed resource waits until the old name's claims are gone: they may be the same files, the same address.
-    fn check_not_renamed(&self, key: &ClaimKey, identity: Digest) -> Result<(), Refusal> {
+    fn check_not_renamed(&self, key: &ClaimKey, new: &Definition) -> Result<(), Refusal> {
         let same = self.claims.iter().find(|(other, claim)| {
             !self.current.contains_key(&other.instance.resource)
-                && self.definitions.get(&claim.definition).is_some_and(|d| Self::identity(d) == identity)
+                && self.definitions.get(&claim.definition).is_some_and(|old| self.is_same_service(old, new))
         });
         match same {
             Some((old, _)) => Err(Refusal::NotAllowed {
@@ -338,13 +340,28 @@ impl State {
             return;
         }
         match on_fail {
-            OnFail::Ignore => {
-                if report.action == ActionKind::Start {
+            // As Pacemaker has it, a failure that is ignored counts as success; what it is in truth the next monitor
+            // says, and that one's `onFail` bounds the rest. A demotion is not believed: another copy would be promoted.
+            OnFail::Ignore => match report.action {
+                ActionKind::Start => {
                     claim.phase = Phase::Running;
                     claim.changed_at = ctx.index;
+                    return;
                 }
-                return;
-            }
+                ActionKind::Promote => {
+                    claim.phase = Phase::Running;
+                    claim.role = Role::Promoted;
+                    claim.changed_at = ctx.index;
+                    return;
+                }
+                ActionKind::Demote | ActionKind::Reload => {}
+                ActionKind::Probe
+                | ActionKind::Monitor
+                | ActionKind::Stop
+                | ActionKind::MigrateTo
+                | ActionKind::MigrateFrom
+                | ActionKind::Notify => return,
+            },
             OnFail::Restart => {}
             OnFail::Block => failure.blocked = true,
             OnFail::Stop => record.stopped = true,
@@ -377,7 +394,7 @@ impl State {
         let is_same = |(key, claim): (&ClaimKey, &Claim)| {
             let pinned = self.definitions.get(&claim.definition);
             !self.current.contains_key(&key.instance.resource)
-                && pinned.is_some_and(|pinned| Self::identity(pinned) == report.identity)
+                && pinned.is_some_and(|pinned| self.is_same_service(pinned, definition))
         };
         if !report.reading.proves_stopped() && self.claims_on(&report.node).any(is_same) {
             return Err(Refusal::StaleObservation);
@@ -432,7 +449,22 @@ impl State {
             failure,
         };
         self.claims.insert(key, claim);
+        self.halt_if_several(ctx, &report.resource);
         Ok(())
+    }
+
+    /// `multipleActive: StopOnly`: what was seen to run twice is stopped, and stays so until somebody looked.
+    fn halt_if_several(&mut self, ctx: &mut Ctx<'_>, resource: &ResourceId) {
+        let stops = |definition: &Definition| {
+            definition.clone.is_none() && definition.resource.multiple_active == MultipleActive::StopOnly
+        };
+        let known = self.current_definition(resource).is_some_and(|(_, definition)| stops(definition));
+        let settling = |claim: &Claim| claim.failure.is_some() || claim.phase == Phase::Stopping;
+        let several = self.claims_of(resource).filter(|(_, claim)| !settling(claim)).count() > 1;
+        if known && several && self.feature_level >= HALT_LEVEL && self.halted.insert(resource.clone()) {
+            let text = format!("{resource} runs more than once: it is stopped until `hafen cleanup {resource}`");
+            ctx.event(EventKind::Failed, None, None, text);
+        }
     }
 
     /// Which copy of a clone something found is: the one assigned here, else the lowest number without a claim.

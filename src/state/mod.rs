@@ -104,6 +104,9 @@ pub struct State {
     /// What reloads that are under way take over. Format 2, as above.
     #[serde(skip)]
     pub reloads: BTreeMap<ClaimKey, Digest>,
+    /// Stopped for running more than once (`multipleActive: StopOnly`), until an operator's cleanup. Format 2, as above.
+    #[serde(skip)]
+    pub halted: BTreeSet<ResourceId>,
 }
 
 /// The commit that the cluster is to follow.

@@ -4,10 +4,10 @@
 //! node that meets one halts. `tests` keeps bytes of every version that was ever written.
 
 use super::{ClaimKey, Command, Entry, Notice, Phase, State};
-use crate::model::{AgentRef, AgentTraits, Digest, Epoch};
+use crate::model::{AgentRef, AgentTraits, Digest, Epoch, ResourceId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The newest format this program reads. Raised with every change of the stored types.
@@ -33,6 +33,7 @@ struct Later {
     notices: BTreeMap<Epoch, Notice>,
     reloads: BTreeMap<ClaimKey, Digest>,
     agents: BTreeMap<Digest, BTreeMap<AgentRef, AgentTraits>>,
+    halted: BTreeSet<ResourceId>,
 }
 
 pub fn encode(state: &State) -> Vec<u8> {
@@ -41,6 +42,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         notices: state.notices.clone(),
         reloads: state.reloads.clone(),
         agents: agents.map(|(digest, spec)| (*digest, spec.agents.clone())).collect(),
+        halted: state.halted.clone(),
     };
     let new_phase = state.claims.values().any(|claim| claim.phase == Phase::Reloading);
     let new_action = state.history.values().any(|record| record.last_action.format() > 1)
@@ -59,7 +61,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
         return all_read(rest).map(|()| state);
     }
     let (later, rest): (Later, _) = read(rest)?;
-    (state.notices, state.reloads) = (later.notices, later.reloads);
+    (state.notices, state.reloads, state.halted) = (later.notices, later.reloads, later.halted);
     for (digest, agents) in later.agents {
         if let Some(spec) = state.specs.get_mut(&digest) {
             Arc::make_mut(spec).agents = agents;

@@ -154,6 +154,7 @@ impl State {
         self.definitions.retain(|digest, _| used.contains(digest));
         let (current, claims) = (&self.current, &self.claims);
         self.probes.retain(|key, _| current.contains_key(&key.resource));
+        self.halted.retain(|resource| current.contains_key(resource));
         self.history.retain(|key, _| current.contains_key(&key.instance.resource) || claims.contains_key(key));
     }
 

@@ -50,6 +50,7 @@ fn sample_2() -> (Entry, State) {
     case.run("db@n1");
     case.change("4", "size");
     case.advance("db@n1", Phase::Reloading).unwrap();
+    case.state.halted.insert("web".into());
     let notice = *case.state.notices.keys().next().unwrap();
     let incarnation = incarnation("n1", 1, 1);
     let commands = vec![
