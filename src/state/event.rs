@@ -42,8 +42,8 @@ pub enum EventKind {
     Cleanup,
     Leader,
     Alarm,
-    /// The copies of a clone are told of an operation.
+    // The copies of a clone are told of an operation.
     Announced,
-    /// Changed parameters were taken over in place.
+    // Changed parameters were taken over in place.
     Reloaded,
 }
