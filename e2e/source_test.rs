@@ -93,6 +93,8 @@ fn the_cluster_follows_a_repository_and_says_when_it_cannot() {
     let url = "file://localhost/srv/shared/./upstream.git";
     let slow = following(url, "2s", &dummy("d2", "/run/d2", ""));
     cluster.push("n2", &slow, "").ok();
+    // The next commit is made on n1, on top of what n1's repository has.
+    cluster.agreed();
     let commit = cluster.upstream(&following(url, "2s", &dummy("d3", "/run/d3", "")));
     cluster.lab.wait_until(SOON, "the interval finds it", || cluster.target("n1") == commit);
 }

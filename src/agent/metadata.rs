@@ -103,7 +103,7 @@ mod tests {
             <action name="start" timeout="2000ms"/></actions></resource-agent>"#;
         let ocf = parse(ocf).unwrap();
         assert_eq!((ocf.name.as_str(), ocf.shortdesc.as_str()), ("IPaddr2", "An address"));
-        assert!(ocf.parameters["ip"].required && ocf.parameters["ip"].unique && !ocf.ocf_1_1);
+        assert!(ocf.parameters["ip"].must_be_given() && ocf.parameters["ip"].unique && !ocf.ocf_1_1);
         assert_eq!(ocf.actions["monitor"].interval, Some(Duration::from_secs(10)));
         assert_eq!(ocf.actions["start"].timeout, Some(Duration::from_secs(2)));
         let fence = r#"<?xml version="1.0" ?><resource-agent name="fence_x" shortdesc="Switch"><parameters>

@@ -4,6 +4,7 @@
 
 use super::error::{ApiError, ErrorView};
 use super::socket;
+use crate::model::causes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -113,14 +114,7 @@ impl Client {
 }
 
 fn io_kind(error: &reqwest::Error) -> Option<std::io::ErrorKind> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        source = cause.source();
-    }
-    None
+    causes::causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
 /// The host is never looked up; the socket is the address.

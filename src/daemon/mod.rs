@@ -26,6 +26,7 @@ mod words;
 pub use setup::{InitOptions, JoinOptions, NodeFacts};
 
 use crate::api::{ApiError, ErrorCode};
+use crate::model::causes;
 
 use std::path::PathBuf;
 
@@ -124,16 +125,7 @@ fn to_api(error: DaemonError) -> ApiError {
     {
         return view.into();
     }
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !message.contains(&text) {
-            message += &format!(": {text}");
-        }
-        cause = inner.source();
-    }
-    let answer = ApiError::new(ErrorCode::Refused, message);
+    let answer = ApiError::new(ErrorCode::Refused, causes::in_words(&error));
     match hint(&error) {
         Some(hint) => answer.hint(hint),
         None => answer,
@@ -145,13 +137,9 @@ fn hint(error: &DaemonError) -> Option<String> {
     use crate::log::LogError;
     use crate::net::NetError;
     use crate::source::SourceError;
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        let io = inner.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied) {
-            return Some("run it as root".into());
-        }
-        cause = inner.source();
+    let is_denied = |io: &std::io::Error| io.kind() == std::io::ErrorKind::PermissionDenied;
+    if causes::causes(error).any(|cause| cause.downcast_ref().is_some_and(is_denied)) {
+        return Some("run it as root".into());
     }
     let text = match error {
         DaemonError::Net(NetError::NoIdentity { .. }) => "`hafen init --help` and `hafen join --help` show examples",

@@ -5,7 +5,7 @@
 
 use super::backend::Daemon;
 use crate::api::Backend;
-use crate::model::{NodeId, Revision};
+use crate::model::{NodeId, Revision, causes};
 use crate::source::SourceError;
 use crate::state::port::Log;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, String> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
+        Ok(result) => result.map_err(|error| causes::in_words(&error)),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -106,7 +106,7 @@ fn resource_params(doc: &Doc, resource: &RawResource, metadata: &AgentMetadata, 
         unknown_param(doc, "params", key, metadata, &resource.agent, report);
     }
     for (key, meta) in &metadata.parameters {
-        if meta.required && meta.default.is_none() && !given.contains(key.as_str()) {
+        if meta.must_be_given() && !given.contains(key.as_str()) {
             missing(doc, key, &meta.shortdesc, &resource.agent, report);
         }
     }
@@ -132,7 +132,7 @@ fn device_params(doc: &Doc, device: &RawFencingDevice, metadata: &AgentMetadata,
     let is_old = |name: &str| OLD_NAMES.iter().any(|(_, old)| *old == name);
     let has_old = |name: &str| OLD_NAMES.iter().any(|(new, old)| *new == name && has(old));
     for (key, meta) in &metadata.parameters {
-        let needed = meta.required && meta.default.is_none() && !GIVEN.contains(&key.as_str()) && !is_old(key);
+        let needed = meta.must_be_given() && !GIVEN.contains(&key.as_str()) && !is_old(key);
         if needed && !has(key) && !has_old(key) {
             missing(doc, key, &meta.shortdesc, &device.agent, report);
         }

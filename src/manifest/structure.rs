@@ -96,6 +96,11 @@ impl Checker<'_, '_> {
                     let help = "write it as one string, in the form that the agent expects".to_owned();
                     self.find(Code::NotAString, node.head(), message, Some(help));
                 }
+                (Some("object"), Value::Scalar(scalar)) if schema.pointer("/properties/resource").is_some() => {
+                    let message = format!("`{field}` must be a map, not {}", describe(node));
+                    let help = format!("write `{{ resource: {} }}`", scalar.text);
+                    self.find(Code::WrongType, node.head(), message, Some(help));
+                }
                 (wanted, _) => self.wrong_type(wanted.unwrap_or("nothing"), node, field),
             }
         }

@@ -88,7 +88,15 @@ fn small_catalogue() -> AgentCatalogue {
     let address = AgentMetadata {
         name: "IPaddr2".into(),
         parameters: BTreeMap::from([
-            ("ip".into(), ParameterMeta { shortdesc: "IPv4 or IPv6 address".into(), ..parameter(true, true) }),
+            // As the real one has it.
+            (
+                "ip".into(),
+                ParameterMeta {
+                    shortdesc: "IPv4 or IPv6 address".into(),
+                    default: Some(String::new()),
+                    ..parameter(true, true)
+                },
+            ),
             ("cidr_netmask".into(), parameter(false, false)),
             ("nic".into(), parameter(false, false)),
         ]),

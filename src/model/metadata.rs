@@ -94,6 +94,13 @@ pub struct ParameterMeta {
     pub shortdesc: String,
 }
 
+impl ParameterMeta {
+    /// Whether leaving it out is a mistake. Most agents write `default=""` for what has no default.
+    pub fn must_be_given(&self) -> bool {
+        self.required && self.default.as_ref().is_none_or(String::is_empty)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct ActionMeta {
     pub timeout: Option<Duration>,

@@ -9,6 +9,7 @@
 //! Deliberately absent: decisions, clocks, files, processes. `model` imports nothing else of this crate.
 
 pub mod action;
+pub mod causes;
 pub mod constraint;
 pub mod diagnostic;
 pub mod duration;

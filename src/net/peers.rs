@@ -11,7 +11,7 @@
 //! is sent at most once. The peer must show the certificate of the node that is meant, whatever its address.
 
 use super::{Contacts, Identity, NetError, certificate, clock, tls};
-use crate::model::NodeId;
+use crate::model::{NodeId, causes};
 use axum::body::Bytes;
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
@@ -291,14 +291,5 @@ pub(super) async fn exchange(
 
 /// An error with its causes, without the address (which says nothing: it is a hash).
 pub(super) fn in_words(error: &reqwest::Error) -> String {
-    let mut words = Vec::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let cause_words = cause.to_string();
-        if words.last() != Some(&cause_words) {
-            words.push(cause_words);
-        }
-        next = cause.source();
-    }
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
+    causes::causes(error).next().map_or_else(|| error.to_string(), causes::in_words)
 }

@@ -37,6 +37,14 @@ const LIBGIT2_CONFIG: &str = "hafen-libgit2.config";
 /// Work that leaves `tmp_*` files when it is killed, one at a time, so that sweeping them is safe.
 pub(super) static WRITING: Mutex<()> = Mutex::new(());
 
+/// One writer of refs at a time: libgit2 does not wait for a lock but fails, and a push and the follower of the
+/// target write the same refs in the same moment.
+static REFS: Mutex<()> = Mutex::new(());
+
+/// `git gc` and `git receive-pack` lock refs too, for milliseconds.
+const REF_TRIES: u32 = 50;
+const REF_PAUSE: Duration = Duration::from_millis(10);
+
 /// A bare repository. Cheap to clone; usable from any thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
@@ -241,9 +249,20 @@ impl Repo {
     }
 
     pub(super) fn set_ref(&self, name: &str, revision: &Revision) -> Result<(), SourceError> {
+        let _refs = REFS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let git = self.git()?;
         let id = self.commit(&git, revision)?.id();
-        git.reference(name, id, true, "hafen").map(|_| ()).map_err(|e| self.git_error("writing a ref", e))
+        let mut tries = 1;
+        loop {
+            match git.reference(name, id, true, "hafen") {
+                Ok(_) => return Ok(()),
+                Err(error) if error.code() == ErrorCode::Locked && tries < REF_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(REF_PAUSE);
+                }
+                Err(error) => return Err(self.git_error("writing a ref", error)),
+            }
+        }
     }
 
     /// The commits every ref points to; what they need is known to be here.

@@ -10,16 +10,14 @@ use super::{
     ProbeKey, ProbeReport, Refusal, State,
 };
 use crate::model::{
-    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, MultipleActive, NodeId, OnFail,
-    OpName, Reading, Requires, ResourceId, Role,
+    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading,
+    Requires, Role,
 };
 
 /// After a failed start, and for every further one, the pause before the same node is tried again where no other is
 /// left: 10 s doubled each time, at most 10 minutes.
 const RETRY_FIRST_MS: u64 = 10_000;
 const RETRY_MOST_MS: u64 = 600_000;
-/// From this feature level on it is remembered that something was stopped for running twice.
-const HALT_LEVEL: u32 = 2;
 /// Texts of agents are cut to this many characters in the log.
 const MAX_TEXT: usize = 240;
 
@@ -451,20 +449,6 @@ impl State {
         self.claims.insert(key, claim);
         self.halt_if_several(ctx, &report.resource);
         Ok(())
-    }
-
-    /// `multipleActive: StopOnly`: what was seen to run twice is stopped, and stays so until somebody looked.
-    fn halt_if_several(&mut self, ctx: &mut Ctx<'_>, resource: &ResourceId) {
-        let stops = |definition: &Definition| {
-            definition.clone.is_none() && definition.resource.multiple_active == MultipleActive::StopOnly
-        };
-        let known = self.current_definition(resource).is_some_and(|(_, definition)| stops(definition));
-        let settling = |claim: &Claim| claim.failure.is_some() || claim.phase == Phase::Stopping;
-        let several = self.claims_of(resource).filter(|(_, claim)| !settling(claim)).count() > 1;
-        if known && several && self.feature_level >= HALT_LEVEL && self.halted.insert(resource.clone()) {
-            let text = format!("{resource} runs more than once: it is stopped until `hafen cleanup {resource}`");
-            ctx.event(EventKind::Failed, None, None, text);
-        }
     }
 
     /// Which copy of a clone something found is: the one assigned here, else the lowest number without a claim.

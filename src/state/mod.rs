@@ -12,7 +12,7 @@
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
 //! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
-//! `reload` a
+//! `reload`, `halt` a
 //! concern each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
 
 mod apply;
@@ -20,6 +20,7 @@ mod claims;
 pub mod command;
 pub mod event;
 mod fencing;
+mod halt;
 #[cfg(test)]
 mod life_tests;
 mod members;

@@ -130,6 +130,34 @@ fn kept_revisions_survive_gc_and_forgotten_ones_do_not() {
 }
 
 #[test]
+fn writers_of_the_same_ref_wait_for_each_other() {
+    let world = World::new();
+    let first = world.commit("first");
+    world.write("a.yaml", "a");
+    let second = world.commit("second");
+    let repo = world.repo();
+    world.bring(&repo, &first);
+    world.bring(&repo, &second);
+    std::thread::scope(|scope| {
+        for turn in 0..8 {
+            let (repo, revision) = (&repo, if turn % 2 == 0 { &first } else { &second });
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    repo.keep(revision).unwrap();
+                    repo.set_main(revision).unwrap();
+                }
+            });
+        }
+        // git's own commands hold the lock from outside.
+        let lock = repo.path().join("refs/heads/main.lock");
+        while std::fs::File::create_new(&lock).is_err() {}
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::fs::remove_file(&lock).unwrap();
+    });
+    assert!([first, second].contains(&repo.main().unwrap().unwrap()));
+}
+
+#[test]
 fn tidying_joins_many_packs() {
     let world = World::new();
     let repo = world.repo();
