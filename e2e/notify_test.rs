@@ -85,19 +85,19 @@ fn copies_are_told_before_and_after_each_operation_and_a_hanging_one_is_not_wait
     let (lines, first) = (take(&cluster), promoted(&cluster).expect("it was"));
     eprintln!("{}", lines.join("\n"));
     let promote = at(&lines, &format!("{first} promote"));
-    for node in ["n1", "n2", "n3"] {
+    // Whoever was active then was told before and after; a copy that was still starting was not.
+    let told = &lines[at(&lines, &format!("{first} pre-promote"))];
+    let part = |name: &str| told.split(name).nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("").to_owned();
+    assert!(part("of [").contains(&first), "{told}");
+    let active: Vec<String> = part("active [").split_whitespace().map(str::to_owned).collect();
+    assert!(active.contains(&first), "{told}");
+    for node in active {
         let start = at(&lines, &format!("{node} start"));
         let (before, after) = (at(&lines, &format!("{node} pre-promote")), at(&lines, &format!("{node} post-promote")));
         assert!(start < before && before < promote && promote < after, "{}", lines.join("\n"));
-        let told = &lines[after];
-        assert!(told.contains(&format!("of [ {first} ]")), "{told}");
-        assert!(
-            ["n1", "n2", "n3"].iter().all(|node| told.split("active").nth(1).unwrap_or("").contains(node)),
-            "{told}"
-        );
     }
     let started = lines.iter().filter(|line| line.contains("post-start")).count();
-    assert!(started >= 3, "every copy was told of the starts:\n{}", lines.join("\n"));
+    assert!(started >= 2, "every copy was told of the starts:\n{}", lines.join("\n"));
 
     // A move of the role: demote, stop, promote elsewhere; one copy hangs in every notify.
     let witness = cluster.other_than(&first);

@@ -4,12 +4,13 @@
 //! what waits for that, and a mark on steps that nobody has announced yet.
 //!
 //! What its owner has begun is never held up. A round of afterwards-notices comes before the next announcement for the
-//! same resource, as in Pacemaker; operations that are announced already do not wait for each other's notices.
+//! same resource, as in Pacemaker; a promotion also waits for starts that have begun. What is announced already does
+//! not wait for other notices.
 
 use super::Builder;
-use crate::model::Reason;
+use crate::model::{ActionKind, Reason};
 use crate::plan::graph::StepKind;
-use crate::state::NoticeStage;
+use crate::state::{Member, NoticeStage};
 use petgraph::stable_graph::NodeIndex;
 use std::collections::BTreeMap;
 
@@ -34,6 +35,21 @@ impl Builder<'_, '_> {
                 NoticeStage::Before => steps.get(&(notice.resource.clone(), Some(*number))),
                 NoticeStage::Doing | NoticeStage::After => steps.get(&(notice.resource.clone(), None)),
             };
+            // A promotion is announced when what is being started beside it is up and was told of, as in Pacemaker.
+            if notice.operation == ActionKind::Start {
+                let begun = notice.members.iter().filter(|(_, member)| matches!(member, Member::Pending(Some(_))));
+                let starts: Vec<NodeIndex> = begun
+                    .filter_map(|(key, _)| self.graph.index.get(&(StepKind::Start, key.clone())).copied())
+                    .collect();
+                let open = steps.get(&(notice.resource.clone(), None)).into_iter().flatten();
+                for promote in open
+                    .filter(|step| self.graph.graph[**step].step.kind == StepKind::Promote)
+                    .copied()
+                    .collect::<Vec<_>>()
+                {
+                    starts.iter().for_each(|start| self.edge(*start, promote));
+                }
+            }
             for key in notice.owed.keys() {
                 let reason = Reason::Told { instance: key.instance.clone() };
                 let told = self.vertex(StepKind::Notify { notice: *number }, key.clone(), reason, false);
