@@ -51,7 +51,12 @@ impl Cgroups {
     /// `cgroup.procs` of where such an action is run, open for writing; None where there are no cgroups.
     pub fn place(&self, instance: &InstanceId, kind: ActionKind) -> Option<File> {
         let folder = self.folder(instance)?.join(match kind {
-            ActionKind::Start | ActionKind::Promote | ActionKind::Demote | ActionKind::MigrateFrom => "run",
+            ActionKind::Start
+            | ActionKind::Promote
+            | ActionKind::Demote
+            | ActionKind::MigrateFrom
+            | ActionKind::Notify
+            | ActionKind::Reload => "run",
             ActionKind::Probe | ActionKind::Monitor | ActionKind::Stop | ActionKind::MigrateTo => "op",
         });
         let opened =

@@ -21,6 +21,7 @@ pub fn parse(xml: &str) -> Result<AgentMetadata, String> {
         name: attribute(root, "name"),
         // Fence agents have it as an attribute, OCF agents as an element.
         shortdesc: root.attribute("shortdesc").map_or_else(|| text_of(root, "shortdesc"), str::to_owned),
+        ocf_1_1: is_1_1(&text_of(root, "version")),
         ..AgentMetadata::default()
     };
     for parameter in root.descendants().filter(|node| node.has_tag_name("parameter")) {
@@ -44,10 +45,17 @@ fn parameter_of(parameter: Node<'_, '_>) -> ParameterMeta {
     ParameterMeta {
         required: is_true(parameter, "required"),
         unique: is_true(parameter, "unique") || parameter.has_attribute("unique-group"),
+        unique_group: parameter.attribute("unique-group").map(str::to_owned),
         reloadable: is_true(parameter, "reloadable"),
         default: content.and_then(|content| content.attribute("default")).map(str::to_owned),
         shortdesc: text_of(parameter, "shortdesc"),
     }
+}
+
+/// The version of OCF in the element `version`. Older agents have their own version there, mostly 1.0.
+fn is_1_1(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (1, 1)
 }
 
 fn is_true(node: Node<'_, '_>, name: &str) -> bool {
@@ -95,7 +103,7 @@ mod tests {
             <action name="start" timeout="2000ms"/></actions></resource-agent>"#;
         let ocf = parse(ocf).unwrap();
         assert_eq!((ocf.name.as_str(), ocf.shortdesc.as_str()), ("IPaddr2", "An address"));
-        assert!(ocf.parameters["ip"].must_be_given() && ocf.parameters["ip"].unique);
+        assert!(ocf.parameters["ip"].must_be_given() && ocf.parameters["ip"].unique && !ocf.ocf_1_1);
         assert_eq!(ocf.actions["monitor"].interval, Some(Duration::from_secs(10)));
         assert_eq!(ocf.actions["start"].timeout, Some(Duration::from_secs(2)));
         let fence = r#"<?xml version="1.0" ?><resource-agent name="fence_x" shortdesc="Switch"><parameters>

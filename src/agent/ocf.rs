@@ -6,7 +6,7 @@
 //! `OCF_RESKEY_CRM_meta_*` for what surrounds them, interval 0 for a probe. The instance is called `db`, and `db:0` only
 //! for a globally unique clone: agents use the name for cluster-wide attributes, which anonymous copies share.
 
-use crate::model::{ActionKind, AgentRequest, CloneMeta};
+use crate::model::{ActionKind, AgentRequest, CloneMeta, Moment, NoticeView};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,8 +25,8 @@ pub struct Surroundings<'a> {
     pub extra: &'a [(String, String)],
 }
 
-/// The one argument of the agent.
-pub fn argument(kind: ActionKind) -> &'static str {
+/// The name of an action in OCF 1.1.
+fn argument(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Probe | ActionKind::Monitor => "monitor",
         ActionKind::Start => "start",
@@ -35,6 +35,16 @@ pub fn argument(kind: ActionKind) -> &'static str {
         ActionKind::Demote => "demote",
         ActionKind::MigrateTo => "migrate_to",
         ActionKind::MigrateFrom => "migrate_from",
+        ActionKind::Notify => "notify",
+        ActionKind::Reload => "reload-agent",
+    }
+}
+
+/// The one argument of the agent for this request.
+pub fn argument_of(request: &AgentRequest) -> &'static str {
+    match request.kind {
+        ActionKind::Reload if request.legacy_reload => "reload",
+        kind => argument(kind),
     }
 }
 
@@ -75,7 +85,7 @@ pub fn environment(
     let mut meta = |name: &str, value: String| {
         env.insert(format!("OCF_RESKEY_CRM_meta_{name}"), value);
     };
-    meta("name", argument(request.kind).to_owned());
+    meta("name", argument_of(request).to_owned());
     meta("timeout", request.timeout.as_millis().to_string());
     let interval = if request.kind == ActionKind::Monitor { request.interval.as_millis() } else { 0 };
     meta("interval", interval.to_string());
@@ -83,6 +93,9 @@ pub fn environment(
     meta("on_node_uuid", request.node.to_string());
     if let Some(clone) = &request.definition.clone {
         about_clone(clone, request.instance.number, &mut meta);
+    }
+    if let Some(notice) = &request.notice {
+        about_notice(notice, &mut meta);
     }
     if let Some(peer) = &request.peer {
         let (source, target) = match request.kind {
@@ -93,7 +106,9 @@ pub fn environment(
             | ActionKind::Stop
             | ActionKind::Promote
             | ActionKind::Demote
-            | ActionKind::MigrateTo => (&request.node, peer),
+            | ActionKind::MigrateTo
+            | ActionKind::Notify
+            | ActionKind::Reload => (&request.node, peer),
         };
         meta("migrate_source", source.to_string());
         meta("migrate_target", target.to_string());
@@ -144,6 +159,45 @@ fn about_clone(clone: &CloneMeta, number: Option<u32>, meta: &mut impl FnMut(&st
             meta(name, clone.promoted_per_node.to_string());
         }
     }
+}
+
+/// Who is active and who will be, in the words of Pacemaker Explained, "Clone notifications".
+fn about_notice(notice: &NoticeView, meta: &mut impl FnMut(&str, String)) {
+    if let Some((moment, operation)) = notice.about {
+        let moment = match moment {
+            Moment::Before => "pre",
+            Moment::After => "post",
+        };
+        meta("notify_type", moment.to_owned());
+        meta("notify_operation", argument(operation).to_owned());
+    }
+    let copies = &notice.copies;
+    let lists = [
+        ("start", &copies.start),
+        ("stop", &copies.stop),
+        ("promote", &copies.promote),
+        ("demote", &copies.demote),
+        ("active", &copies.active),
+        ("promoted", &copies.promoted),
+        ("master", &copies.promoted),
+        ("unpromoted", &copies.unpromoted),
+        ("slave", &copies.unpromoted),
+    ];
+    for (name, list) in lists {
+        meta(&format!("notify_{name}_resource"), words(list.iter().map(|(instance, _)| instance.to_string())));
+        meta(&format!("notify_{name}_uname"), words(list.iter().map(|(_, node)| node.to_string())));
+    }
+    meta("notify_inactive_resource", words(copies.inactive.iter().map(ToString::to_string)));
+    let available = words(copies.available.iter().map(ToString::to_string));
+    for name in ["notify_available_uname", "notify_all_uname", "notify_all_hosts"] {
+        meta(name, available.clone());
+    }
+}
+
+/// As Pacemaker joins them; an empty list is one space there, and agents compare with that.
+fn words(names: impl Iterator<Item = String>) -> String {
+    let joined = names.collect::<Vec<_>>().join(" ");
+    if joined.is_empty() { " ".to_owned() } else { joined }
 }
 
 /// Values of parameters whose names speak of secrets.
@@ -204,6 +258,8 @@ pub mod tests {
             timeout: Duration::from_secs(20),
             interval: Duration::from_secs(10),
             peer: None,
+            notice: None,
+            legacy_reload: false,
         }
     }
 
@@ -279,6 +335,44 @@ pub mod tests {
         let resource = resource("ocf:heartbeat:IPaddr2", &[]);
         let env = env_of(&request(ActionKind::Start, InstanceId::numbered("ip", 1), resource, Some(unique)));
         assert_eq!(env["OCF_RESOURCE_INSTANCE"], "ip:1");
+    }
+
+    #[test]
+    fn a_notified_agent_is_told_of_what_and_about_whom() {
+        let resource = resource("ocf:heartbeat:Stateful", &[]);
+        let mut request = request(ActionKind::Notify, InstanceId::numbered("db", 1), resource, Some(promotable()));
+        let at = |number, node: &str| (InstanceId::numbered("db", number), NodeId::from(node));
+        let copies = Copies {
+            promote: vec![at(1, "n1")],
+            active: vec![at(0, "n2"), at(1, "n1")],
+            inactive: vec![InstanceId::numbered("db", 2)],
+            available: vec!["n1".into(), "n2".into()],
+            ..Copies::default()
+        };
+        request.notice =
+            Some(Arc::new(NoticeView { about: Some((Moment::Before, ActionKind::Promote)), copies: copies.clone() }));
+        let env = env_of(&request);
+        for (name, value) in [
+            ("type", "pre"),
+            ("operation", "promote"),
+            ("promote_resource", "db:1"),
+            ("promote_uname", "n1"),
+            ("active_uname", "n2 n1"),
+            ("start_uname", " "),
+            ("master_uname", " "),
+            ("promoted_uname", " "),
+            ("inactive_resource", "db:2"),
+            ("available_uname", "n1 n2"),
+            ("all_hosts", "n1 n2"),
+        ] {
+            assert_eq!(env[&format!("OCF_RESKEY_CRM_meta_notify_{name}")], value, "{name}");
+        }
+        // The operation itself is told the lists, and is no notification.
+        request.kind = ActionKind::Promote;
+        request.notice = Some(Arc::new(NoticeView { about: None, copies }));
+        let env = env_of(&request);
+        assert_eq!(env["OCF_RESKEY_CRM_meta_notify_promote_uname"], "n1");
+        assert!(!env.contains_key("OCF_RESKEY_CRM_meta_notify_type"));
     }
 
     #[test]

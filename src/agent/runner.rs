@@ -162,20 +162,23 @@ impl Runner {
 impl Shared {
     async fn run(&self, request: AgentRequest) -> Outcome {
         let began = Instant::now();
-        let changes = match request.kind {
-            ActionKind::Probe | ActionKind::Monitor => false,
+        // Whether it is journalled, and whether processes may end by it without having died.
+        let (journalled, changes) = match request.kind {
+            ActionKind::Probe | ActionKind::Monitor => (false, false),
+            ActionKind::Notify => (true, false),
             ActionKind::Start
             | ActionKind::Stop
             | ActionKind::Promote
             | ActionKind::Demote
             | ActionKind::MigrateTo
-            | ActionKind::MigrateFrom => true,
+            | ActionKind::MigrateFrom
+            | ActionKind::Reload => (true, true),
         };
         let was_watched = changes && self.watches.disarm(&request.instance);
         let agent = request.definition.resource.agent.clone();
         let (status, output) = match &agent {
-            AgentRef::Ocf { provider, name } => self.run_ocf(&request, provider, name, changes).await,
-            AgentRef::Systemd { unit } => self.run_unit(&request, unit, changes).await,
+            AgentRef::Ocf { provider, name } => self.run_ocf(&request, provider, name, journalled).await,
+            AgentRef::Systemd { unit } => self.run_unit(&request, unit, journalled).await,
         };
         let secrets = ocf::secret_values(&request.definition.resource.params);
         let outcome = Outcome { status, output: ocf::scrub(output, &secrets), duration: began.elapsed() };
@@ -205,7 +208,7 @@ impl Shared {
         };
         let finished = process::run(Program {
             path,
-            args: vec![ocf::argument(request.kind).to_owned()],
+            args: vec![ocf::argument_of(request).to_owned()],
             env: ocf::environment(request, provider, name, &self.surroundings(&self.config.scratch())),
             input: None,
             timeout: request.timeout,
@@ -242,10 +245,14 @@ impl Shared {
     fn after_change(&self, request: &AgentRequest, agent: &AgentRef, outcome: &Outcome, was_watched: bool) {
         let done = outcome.succeeded(request.kind);
         let runs_now = match request.kind {
-            ActionKind::Start | ActionKind::Promote | ActionKind::Demote | ActionKind::MigrateFrom => done,
+            ActionKind::Start
+            | ActionKind::Promote
+            | ActionKind::Demote
+            | ActionKind::MigrateFrom
+            | ActionKind::Reload => done,
             // A failed one may have left everything as it was.
             ActionKind::Stop | ActionKind::MigrateTo => !done && was_watched,
-            ActionKind::Probe | ActionKind::Monitor => return,
+            ActionKind::Probe | ActionKind::Monitor | ActionKind::Notify => return,
         };
         if runs_now || (was_watched && !done) {
             self.watch(&request.instance, agent);
@@ -296,6 +303,8 @@ fn log(request: &AgentRequest, outcome: &Outcome) {
         | ActionKind::Promote
         | ActionKind::Demote
         | ActionKind::MigrateTo
-        | ActionKind::MigrateFrom => tracing::info!(%resource, %op, epoch, rc, ms, "an agent ended"),
+        | ActionKind::MigrateFrom
+        | ActionKind::Notify
+        | ActionKind::Reload => tracing::info!(%resource, %op, epoch, rc, ms, "an agent ended"),
     }
 }

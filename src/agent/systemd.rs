@@ -72,9 +72,13 @@ impl Systemd {
                 ActionKind::Start => self.start(&unit).await,
                 ActionKind::Stop => self.stop(&unit).await,
                 // OCF 1.1, exit status 3: the action is not implemented.
-                ActionKind::Promote | ActionKind::Demote | ActionKind::MigrateTo | ActionKind::MigrateFrom => {
-                    Ok((ExecStatus::Exited(3), format!("a systemd unit has no {kind}")))
-                }
+                ActionKind::Promote
+                | ActionKind::Demote
+                | ActionKind::MigrateTo
+                | ActionKind::MigrateFrom
+                | ActionKind::Reload => Ok((ExecStatus::Exited(3), format!("a systemd unit has no {kind}"))),
+                // Units of a clone with `notify` have nobody who would listen.
+                ActionKind::Notify => Ok((ExecStatus::Exited(0), String::new())),
             }
         };
         match tokio::time::timeout(timeout, work).await {

@@ -237,6 +237,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Stopping => "Stopping",
         Phase::MigratingTo => "MigratingTo",
         Phase::MigratingFrom => "MigratingFrom",
+        Phase::Reloading => "Reloading",
     }
 }
 

@@ -84,6 +84,7 @@ pub fn line(event: &EventView) -> String {
         | EventKind::Override => render::warn(&padded),
         EventKind::Started
         | EventKind::Promoted
+        | EventKind::Reloaded
         | EventKind::Joined
         | EventKind::Cleared
         | EventKind::FenceSucceeded => render::good(&padded),
@@ -94,7 +95,8 @@ pub fn line(event: &EventView) -> String {
         | EventKind::Demoted
         | EventKind::Left
         | EventKind::Cleanup
-        | EventKind::Leader => padded,
+        | EventKind::Leader
+        | EventKind::Announced => padded,
     };
     format!("{} {:>6} {kind} {}\n", render::faint(&render::time_ms(event.at_ms)), event.index, event.text)
 }

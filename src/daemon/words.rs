@@ -103,6 +103,7 @@ pub(crate) fn plan_view(spec: &Spec, state: &State) -> PlanView {
                 PredictedKind::Start => Impact::Start,
                 PredictedKind::Stop => Impact::Stop,
                 PredictedKind::Restart => Impact::Restart,
+                PredictedKind::Reload => Impact::Reload,
                 PredictedKind::Move => Impact::Move,
                 PredictedKind::Promote => Impact::Promote,
                 PredictedKind::Demote => Impact::Demote,

@@ -74,7 +74,7 @@ pub fn load(files: &[SourceFile], catalogue: &AgentCatalogue) -> Loaded {
     check_constraints::check(&tree, &topology, &mut report);
     check_cycles::check(&tree, &topology, &mut report);
     check_agents::check(&tree, &topology, catalogue, &mut report);
-    let spec = if report.has_errors() { None } else { resolve::resolve(&tree, &topology, &files) };
+    let spec = if report.has_errors() { None } else { resolve::resolve(&tree, &topology, &files, catalogue) };
     Loaded { spec, diagnostics: report.finish() }
 }
 

@@ -14,10 +14,10 @@ use super::raw::{
 };
 use super::topology::Topology;
 use crate::model::{
-    Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId, FailurePolicy, FencingAction,
-    FencingDevice, FencingPolicy, Group, Kind, Location, MultipleActive, Node, NodeId, NodeRole, NodeSelector,
-    ObjectRef, OnFail, OpName, Operation, Order, OrderAction, OrderEnd, OrderStrength, Origin, Promotable, QuorumLoss,
-    Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
+    AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId,
+    FailurePolicy, FencingAction, FencingDevice, FencingPolicy, Group, Kind, Location, MultipleActive, Node, NodeId,
+    NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, OrderAction, OrderEnd, OrderStrength, Origin,
+    Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,12 @@ const STICKINESS: i32 = 1;
 const WEIGHT: u32 = 100;
 
 /// The spec of a tree without errors. None only without a Cluster document, which is an error.
-pub(super) fn resolve(tree: &Tree, topology: &Topology, files: &[&SourceFile]) -> Option<Spec> {
+pub(super) fn resolve(
+    tree: &Tree,
+    topology: &Topology,
+    files: &[&SourceFile],
+    catalogue: &AgentCatalogue,
+) -> Option<Spec> {
     let (cluster_doc, raw_cluster) = tree.clusters().next()?;
     let cluster = cluster(&cluster_doc.name, raw_cluster);
     let id = |doc: &Doc| ResourceId::new(doc.name.as_str());
@@ -51,7 +56,17 @@ pub(super) fn resolve(tree: &Tree, topology: &Topology, files: &[&SourceFile]) -
         locations: locations(tree),
         origins: tree.docs.iter().map(|doc| origin(doc, files)).collect(),
         cluster,
+        agents: agents(tree, catalogue),
     })
+}
+
+/// What is known of the agents that resources name.
+fn agents(tree: &Tree, catalogue: &AgentCatalogue) -> BTreeMap<AgentRef, AgentTraits> {
+    let named = tree.resources().filter_map(|(_, raw)| {
+        let agent: AgentRef = raw.agent.parse().ok()?;
+        Some((agent, catalogue.metadata.get(&raw.agent)?.traits()))
+    });
+    named.filter(|(_, traits)| *traits != AgentTraits::default()).collect()
 }
 
 /// What is said of a resource, the nearest first.

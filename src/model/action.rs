@@ -1,6 +1,6 @@
 //! What is asked of an agent, and what came of it.
 
-use super::{Epoch, InstanceId, NodeId, Resource};
+use super::{Epoch, InstanceId, NodeId, NoticeView, Resource};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +39,27 @@ pub enum ActionKind {
     Demote,
     MigrateTo,
     MigrateFrom,
+    /// Tells a copy of a clone what happens to the others. Its failure changes nothing.
+    Notify,
+    /// Takes changed parameters over while it runs.
+    Reload,
+}
+
+impl ActionKind {
+    /// The format of stored bytes in which it first appeared.
+    pub fn format(self) -> u8 {
+        match self {
+            Self::Notify | Self::Reload => 2,
+            Self::Probe
+            | Self::Monitor
+            | Self::Start
+            | Self::Stop
+            | Self::Promote
+            | Self::Demote
+            | Self::MigrateTo
+            | Self::MigrateFrom => 1,
+        }
+    }
 }
 
 impl fmt::Display for ActionKind {
@@ -52,6 +73,8 @@ impl fmt::Display for ActionKind {
             Self::Demote => "demote",
             Self::MigrateTo => "migrate_to",
             Self::MigrateFrom => "migrate_from",
+            Self::Notify => "notify",
+            Self::Reload => "reload",
         })
     }
 }
@@ -70,6 +93,10 @@ pub struct AgentRequest {
     pub interval: Duration,
     /// The other node of a migration.
     pub peer: Option<NodeId>,
+    /// For clones with `notify`: of `Notify` itself, and of the operations that are announced by it.
+    pub notice: Option<Arc<NoticeView>>,
+    /// `Reload` is the action `reload` of OCF 1.0.
+    pub legacy_reload: bool,
 }
 
 /// Did the agent run to its end?

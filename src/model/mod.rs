@@ -16,6 +16,7 @@ pub mod duration;
 pub mod id;
 pub mod metadata;
 pub mod node;
+mod notice;
 pub mod reason;
 pub mod resource;
 pub mod score;
@@ -31,8 +32,9 @@ pub use id::{
     AttemptId, BootId, DeviceId, Digest, Epoch, Incarnation, InstanceId, LogIndex, NodeId, OverrideId, ResourceId,
     Revision,
 };
-pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, ParameterMeta};
+pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, AgentTraits, ParameterMeta, Reload};
 pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
+pub use notice::{Copies, CopyAt, Moment, NoticeView};
 pub use reason::Reason;
 pub use resource::{
     AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,

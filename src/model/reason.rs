@@ -57,6 +57,8 @@ pub enum Reason {
     SameAs { old: ResourceId },
     /// A kind or requirement that this version plans but does not run.
     NotInThisVersion { what: String },
+    /// This copy of the clone is told of it first (`notify: true`).
+    Told { instance: InstanceId },
 }
 
 impl fmt::Display for Reason {
@@ -92,6 +94,7 @@ impl fmt::Display for Reason {
             Self::Backoff { node, .. } => write!(f, "failed to start on {node}, waits before the next try"),
             Self::SameAs { old } => write!(f, "is the same service as {old}, which is not gone yet"),
             Self::NotInThisVersion { what } => write!(f, "{what} plans but does not run in this version"),
+            Self::Told { instance } => write!(f, "{instance} is told of it first"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A whole desired state: one commit's manifests, resolved.
 
 use super::{
-    Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Location, Node, NodeId, Order, Resource,
-    ResourceId,
+    AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Location, Node,
+    NodeId, Order, Reload, Resource, ResourceId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,10 @@ pub struct Spec {
     pub locations: BTreeMap<String, Location>,
     /// Where each object is written, for refusals, plans and `why`.
     pub origins: BTreeMap<ObjectRef, Origin>,
+    /// What the metadata of the agents said when this was pushed; missing: nothing was known. Stored and sent behind the
+    /// rest (`state::target`, `state::snapshot`).
+    #[serde(skip)]
+    pub agents: BTreeMap<AgentRef, AgentTraits>,
 }
 
 impl Spec {
@@ -52,6 +56,20 @@ impl Spec {
             Some(group) => group.members.iter().collect(),
             None => vec![name],
         }
+    }
+
+    /// How an instance that runs as `old` becomes `new` in place; None: by a stop and a start.
+    pub fn reload(&self, old: &Resource, new: &Resource) -> Option<&Reload> {
+        self.agents.get(&new.agent).filter(|_| old.agent == new.agent)?.reload(&old.params, &new.params)
+    }
+
+    /// Whether two resources are one service under two names ([`AgentTraits::is_same`]).
+    pub fn is_same_service(&self, old: &Resource, new: &Resource) -> bool {
+        old.agent == new.agent
+            && match self.agents.get(&new.agent) {
+                Some(traits) => traits.is_same(&old.params, &new.params),
+                None => old.params == new.params,
+            }
     }
 
     pub fn origin(&self, kind: Kind, name: &str) -> Option<&Origin> {

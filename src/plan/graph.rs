@@ -6,7 +6,7 @@
 //! Does not decide anything (`order` does) and remembers nothing.
 
 use super::Verdict;
-use crate::model::{InstanceId, NodeId, Reason};
+use crate::model::{ActionKind, Epoch, InstanceId, NodeId, Reason, ResourceId};
 use crate::state::ClaimKey;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -34,6 +34,35 @@ pub enum StepKind {
     Fence {
         node: NodeId,
     },
+    /// Takes changed parameters over in place.
+    Reload,
+    /// This copy is told of an operation on another, or itself.
+    Notify {
+        notice: Epoch,
+    },
+}
+
+/// Operations of one kind on copies of one resource that can be done as soon as the others were told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToAnnounce {
+    pub resource: ResourceId,
+    pub operation: ActionKind,
+    pub keys: Vec<ClaimKey>,
+    /// All that is planned for copies of this resource.
+    pub planned: Vec<(ActionKind, ClaimKey)>,
+}
+
+impl StepKind {
+    /// What the agent is asked to do, for the operations that are announced to other copies.
+    pub fn operation(&self) -> Option<ActionKind> {
+        match self {
+            Self::Start => Some(ActionKind::Start),
+            Self::Stop => Some(ActionKind::Stop),
+            Self::Promote => Some(ActionKind::Promote),
+            Self::Demote => Some(ActionKind::Demote),
+            Self::Probe | Self::Fence { .. } | Self::Reload | Self::Notify { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -43,6 +72,8 @@ pub(super) struct Vertex {
     pub blocked: Option<Verdict>,
     /// Its owner is at it.
     pub running: bool,
+    /// The other copies of its clone must be told first, and nobody has begun to.
+    pub unannounced: bool,
 }
 
 /// What [`order`](super::order()) returns.
@@ -62,6 +93,34 @@ impl Graph {
             let own = step.key.node == node && !matches!(step.kind, StepKind::Fence { .. });
             (own && self.is_ready(*place)).then_some(step)
         })
+    }
+
+    /// What this node is to announce: its own steps that only wait for that, with those of others that do too.
+    pub fn to_announce(&self, node: &NodeId) -> Vec<ToAnnounce> {
+        let mut groups: BTreeMap<(&ResourceId, ActionKind), Vec<ClaimKey>> = BTreeMap::new();
+        for place in self.index.values().filter(|place| self.graph[**place].unannounced && self.is_free(**place)) {
+            let step = &self.graph[*place].step;
+            if let Some(operation) = step.kind.operation() {
+                groups.entry((&step.key.instance.resource, operation)).or_default().push(step.key.clone());
+            }
+        }
+        let planned = |resource: &ResourceId| {
+            let steps = self.steps().filter(|step| &step.key.instance.resource == resource);
+            steps.filter_map(|step| Some((step.kind.operation()?, step.key.clone()))).collect()
+        };
+        groups
+            .into_iter()
+            .filter(|(_, keys)| keys.iter().any(|key| &key.node == node))
+            .map(|((resource, operation), keys)| {
+                let planned = planned(resource);
+                ToAnnounce { resource: resource.clone(), operation, keys, planned }
+            })
+            .collect()
+    }
+
+    /// Whether a step of this kind is still to be done.
+    pub fn has(&self, operation: ActionKind, key: &ClaimKey) -> bool {
+        self.steps().any(|step| step.kind.operation() == Some(operation) && &step.key == key)
     }
 
     /// Every step, by kind and then by instance and node.
@@ -101,6 +160,10 @@ impl Graph {
     }
 
     pub(super) fn is_ready(&self, place: NodeIndex) -> bool {
+        !self.graph[place].unannounced && self.is_free(place)
+    }
+
+    fn is_free(&self, place: NodeIndex) -> bool {
         self.graph[place].blocked.is_none()
             && self.graph.neighbors_directed(place, Direction::Incoming).next().is_none()
     }
@@ -117,10 +180,11 @@ impl Graph {
         Verdict::Wait(match &before.kind {
             StepKind::Fence { node } => Reason::Fencing { node: node.clone() },
             StepKind::Probe => Reason::NotProbed { node: before.key.node.clone() },
+            StepKind::Notify { .. } => Reason::Told { instance: before.key.instance.clone() },
             StepKind::Promote => {
                 Reason::After { instance: before.key.instance.clone(), role: Some(crate::model::Role::Promoted) }
             }
-            StepKind::Start | StepKind::Stop | StepKind::Demote => {
+            StepKind::Start | StepKind::Stop | StepKind::Demote | StepKind::Reload => {
                 Reason::After { instance: before.key.instance.clone(), role: None }
             }
         })

@@ -12,7 +12,7 @@ use crate::model::{
     Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, Reason, Resource, ResourceId, Role, Score,
     Spec, TargetRole,
 };
-use crate::state::{Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, Scope, State};
+use crate::state::{Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, RELOAD_LEVEL, Scope, State};
 use std::collections::BTreeMap;
 
 /// More copies of one clone than this are never planned: 64 nodes with a hundred each are far beyond any use, and the
@@ -131,6 +131,10 @@ impl<'a> World<'a> {
             }
         }
         for (id, resource) in &self.spec.resources {
+            let halted = self.state.halted.contains(id).then(|| {
+                let what = format!("{id} ran more than once (multipleActive: StopOnly)");
+                Reason::FailedBlocked { what }
+            });
             let (group, position) = groups.get(id).map_or((None, 0), |(group, position)| (Some(*group), *position));
             self.res.push(Res {
                 id,
@@ -138,7 +142,7 @@ impl<'a> World<'a> {
                 group,
                 position,
                 clone: None,
-                stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole),
+                stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
                 claims: Vec::new(),
                 history: Vec::new(),
@@ -339,6 +343,13 @@ impl<'a> World<'a> {
         let Some(pinned) = self.state.definitions.get(&claim.definition) else { return true };
         let current = self.res[place].spec;
         pinned.resource.agent == current.agent && pinned.resource.params == current.params
+    }
+
+    /// Whether a changed definition can be taken over in place.
+    pub fn reloads(&self, place: usize, claim: &Claim) -> bool {
+        let pinned = self.state.definitions.get(&claim.definition);
+        let known = pinned.and_then(|pinned| self.spec.reload(&pinned.resource, self.res[place].spec));
+        self.state.feature_level >= RELOAD_LEVEL && known.is_some()
     }
 
     pub fn promotable(&self, place: usize) -> bool {

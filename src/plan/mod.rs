@@ -43,9 +43,9 @@ mod want;
 pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
 pub use fencing::FenceDecision;
-pub use graph::{Graph, Step, StepKind};
+pub use graph::{Graph, Step, StepKind, ToAnnounce};
 pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};
-pub use order::order;
+pub use order::{order, order_untold};
 pub use predict::{PredictedAction, PredictedKind, predict};
 
 use crate::model::Reason;

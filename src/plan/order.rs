@@ -2,13 +2,14 @@
 //!
 //! Input: spec and committed state. Output: a [`Graph`]. The steps: what each claim needs (`want`) → actions
 //! ([`Builder::steps`]) → edges: on one instance, limits, probes and fencing, order constraints, ordered clones,
-//! serialised pairs → verdicts.
+//! serialised pairs, notices → verdicts.
 //!
 //! Invariants: same input, same graph; no step on a node that is not Online; a start has an edge from every mandatory
 //! predecessor that is on its way, and is blocked where one is not.
 //!
 //! Does not decide where anything runs: only what is committed counts, so that every node computes the same.
 
+mod notices;
 mod removed;
 
 use super::Verdict;
@@ -27,6 +28,15 @@ use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
 pub fn order(spec: &Spec, state: &State) -> Graph {
+    build(spec, state, true)
+}
+
+/// As [`order`], where nobody can be told of anything: in imagination, and on a node that acts alone.
+pub fn order_untold(spec: &Spec, state: &State) -> Graph {
+    build(spec, state, false)
+}
+
+fn build(spec: &Spec, state: &State, told: bool) -> Graph {
     let world = World::new(spec, state);
     let links = links(&world);
     let wants = wants(&world, &links);
@@ -46,6 +56,9 @@ pub fn order(spec: &Spec, state: &State) -> Graph {
     builder.clone_edges();
     for link in links.iter().filter(|link| link.strength == OrderStrength::Serialize) {
         builder.serialize_edges(link);
+    }
+    if told {
+        builder.notice_edges();
     }
     builder.verdicts();
     builder.graph
@@ -104,6 +117,11 @@ impl Builder<'_, '_> {
         let want = &self.wants.insts[inst];
         let (promoted, phase) = (live.claim.role == Role::Promoted, live.claim.phase);
         let why = want.assigned.map_or(Reason::InPlace, |(_, assigned)| assigned.reason.clone());
+        // It stays although its definition changed: its agent takes that over. One thing at a time.
+        let changed = want.place.is_some_and(|place| !self.world.same_definition(place, live.claim));
+        if phase == Phase::Reloading || (phase == Phase::Running && changed) {
+            return self.add(StepKind::Reload, inst, live.node, Reason::Changed, phase == Phase::Reloading);
+        }
         let demote_why = want.demote.clone().unwrap_or_else(|| why.clone());
         if phase == Phase::Starting {
             self.add(StepKind::Start, inst, live.node, why.clone(), true);
@@ -136,7 +154,7 @@ impl Builder<'_, '_> {
         let promoted = claim.role == Role::Promoted || claim.phase == Phase::Promoting;
         match claim.phase {
             Phase::Stopping => self.add(StepKind::Stop, inst, live.node, why.clone(), true),
-            Phase::Running | Phase::Promoting | Phase::Demoting if promoted && demotable => {
+            Phase::Running | Phase::Promoting | Phase::Demoting | Phase::Reloading if promoted && demotable => {
                 self.add(StepKind::Demote, inst, live.node, why.clone(), claim.phase == Phase::Demoting);
                 self.add(StepKind::Stop, inst, live.node, why.clone(), false);
             }
@@ -145,7 +163,8 @@ impl Builder<'_, '_> {
             | Phase::Promoting
             | Phase::Demoting
             | Phase::MigratingTo
-            | Phase::MigratingFrom => self.add(StepKind::Stop, inst, live.node, why.clone(), false),
+            | Phase::MigratingFrom
+            | Phase::Reloading => self.add(StepKind::Stop, inst, live.node, why.clone(), false),
         }
     }
 
@@ -290,7 +309,12 @@ impl Builder<'_, '_> {
             let in_the_way = match start.kind {
                 StepKind::Start => other == start.inst || (full && !holds) || live.node == start.node,
                 StepKind::Promote => no_more && may_be_promoted(live),
-                StepKind::Probe | StepKind::Stop | StepKind::Demote | StepKind::Fence { .. } => false,
+                StepKind::Probe
+                | StepKind::Stop
+                | StepKind::Demote
+                | StepKind::Fence { .. }
+                | StepKind::Reload
+                | StepKind::Notify { .. } => false,
             };
             if own || !in_the_way {
                 continue;
@@ -500,7 +524,7 @@ impl Builder<'_, '_> {
             return *at;
         }
         let step = Step { kind: kind.clone(), key: key.clone(), reason };
-        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running });
+        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running, unannounced: false });
         self.graph.index.insert((kind, key), at);
         at
     }

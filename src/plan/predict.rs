@@ -9,7 +9,7 @@
 
 use super::graph::{Step, StepKind};
 use super::instances::identity;
-use super::{assign, order};
+use super::{assign, order_untold};
 use crate::model::{Epoch, InstanceId, NodeId, Reading, Reason, Role, Spec};
 use crate::state::query::definition_of;
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
@@ -40,6 +40,8 @@ pub enum PredictedKind {
     Stop,
     /// Stop and start on one node.
     Restart,
+    /// Takes changed parameters over while it runs.
+    Reload,
     /// Stop, or fencing, on one node and start on another.
     Move,
     Promote,
@@ -92,7 +94,8 @@ impl<'a> Dream<'a> {
                 None => _ = self.state.assignment.remove(&change.instance),
             }
         }
-        let graph = order(self.spec, &self.state);
+        // That others are told is nothing people need to see.
+        let graph = order_untold(self.spec, &self.state);
         let nodes: Vec<NodeId> = self.state.nodes.keys().cloned().collect();
         let mut steps: Vec<Step> = nodes.iter().flat_map(|node| graph.ready(node)).cloned().collect();
         let fence = assignment.fence.iter().map(|decision| Step {
@@ -120,6 +123,8 @@ impl<'a> Dream<'a> {
             }
             StepKind::Promote => self.role(&key, Role::Promoted),
             StepKind::Demote => self.role(&key, Role::Unpromoted),
+            StepKind::Notify { .. } => {}
+            StepKind::Reload => self.reload(&key),
             StepKind::Fence { node } => {
                 self.state.claims.retain(|key, _| &key.node != node);
                 if let Some(node) = self.state.nodes.get_mut(node) {
@@ -172,6 +177,15 @@ impl<'a> Dream<'a> {
         self.state.claims.insert(key, claim);
     }
 
+    fn reload(&mut self, key: &ClaimKey) {
+        let Some(definition) = definition_of(self.spec, &key.instance.resource) else { return };
+        let digest = State::identity(&definition);
+        self.state.definitions.insert(digest, Arc::new(definition));
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            (claim.definition, claim.phase) = (digest, Phase::Running);
+        }
+    }
+
     fn role(&mut self, key: &ClaimKey, role: Role) {
         if let Some(claim) = self.state.claims.get_mut(key) {
             claim.role = role;
@@ -186,12 +200,13 @@ fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
     let mut fenced: Vec<NodeId> = Vec::new();
     for step in steps {
         let kind = match &step.kind {
-            StepKind::Probe => continue,
+            StepKind::Probe | StepKind::Notify { .. } => continue,
             StepKind::Fence { node } => {
                 fenced.push(node.clone());
                 PredictedKind::Fence
             }
             StepKind::Start => PredictedKind::Start,
+            StepKind::Reload => PredictedKind::Reload,
             StepKind::Stop => PredictedKind::Stop,
             StepKind::Promote => PredictedKind::Promote,
             StepKind::Demote => PredictedKind::Demote,

@@ -91,6 +91,7 @@ impl World {
             colocations: BTreeMap::new(),
             locations: BTreeMap::new(),
             origins: BTreeMap::new(),
+            agents: BTreeMap::new(),
         };
         let state = State { now_ms: 1_000_000, index: LogIndex(10), ..State::default() };
         let mut world = Self { spec, state };
@@ -482,7 +483,13 @@ impl World {
 pub fn show(step: &Step) -> String {
     match &step.kind {
         StepKind::Fence { node } => format!("Fence {node}"),
-        StepKind::Probe | StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => {
+        StepKind::Notify { .. } => format!("Notify {}", step.key),
+        StepKind::Probe
+        | StepKind::Start
+        | StepKind::Stop
+        | StepKind::Promote
+        | StepKind::Demote
+        | StepKind::Reload => {
             format!("{:?} {}", step.kind, step.key)
         }
     }

@@ -66,6 +66,7 @@ impl Inst<'_> {
             let up = match claim.phase {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
+                Phase::Reloading => true,
                 Phase::Starting | Phase::Stopping | Phase::MigratingTo | Phase::MigratingFrom => false,
             };
             let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
@@ -177,7 +178,8 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         }
         return Fate::Stop(why_stop(world, inst, place, live));
     }
-    if !world.same_definition(place, claim) {
+    // A reload that has begun is waited for, whatever git says meanwhile.
+    if claim.phase != Phase::Reloading && !world.same_definition(place, claim) && !world.reloads(place, claim) {
         return Fate::Stop(Reason::Changed);
     }
     if claim.phase == Phase::Stopping {

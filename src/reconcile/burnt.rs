@@ -87,7 +87,7 @@ impl Node {
             claim.failure = None;
         }
         imagined.assignment.retain(|instance, _| !imagined.claims.keys().any(|key| &key.instance == instance));
-        let graph = plan::order(&spec, &imagined);
+        let graph = plan::order_untold(&spec, &imagined);
         let ready: Vec<_> = graph
             .ready(&me)
             .filter(|step| matches!(step.kind, StepKind::Stop | StepKind::Demote))

@@ -115,7 +115,7 @@ impl Node {
         }
         // Nobody can be waited for: only the order among what runs here counts.
         imagined.claims.retain(|key, _| key.node == me);
-        let graph = plan::order(&spec, &imagined);
+        let graph = plan::order_untold(&spec, &imagined);
         let ready: Vec<_> = graph.ready(&me).map(|step| (step.kind.clone(), step.key.clone())).collect();
         for (kind, key) in ready {
             let wanted = matches!(kind, StepKind::Stop | StepKind::Demote) && doomed.contains(&key);

@@ -4,7 +4,7 @@ use super::node::Tag;
 use super::{Contacts, Effect, Node};
 use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, NodeId};
 use crate::plan;
-use crate::state::{Attempt, Command, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
+use crate::state::{Attempt, Command, FEATURE_LEVEL, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -195,9 +195,17 @@ impl Node {
         commands.extend(planned);
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
+        commands.extend(self.level());
         for command in commands {
             self.propose_as_leader(command);
         }
+    }
+
+    /// What every member's program can apply is used from then on.
+    fn level(&self) -> Option<Command> {
+        let known = self.state.nodes.values().map(|node| node.feature_level).min()?;
+        let level = known.min(FEATURE_LEVEL);
+        (level > self.state.feature_level).then_some(Command::RaiseLevel { level })
     }
 
     fn tick(&mut self, term: u64, now: bool) -> Vec<Command> {

@@ -32,6 +32,7 @@ fn three_nodes() -> State {
     }
     apply(&mut state, Command::LeaderStart { node: NodeId::new("n1"), incarnation: incarnation("a"), term: 1 });
     apply(&mut state, Command::Tick { leader: incarnation("a"), elapsed_ms: 0, wall_ms: 1 });
+    apply(&mut state, Command::RaiseLevel { level: FEATURE_LEVEL });
     state
 }
 

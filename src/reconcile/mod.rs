@@ -11,9 +11,9 @@
 //!
 //! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
 //!
-//! Files: `node` the step · `ops` operations under claims · `probes` what runs here unasked · `leader` what only the
-//! leader proposes · `rebooted` boots that are over · `checks` fencing devices looked at · `isolation` without quorum ·
-//! `burnt` after it was declared off · `contacts` who is heard.
+//! Files: `node` the step · `ops` operations under claims · `notices` what copies of a clone are told · `probes` what runs
+//! here unasked · `leader` what only the leader proposes · `rebooted` boots that are over · `checks` fencing devices
+//! looked at · `isolation` without quorum · `burnt` after it was declared off · `contacts` who is heard.
 
 mod burnt;
 mod checks;
@@ -23,6 +23,7 @@ mod leader;
 #[cfg(test)]
 mod life_tests;
 mod node;
+mod notices;
 mod ops;
 #[cfg(test)]
 mod probe_tests;

@@ -100,6 +100,8 @@ pub(super) enum Tag {
     Op(crate::state::ClaimKey),
     Probe(crate::model::ResourceId),
     Attempt(crate::model::AttemptId),
+    Announce(crate::model::ResourceId, crate::model::ActionKind),
+    Withdraw(crate::model::Epoch, crate::state::ClaimKey),
     Leader,
 }
 
@@ -267,7 +269,15 @@ impl Node {
                         (Tag::Restart, _) => self.restarting = self.restarting.map(|(since, _)| (since, true)),
                         (Tag::Attempt(attempt), _) => self.duties.reported(*attempt),
                         (Tag::Join, answer) => self.barred.answered(answer, self.now),
-                        (Tag::Leave | Tag::Shutdown | Tag::Leader | Tag::Check(_), _) => {}
+                        (
+                            Tag::Leave
+                            | Tag::Shutdown
+                            | Tag::Leader
+                            | Tag::Check(_)
+                            | Tag::Announce(..)
+                            | Tag::Withdraw(..),
+                            _,
+                        ) => {}
                     }
                     if let Err(refusal) = answer {
                         // A refusal is an answer: the next pass decides from the newer state.
@@ -292,7 +302,13 @@ impl Node {
                         Tag::Probe(resource) => self.probes.unanswered(&resource),
                         Tag::Attempt(attempt) => self.duties.unanswered(attempt),
                         Tag::Leader => self.duties.unanswered_leader(),
-                        Tag::Join | Tag::Leave | Tag::Restart | Tag::Shutdown | Tag::Check(_) => {}
+                        Tag::Join
+                        | Tag::Leave
+                        | Tag::Restart
+                        | Tag::Shutdown
+                        | Tag::Check(_)
+                        | Tag::Announce(..)
+                        | Tag::Withdraw(..) => {}
                     }
                 }
             }
@@ -402,7 +418,7 @@ impl Node {
     fn is_needed(&self) -> bool {
         let changes = |kind: &StepKind| match kind {
             StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
-            StepKind::Probe | StepKind::Fence { .. } => false,
+            StepKind::Probe | StepKind::Fence { .. } | StepKind::Reload | StepKind::Notify { .. } => false,
         };
         self.leadership.is_self
             && self.graph.steps().any(|step| step.key.node != self.config.node && changes(&step.kind))
@@ -472,7 +488,7 @@ impl Node {
 impl Tag {
     fn key(&self) -> Option<crate::state::ClaimKey> {
         match self {
-            Self::Op(key) => Some(key.clone()),
+            Self::Op(key) | Self::Withdraw(_, key) => Some(key.clone()),
             Self::Join
             | Self::Leave
             | Self::Restart
@@ -480,6 +496,7 @@ impl Tag {
             | Self::Probe(_)
             | Self::Attempt(_)
             | Self::Check(_)
+            | Self::Announce(..)
             | Self::Leader => None,
         }
     }

@@ -4,12 +4,13 @@
 //! nothing else happens to that instance.
 
 use super::node::Tag;
+use super::notices::Round;
 use super::{Config, Effect, Node, OpId};
 use crate::model::{
     ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, OpName, Outcome, Reading, Role,
 };
 use crate::plan::StepKind;
-use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, State};
+use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, State, Told};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Op {
     epoch: Epoch,
     kind: ActionKind,
     began: LogIndex,
+    /// Of which round a `notify` tells.
+    round: Option<Round>,
     stage: Stage,
 }
 
@@ -129,6 +132,8 @@ impl Node {
                 (StepKind::Stop, Some(claim)) => self.go(key, &claim, Phase::Stopping, ActionKind::Stop),
                 (StepKind::Promote, Some(claim)) => self.go(key, &claim, Phase::Promoting, ActionKind::Promote),
                 (StepKind::Demote, Some(claim)) => self.go(key, &claim, Phase::Demoting, ActionKind::Demote),
+                (StepKind::Reload, Some(claim)) => self.go(key, &claim, Phase::Reloading, ActionKind::Reload),
+                (StepKind::Notify { notice }, Some(_)) => self.notify(key, notice),
                 // The state moved on since the graph was made, or the step is not this function's.
                 (
                     StepKind::Start
@@ -136,12 +141,15 @@ impl Node {
                     | StepKind::Promote
                     | StepKind::Demote
                     | StepKind::Probe
-                    | StepKind::Fence { .. },
+                    | StepKind::Fence { .. }
+                    | StepKind::Reload
+                    | StepKind::Notify { .. },
                     _,
                 ) => {}
             }
         }
         if self.isolation.since.is_none() {
+            self.announce();
             self.report_ops();
         }
     }
@@ -182,7 +190,11 @@ impl Node {
     }
 
     pub(super) fn start_op(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind) {
-        let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { return };
+        let definition = match kind {
+            ActionKind::Reload => self.state.reloading(&key),
+            _ => self.state.definitions.get(&claim.definition),
+        };
+        let Some(definition) = definition.cloned() else { return };
         // A commit that changes this claim is on its way: its outcome comes first.
         if self.is_proposed(&Tag::Op(key.clone())) {
             return;
@@ -200,7 +212,15 @@ impl Node {
     fn begin(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind, definition: &Arc<Definition>) {
         let op = self.run(&key, Some(claim.epoch), kind, definition, claim.role);
         let began = self.state.index;
-        self.ops.running.insert(key, Op { epoch: claim.epoch, kind, began, stage: Stage::Running(op) });
+        self.ops.running.insert(key, Op { epoch: claim.epoch, kind, began, round: None, stage: Stage::Running(op) });
+    }
+
+    pub(super) fn begin_round(&mut self, key: ClaimKey, claim: &Claim, round: Round) {
+        let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { return };
+        let (kind, began) = (ActionKind::Notify, self.state.index);
+        let op = self.run_told(&key, Some(claim.epoch), kind, &definition, claim.role, Some(round));
+        let stage = Stage::Running(op);
+        self.ops.running.insert(key, Op { epoch: claim.epoch, kind, began, round: Some(round), stage });
     }
 
     /// Emits the effect that runs an agent.
@@ -211,6 +231,18 @@ impl Node {
         kind: ActionKind,
         definition: &Arc<Definition>,
         role: Role,
+    ) -> OpId {
+        self.run_told(key, epoch, kind, definition, role, None)
+    }
+
+    fn run_told(
+        &mut self,
+        key: &ClaimKey,
+        epoch: Option<Epoch>,
+        kind: ActionKind,
+        definition: &Arc<Definition>,
+        role: Role,
+        round: Option<Round>,
     ) -> OpId {
         let op = self.next_op();
         let operations = &definition.resource.operations;
@@ -223,6 +255,8 @@ impl Node {
             ActionKind::Demote => operations.get(&OpName::Demote),
             ActionKind::MigrateTo => operations.get(&OpName::MigrateTo),
             ActionKind::MigrateFrom => operations.get(&OpName::MigrateFrom),
+            ActionKind::Notify => operations.get(&OpName::Notify),
+            ActionKind::Reload => operations.get(&OpName::Reload),
         };
         let interval = match kind {
             ActionKind::Monitor => operation.map_or(Duration::ZERO, |operation| operation.interval),
@@ -237,6 +271,8 @@ impl Node {
             timeout: operation.map_or(DEFAULT_TIMEOUT, |operation| operation.timeout),
             interval,
             peer: None,
+            notice: self.notice_view(key, kind, round),
+            legacy_reload: self.reloads_by_ocf_1_0(definition),
         };
         self.effects.push(Effect::Run { op, request });
         op
@@ -285,13 +321,28 @@ impl Node {
                     return;
                 }
             }
+            ActionKind::Notify => {
+                let Some((notice, stage)) = op.round else { return };
+                let command = Command::Notified(Told {
+                    notice,
+                    stage,
+                    key: key.clone(),
+                    epoch: op.epoch,
+                    incarnation: self.config.incarnation.clone(),
+                    status: outcome.status,
+                    text: last_line(&outcome.output),
+                });
+                self.ops.report(key, op, command);
+                return;
+            }
             ActionKind::Start
             | ActionKind::Stop
             | ActionKind::Promote
             | ActionKind::Demote
             | ActionKind::Probe
             | ActionKind::MigrateTo
-            | ActionKind::MigrateFrom => {}
+            | ActionKind::MigrateFrom
+            | ActionKind::Reload => {}
         }
         let text = match verifying {
             true => format!("the stop ended, but a probe still says {:?}", outcome.reading()),

@@ -36,7 +36,15 @@ impl State {
         self.index = index;
         let mut events = Vec::new();
         let mut ctx = Ctx { index, at_ms: entry.at_ms, events: &mut events };
-        let answers = entry.commands.iter().map(|command| self.apply_command(&mut ctx, command)).collect();
+        let mut answers = Vec::with_capacity(entry.commands.len());
+        for command in &entry.commands {
+            let answer = self.apply_command(&mut ctx, command);
+            if answer.is_ok() {
+                self.follow_reloads();
+                self.follow_notices();
+            }
+            answers.push(answer);
+        }
         (answers, events)
     }
 
@@ -94,6 +102,9 @@ impl State {
                 self.apply_device_checked(ctx, node, incarnation, device, error.as_deref())
             }
             Command::Tick { leader, elapsed_ms, wall_ms } => self.apply_tick(ctx, leader, *elapsed_ms, *wall_ms),
+            Command::Announce(announcement) => self.apply_announce(ctx, announcement),
+            Command::Notified(told) => self.apply_notified(ctx, told),
+            Command::Withdraw { notice, key, incarnation } => self.apply_withdraw(*notice, key, incarnation),
         }
     }
 

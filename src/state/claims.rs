@@ -10,7 +10,7 @@ use super::{
     ProbeKey, ProbeReport, Refusal, State,
 };
 use crate::model::{
-    ActionKind, Digest, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading,
+    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading,
     Requires, Role,
 };
 
@@ -49,7 +49,7 @@ impl State {
         } else {
             Role::Started
         };
-        self.check_not_renamed(key, Self::identity(definition))?;
+        self.check_not_renamed(key, definition)?;
         if let Some(node) = self.unprobed(resource) {
             return Err(Refusal::NotProbed { resource: resource.clone(), node: node.clone() });
         }
@@ -111,10 +111,10 @@ impl State {
     }
 
     /// A renamed resource waits until the old name's claims are gone: they may be the same files, the same address.
-    fn check_not_renamed(&self, key: &ClaimKey, identity: Digest) -> Result<(), Refusal> {
+    fn check_not_renamed(&self, key: &ClaimKey, new: &Definition) -> Result<(), Refusal> {
         let same = self.claims.iter().find(|(other, claim)| {
             !self.current.contains_key(&other.instance.resource)
-                && self.definitions.get(&claim.definition).is_some_and(|d| Self::identity(d) == identity)
+                && self.definitions.get(&claim.definition).is_some_and(|old| self.is_same_service(old, new))
         });
         match same {
             Some((old, _)) => Err(Refusal::NotAllowed {
@@ -157,10 +157,14 @@ impl State {
         incarnation: &Incarnation,
         to: Phase,
     ) -> Result<(), Refusal> {
+        if to == Phase::Reloading {
+            self.check_owner(key, epoch, incarnation)?;
+            self.begin_reload(key)?;
+        }
         let claim = self.check_owner(key, epoch, incarnation)?;
         let wrong = Err(Refusal::WrongPhase { key: key.clone() });
         match to {
-            Phase::Stopping => {}
+            Phase::Stopping | Phase::Reloading => {}
             Phase::Demoting => {
                 if !claim.may_be_promoted() || claim.phase == Phase::Stopping {
                     return wrong;
@@ -235,7 +239,8 @@ impl State {
             ActionKind::Demote => claim.phase == Phase::Demoting,
             ActionKind::Stop => claim.phase == Phase::Stopping,
             ActionKind::Monitor | ActionKind::Probe => true,
-            ActionKind::MigrateTo => false,
+            ActionKind::Reload => claim.phase == Phase::Reloading,
+            ActionKind::MigrateTo | ActionKind::Notify => false,
         };
         if !expected {
             return Err(Refusal::WrongPhase { key: key.clone() });
@@ -288,7 +293,16 @@ impl State {
                 }
             }
             // The release is what counts, and follows.
-            ActionKind::Stop | ActionKind::MigrateTo => {}
+            // Only now: until here a stop would have used the old one.
+            ActionKind::Reload => {
+                let Some(definition) = self.reloads.remove(key) else { return };
+                claim.phase = Phase::Running;
+                claim.definition = definition;
+                claim.changed_at = ctx.index;
+                ctx.event(EventKind::Reloaded, node, instance, format!("{key} reloaded in {ms} ms"));
+                self.forget_unreferenced();
+            }
+            ActionKind::Stop | ActionKind::MigrateTo | ActionKind::Notify => {}
         }
     }
 
@@ -324,13 +338,28 @@ impl State {
             return;
         }
         match on_fail {
-            OnFail::Ignore => {
-                if report.action == ActionKind::Start {
+            // As Pacemaker has it, a failure that is ignored counts as success; what it is in truth the next monitor
+            // says, and that one's `onFail` bounds the rest. A demotion is not believed: another copy would be promoted.
+            OnFail::Ignore => match report.action {
+                ActionKind::Start => {
                     claim.phase = Phase::Running;
                     claim.changed_at = ctx.index;
+                    return;
                 }
-                return;
-            }
+                ActionKind::Promote => {
+                    claim.phase = Phase::Running;
+                    claim.role = Role::Promoted;
+                    claim.changed_at = ctx.index;
+                    return;
+                }
+                ActionKind::Demote | ActionKind::Reload => {}
+                ActionKind::Probe
+                | ActionKind::Monitor
+                | ActionKind::Stop
+                | ActionKind::MigrateTo
+                | ActionKind::MigrateFrom
+                | ActionKind::Notify => return,
+            },
             OnFail::Restart => {}
             OnFail::Block => failure.blocked = true,
             OnFail::Stop => record.stopped = true,
@@ -363,7 +392,7 @@ impl State {
         let is_same = |(key, claim): (&ClaimKey, &Claim)| {
             let pinned = self.definitions.get(&claim.definition);
             !self.current.contains_key(&key.instance.resource)
-                && pinned.is_some_and(|pinned| Self::identity(pinned) == report.identity)
+                && pinned.is_some_and(|pinned| self.is_same_service(pinned, definition))
         };
         if !report.reading.proves_stopped() && self.claims_on(&report.node).any(is_same) {
             return Err(Refusal::StaleObservation);
@@ -418,6 +447,7 @@ impl State {
             failure,
         };
         self.claims.insert(key, claim);
+        self.halt_if_several(ctx, &report.resource);
         Ok(())
     }
 
@@ -440,12 +470,17 @@ impl State {
             .expect("one number more than there are claims is free")
     }
 
-    fn next_epoch(&mut self) -> Epoch {
+    pub(super) fn next_epoch(&mut self) -> Epoch {
         self.last_epoch.0 += 1;
         self.last_epoch
     }
 
-    fn check_owner(&self, key: &ClaimKey, epoch: Epoch, incarnation: &Incarnation) -> Result<&Claim, Refusal> {
+    pub(super) fn check_owner(
+        &self,
+        key: &ClaimKey,
+        epoch: Epoch,
+        incarnation: &Incarnation,
+    ) -> Result<&Claim, Refusal> {
         let claim = self.claims.get(key).ok_or_else(|| Refusal::NoClaim { key: key.clone() })?;
         if claim.epoch != epoch {
             return Err(Refusal::WrongEpoch { key: key.clone() });
@@ -471,7 +506,7 @@ impl State {
         Ok(state)
     }
 
-    fn check_online(&self, node: &NodeId, incarnation: &Incarnation) -> Result<(), Refusal> {
+    pub(super) fn check_online(&self, node: &NodeId, incarnation: &Incarnation) -> Result<(), Refusal> {
         match self.check_incarnation(node, incarnation)?.membership {
             Membership::Online => Ok(()),
             Membership::Joining | Membership::Suspect | Membership::Fenced | Membership::Left => {
@@ -531,7 +566,9 @@ fn failure_of(report: &OpReport, claim: &Claim) -> Option<FailureKind> {
         | ActionKind::Promote
         | ActionKind::Demote
         | ActionKind::MigrateTo
-        | ActionKind::MigrateFrom => by_status,
+        | ActionKind::MigrateFrom
+        | ActionKind::Notify
+        | ActionKind::Reload => by_status,
     }
 }
 
@@ -546,6 +583,8 @@ fn op_name(action: ActionKind, role: Role) -> OpName {
         ActionKind::Demote => OpName::Demote,
         ActionKind::MigrateTo => OpName::MigrateTo,
         ActionKind::MigrateFrom => OpName::MigrateFrom,
+        ActionKind::Notify => OpName::Notify,
+        ActionKind::Reload => OpName::Reload,
     }
 }
 

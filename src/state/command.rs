@@ -1,6 +1,6 @@
 //! The commands of the log, and the answers to them.
 
-use super::{ClaimKey, OverrideKind, Phase, Scope, Token};
+use super::{Announcement, ClaimKey, OverrideKind, Phase, Scope, Token, Told};
 use crate::model::{
     ActionKind, AttemptId, BootId, DeviceId, Digest, Epoch, ExecStatus, FencingAction, Incarnation, InstanceId,
     LogIndex, NodeId, OverrideId, Reading, Reason, ResourceId, Revision, Role,
@@ -212,6 +212,25 @@ pub enum Command {
         device: DeviceId,
         error: Option<String>,
     },
+    /// An operation on a copy of a clone with `notify` is about to be done. From here on: format and feature level 2.
+    Announce(Announcement),
+    /// A copy was told of an announced operation.
+    Notified(Told),
+    /// An announced operation will not be done.
+    Withdraw {
+        notice: Epoch,
+        key: ClaimKey,
+        incarnation: Incarnation,
+    },
+}
+
+impl Command {
+    /// The format of stored bytes in which it first appeared.
+    pub fn format(&self) -> u8 {
+        let newer = matches!(self, Self::Announce(_) | Self::Notified(_) | Self::Withdraw { .. });
+        let of_report = if let Self::Report(report) = self { report.action.format() } else { 1 };
+        if newer || matches!(self, Self::Advance { to: Phase::Reloading, .. }) { 2 } else { of_report }
+    }
 }
 
 /// What a node says of itself when it joins.

@@ -44,4 +44,8 @@ pub enum EventKind {
     Alarm,
     /// A fencing device fails its scheduled check, or passes it again.
     FenceCheck,
+    // The copies of a clone are told of an operation.
+    Announced,
+    // Changed parameters were taken over in place.
+    Reloaded,
 }

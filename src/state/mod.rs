@@ -11,20 +11,24 @@
 //!
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
-//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides` a concern
-//! each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
+//! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
+//! `reload`, `halt` a
+//! concern each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
 
 mod apply;
 mod claims;
 pub mod command;
 pub mod event;
 mod fencing;
+mod halt;
 #[cfg(test)]
 mod life_tests;
 mod members;
+mod notices;
 mod overrides;
 pub mod port;
 pub mod query;
+mod reload;
 pub mod snapshot;
 pub mod target;
 #[cfg(test)]
@@ -36,6 +40,8 @@ pub use command::{
 };
 pub use event::{Event, EventKind};
 pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
+pub use notices::{Announcement, Member, Notice, NoticeStage, Told};
+pub use reload::RELOAD_LEVEL;
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
@@ -46,7 +52,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The feature level of this build: the highest one it can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// 2: notices of clones, reload in place.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Everything agreed. Equal on every replica that applied the same entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -91,6 +99,15 @@ pub struct State {
     pub leader: Option<Leader>,
     /// Broken invariants and contradictions, newest last, bounded.
     pub alarms: Vec<Alarm>,
+    /// Announced operations on copies of clones with `notify`. Format 2: stored behind the rest (`snapshot`).
+    #[serde(skip)]
+    pub notices: BTreeMap<Epoch, Notice>,
+    /// What reloads that are under way take over. Format 2, as above.
+    #[serde(skip)]
+    pub reloads: BTreeMap<ClaimKey, Digest>,
+    /// Stopped for running more than once (`multipleActive: StopOnly`), until an operator's cleanup. Format 2, as above.
+    #[serde(skip)]
+    pub halted: BTreeSet<ResourceId>,
 }
 
 /// The commit that the cluster is to follow.
@@ -268,6 +285,8 @@ pub enum Phase {
     Stopping,
     MigratingTo,
     MigratingFrom,
+    /// Its agent takes changed parameters over while it runs.
+    Reloading,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

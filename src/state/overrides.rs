@@ -91,6 +91,10 @@ impl State {
         let before = self.history.len();
         self.history.retain(|key, _| !meant(&key.instance.resource, &key.node));
         let mut unblocked = 0;
+        // It stopped everywhere: a cleanup of one node says nothing of the others.
+        let halted = self.halted.len();
+        self.halted.retain(|name| node.is_some() || primitives.as_ref().is_some_and(|list| !list.contains(name)));
+        unblocked += halted - self.halted.len();
         let open: Vec<NodeId> =
             self.attempts.values().filter(|a| a.outcome.is_none()).map(|a| a.node.clone()).collect();
         for (key, claim) in &mut self.claims {

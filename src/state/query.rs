@@ -68,6 +68,14 @@ impl State {
         Digest::of(&bytes)
     }
 
+    /// Whether two definitions are one service under two names, by what the agents of the target say of themselves.
+    pub fn is_same_service(&self, old: &Definition, new: &Definition) -> bool {
+        match self.spec() {
+            Some(spec) => spec.is_same_service(&old.resource, &new.resource),
+            None => Self::identity(old) == Self::identity(new),
+        }
+    }
+
     /// The definition that a start would use now.
     pub fn current_definition(&self, resource: &ResourceId) -> Option<(Digest, &Arc<Definition>)> {
         let digest = self.current.get(resource)?;
@@ -184,7 +192,8 @@ impl Claim {
 
     /// It runs as it should, as far as is known.
     pub fn is_running(&self) -> bool {
-        self.failure.is_none() && matches!(self.phase, Phase::Running | Phase::Promoting | Phase::Demoting)
+        self.failure.is_none()
+            && matches!(self.phase, Phase::Running | Phase::Promoting | Phase::Demoting | Phase::Reloading)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::apply::Ctx;
 use super::query::definition_of;
+use super::reload::RELOAD_LEVEL;
 use super::{AssignChange, Assignment, EventKind, NodeDocument, Refusal, State, Target, Upload};
 use crate::model::{Digest, Incarnation, Revision, Spec};
 use std::io::Read;
@@ -20,7 +21,11 @@ const MAX_SPEC_BYTES: u64 = 64 * 1024 * 1024;
 pub fn spec_to_chunks(spec: &Spec) -> (Digest, Vec<Vec<u8>>) {
     use flate2::{Compression, write::DeflateEncoder};
     use std::io::Write;
-    let raw = postcard::to_stdvec(spec).expect("plain data always serialises");
+    let mut raw = postcard::to_stdvec(spec).expect("plain data always serialises");
+    // Behind the spec, where programs that know nothing of it do not look.
+    if !spec.agents.is_empty() {
+        raw = postcard::to_extend(&spec.agents, raw).expect("plain data always serialises");
+    }
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     // Writing to memory cannot fail.
     encoder.write_all(&raw).expect("memory takes everything");
@@ -39,7 +44,11 @@ fn spec_from_chunks(digest: Digest, upload: &Upload) -> Result<Spec, Refusal> {
     if Digest::of(&raw) != digest {
         return Err(bad("its digest differs".into()));
     }
-    postcard::from_bytes(&raw).map_err(|error| bad(error.to_string()))
+    let (mut spec, rest): (Spec, _) = postcard::take_from_bytes(&raw).map_err(|error| bad(error.to_string()))?;
+    if !rest.is_empty() {
+        spec.agents = postcard::from_bytes(rest).map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(spec)
 }
 
 impl State {
@@ -93,7 +102,12 @@ impl State {
         let spec = match (self.specs.get(&digest), self.uploads.get(&digest)) {
             (Some(spec), _) => Arc::clone(spec),
             (None, Some(upload)) if upload.chunks.len() as u32 == upload.total => {
-                Arc::new(spec_from_chunks(digest, upload)?)
+                let mut spec = spec_from_chunks(digest, upload)?;
+                // Replicas of older programs do not have this: nothing may rest on it before they are gone.
+                if self.feature_level < RELOAD_LEVEL {
+                    spec.agents.clear();
+                }
+                Arc::new(spec)
             }
             (None, _) => return Err(Refusal::IncompleteSpec { digest }),
         };
@@ -135,11 +149,12 @@ impl State {
     pub(super) fn forget_unreferenced(&mut self) {
         let wanted = self.target.as_ref().map(|target| target.spec);
         self.specs.retain(|digest, _| Some(*digest) == wanted);
-        let used: std::collections::BTreeSet<Digest> =
-            self.claims.values().map(|claim| claim.definition).chain(self.current.values().copied()).collect();
+        let pinned = self.claims.values().map(|claim| claim.definition).chain(self.reloads.values().copied());
+        let used: std::collections::BTreeSet<Digest> = pinned.chain(self.current.values().copied()).collect();
         self.definitions.retain(|digest, _| used.contains(digest));
         let (current, claims) = (&self.current, &self.claims);
         self.probes.retain(|key, _| current.contains_key(&key.resource));
+        self.halted.retain(|resource| current.contains_key(resource));
         self.history.retain(|key, _| current.contains_key(&key.instance.resource) || claims.contains_key(key));
     }
 

@@ -17,10 +17,7 @@ impl Builder<'_, '_> {
         let world = self.world;
         for live in &world.removed {
             let Some(pinned) = world.state.definitions.get(&live.claim.definition) else { continue };
-            let same = |place: usize| {
-                let new = world.res[place].spec;
-                new.agent == pinned.resource.agent && new.params == pinned.resource.params
-            };
+            let same = |place: usize| world.spec.is_same_service(&pinned.resource, world.res[place].spec);
             let starts = self.made.iter().filter(|made| made.kind == StepKind::Start);
             let starts = starts.filter(|made| self.wants.insts[made.inst].place.is_some_and(same));
             let mut waiting: Vec<NodeIndex> = starts.map(|made| made.at).collect();

@@ -1,6 +1,7 @@
 //! Clones and promotion.
 
 use super::*;
+use crate::state::{Member, Notice, NoticeStage};
 
 #[test]
 fn a_clone_runs_on_every_node() {
@@ -144,4 +145,44 @@ fn a_location_for_the_promoted_role_promotes_without_a_score() {
     promotable(&mut w);
     w.locate("c", "n2", Strength::Preferred, 50).role = Some(Role::Promoted);
     assert_eq!(w.placed(), "db:0@n1 db:1@n2*");
+}
+
+#[test]
+fn with_notify_a_step_waits_until_it_is_announced_and_every_copy_has_answered() {
+    let mut w = two();
+    promotable(&mut w);
+    w.spec.clones.get_mut("c").unwrap().notify = true;
+    let wants = |w: &mut World| {
+        w.commit();
+        let definition = crate::state::query::definition_of(&w.spec, &"db".into()).unwrap();
+        w.state.current.insert("db".into(), Digest::default());
+        w.state.definitions.insert(Digest::default(), definition.into());
+    };
+    w.runs(&["db:0@n1", "db:1@n2"]).attribute("n1", "master-db", "10");
+    wants(&mut w);
+    // Where not every program knows notices, nobody is told.
+    assert_eq!(w.steps(), "!Promote db:0@n1");
+    w.state.feature_level = 2;
+    wants(&mut w);
+    assert_eq!(w.steps(), "Promote db:0@n1");
+    assert_eq!(w.graph().to_announce(&"n2".into()), []);
+    let to_announce = w.graph().to_announce(&"n1".into());
+    let planned = vec![(ActionKind::Promote, key("db:0@n1"))];
+    assert_eq!((to_announce[0].operation, &to_announce[0].planned), (ActionKind::Promote, &planned));
+    let mut notice = Notice {
+        resource: "db".into(),
+        operation: ActionKind::Promote,
+        stage: NoticeStage::Before,
+        members: [(key("db:0@n1"), Member::Pending(Some(Epoch(1))))].into(),
+        owed: [(key("db:1@n2"), Epoch(1))].into(),
+        copies: Copies::default(),
+    };
+    w.state.notices.insert(Epoch(9), notice.clone());
+    assert_eq!(w.steps(), "Promote db:0@n1, !Notify db:1@n2");
+    assert_eq!(w.graph().to_announce(&"n1".into()), []);
+    (notice.stage, notice.owed) = (NoticeStage::Doing, Default::default());
+    w.state.notices.insert(Epoch(9), notice);
+    assert_eq!(w.steps(), "!Promote db:0@n1");
+    // What people are shown in advance has nothing of it.
+    assert_eq!(w.play(), "Promote db:0@n1");
 }

@@ -390,3 +390,29 @@ fn a_witness_fences_where_nobody_else_can() {
     w.state.nodes.get_mut("n2").unwrap().membership = Membership::Left;
     assert_eq!(w.assign().fence[0].executor, "n3".into());
 }
+
+#[test]
+fn parameters_that_the_agent_takes_over_disturb_nobody() {
+    let mut w = two();
+    w.resources(&["a", "b"]).order("a", "b");
+    w.runs(&["a@n1", "b@n1"]).resource("a").params.insert("size".into(), "1".into());
+    let agent = w.resource("a").agent.clone();
+    let reload = Some(Reload { legacy: false, params: ["size".to_owned()].into() });
+    w.spec.agents.insert(agent, AgentTraits { unique: Default::default(), reload });
+    w.probe("a", "n2", Reading::Stopped);
+    assert_eq!(w.clone().play(), "Stop b@n1, Stop a@n1, Start a@n1, Start b@n1", "not every program knows how");
+    w.state.feature_level = 2;
+    assert_eq!(w.steps(), "!Reload a@n1");
+    let predicted = crate::plan::predict(&w.spec, &w.state);
+    assert_eq!((predicted.len(), predicted[0].kind), (1, crate::plan::PredictedKind::Reload));
+    let mut other = w.clone();
+    other.resource("a").params.insert("state".into(), "/elsewhere".into());
+    assert_eq!(other.play(), "Stop b@n1, Stop a@n1, Start a@n1, Start b@n1");
+    // Once begun it is seen to its end, and a failed one is followed by a stop.
+    w.claim("a@n1", Phase::Reloading, Role::Started);
+    w.resource("a").params.insert("state".into(), "/elsewhere".into());
+    w.probe("a", "n2", Reading::Stopped);
+    assert_eq!(w.steps(), "!Reload a@n1");
+    w.failed("a@n1", FailureKind::Failed).action = ActionKind::Reload;
+    assert_eq!(w.play(), "Stop b@n1, Stop a@n1, Start a@n1, Start b@n1");
+}

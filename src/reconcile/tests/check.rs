@@ -5,7 +5,7 @@ use crate::model::*;
 use crate::plan;
 use crate::reconcile::ProposalId;
 use crate::state::port::{Applied, ProposeError};
-use crate::state::{ClaimKey, Command, Entry, Membership, Phase, Refusal, State, snapshot};
+use crate::state::{ClaimKey, Command, Entry, Membership, NoticeStage, Phase, Refusal, State, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -17,6 +17,12 @@ pub struct Checks {
     releases: BTreeMap<(usize, ProposalId), Vec<ClaimKey>>,
     /// Resources that ended without anybody asking for it: their dependants cannot know yet.
     lost: BTreeSet<ResourceId>,
+    /// Nodes that were ever told of an operation before it.
+    told: BTreeMap<(ResourceId, ActionKind), BTreeSet<NodeId>>,
+    /// Operations on clones with `notify`: announced ones, and others.
+    pub announced: u64,
+    pub untold: u64,
+    pub reloads: u64,
 }
 
 impl Checks {
@@ -73,6 +79,8 @@ impl Sim {
             ActionKind::Demote => phase == Some(Phase::Demoting),
             ActionKind::Stop => phase == Some(Phase::Stopping) || isolated,
             ActionKind::Probe | ActionKind::Monitor => true,
+            ActionKind::Notify => phase.is_some_and(|phase| phase != Phase::Stopping && phase != Phase::Starting),
+            ActionKind::Reload => phase == Some(Phase::Reloading),
             ActionKind::MigrateTo | ActionKind::MigrateFrom => false,
         };
         if !allowed {
@@ -94,6 +102,16 @@ impl Sim {
         if busy {
             return self.violated(format!("{what} while another operation of it runs"));
         }
+        if !isolated {
+            self.check_told(host, request, &known, &what);
+        }
+        if kind == ActionKind::Reload {
+            self.checks.reloads += 1;
+            let wanted = truth.reloading(&key).map(|definition| &definition.resource.params);
+            if wanted != Some(&request.definition.resource.params) {
+                return self.violated(format!("{what} with other parameters than were committed"));
+            }
+        }
         match kind {
             ActionKind::Start => self.check_start(host, &request.instance.resource, &what),
             ActionKind::Promote => self.check_promote(host, &request.instance.resource, &what),
@@ -106,6 +124,44 @@ impl Sim {
         if kind == ActionKind::Start {
             self.checks.lost.remove(&request.instance.resource);
         }
+    }
+
+    /// An operation on a clone with `notify` runs only after every copy that could listen was told of it.
+    fn check_told(&mut self, host: usize, request: &AgentRequest, known: &State, what: &str) {
+        let kind = request.kind;
+        let me = self.hosts[host].name.clone();
+        if kind == ActionKind::Notify {
+            let Some((Moment::Before, of)) = request.notice.as_ref().and_then(|notice| notice.about) else { return };
+            self.checks.told.entry((request.instance.resource.clone(), of)).or_default().insert(me);
+            return;
+        }
+        let key = ClaimKey { instance: request.instance.clone(), node: me };
+        let Some((number, notice)) = known.notice_of(kind, &key) else {
+            let announced =
+                matches!(kind, ActionKind::Start | ActionKind::Stop | ActionKind::Promote | ActionKind::Demote);
+            // What began without a quorum, or before the level was raised, goes on.
+            if announced && known.notifies(&request.instance.resource) {
+                self.checks.untold += 1;
+            }
+            return;
+        };
+        if notice.stage == NoticeStage::Before {
+            return self.violated(format!("{what} before {:?} were told", notice.owed));
+        }
+        let told = self.checks.told.get(&(request.instance.resource.clone(), kind)).cloned().unwrap_or_default();
+        let missed = notice.copies.active.iter().find(|(id, node)| {
+            let key = ClaimKey { instance: id.clone(), node: node.clone() };
+            // It could have answered all the time since the announcement.
+            let could = self.states.iter().rev().take_while(|state| state.notices.contains_key(&number)).all(|state| {
+                let active = state.claims.get(&key).is_some_and(|claim| claim.is_running());
+                active && state.nodes[node].membership == Membership::Online
+            });
+            could && !told.contains(node)
+        });
+        if let Some((id, node)) = missed {
+            self.violated(format!("{what}, but {id} on {node} was never told"));
+        }
+        self.checks.announced += 1;
     }
 
     fn check_start(&mut self, host: usize, resource: &ResourceId, what: &str) {
@@ -235,6 +291,9 @@ impl Sim {
         if !graph.is_empty() {
             let steps: Vec<_> = graph.steps().map(|step| format!("{:?} {}", step.kind, step.key)).collect();
             return Some(format!("steps are left: {steps:?} {:?}", graph.verdicts()));
+        }
+        if !state.notices.is_empty() {
+            return Some(format!("notices are left: {:?}", state.notices));
         }
         for resource in spec.resources.keys() {
             let places: BTreeMap<NodeId, bool> = state

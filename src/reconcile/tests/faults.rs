@@ -40,6 +40,7 @@ pub fn cluster(nodes: &[&str], rng: &mut Rng) -> World {
         let clone = w.cloned("ms", "drbd");
         clone.max = Some(2);
         clone.promotable = Some(Promotable { max: 1, per_node: 1 });
+        clone.notify = rng.one_in(2);
         if rng.one_in(2) {
             w.order("ms.Promote", "g");
             w.colocate("g", "ms", Strength::Required, 1).with.role = Some(Role::Promoted);
@@ -49,6 +50,8 @@ pub fn cluster(nodes: &[&str], rng: &mut Rng) -> World {
     policy.timeout = Duration::from_secs(5);
     policy.max_fences = 10;
     for resource in w.spec.resources.values_mut() {
+        let told = Operation { interval: Duration::ZERO, timeout: Duration::ZERO, on_fail: OnFail::Ignore };
+        resource.operations.insert(OpName::Notify, told);
         for (name, operation) in &mut resource.operations {
             operation.timeout = Duration::from_secs(3);
             if *name == OpName::Monitor {
@@ -58,6 +61,11 @@ pub fn cluster(nodes: &[&str], rng: &mut Rng) -> World {
                 operation.on_fail = OnFail::Fence;
             }
         }
+    }
+    if rng.one_in(2) {
+        let reload = Some(Reload { legacy: false, params: ["size".to_owned()].into() });
+        let agent = w.resource("db").agent.clone();
+        w.spec.agents.insert(agent, AgentTraits { unique: Default::default(), reload });
     }
     // The state of `World` is another module's toy; only its spec is used here.
     w.state = Default::default();
@@ -98,7 +106,7 @@ impl Sim {
             }
             11 | 12 => {
                 let kinds = [ActionKind::Start, ActionKind::Stop, ActionKind::Monitor, ActionKind::Probe];
-                let more = [ActionKind::Promote, ActionKind::Demote];
+                let more = [ActionKind::Promote, ActionKind::Demote, ActionKind::Notify, ActionKind::Reload];
                 let kind = if self.rng.one_in(4) { *self.rng.pick(&more) } else { *self.rng.pick(&kinds) };
                 let mode = *self.rng.pick(&[Mode::Fails, Mode::Hangs]);
                 self.say(|| format!("the next {kind} of {resource} on n{} {mode:?}", host + 1));

@@ -42,6 +42,7 @@ fn clusters_stay_safe_under_faults_and_recover_when_they_end() {
     let wanted = number("HAFEN_SIM_SEEDS");
     let last = first + wanted.unwrap_or(SEEDS);
     let (next, bad, begun) = (AtomicU64::new(first), AtomicU64::new(u64::MAX), Instant::now());
+    let (announced, reloads) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -51,7 +52,11 @@ fn clusters_stay_safe_under_faults_and_recover_when_they_end() {
                     if seed >= last || late || bad.load(Ordering::Relaxed) != u64::MAX {
                         return;
                     }
-                    if Sim::new(seed).run().is_err() {
+                    let mut sim = Sim::new(seed);
+                    let result = sim.run();
+                    announced.fetch_add(sim.checks.announced, Ordering::Relaxed);
+                    reloads.fetch_add(sim.checks.reloads, Ordering::Relaxed);
+                    if result.is_err() {
                         bad.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
@@ -60,9 +65,12 @@ fn clusters_stay_safe_under_faults_and_recover_when_they_end() {
     });
     let done = next.load(Ordering::Relaxed).min(last) - first;
     println!("{done} seeds, {:.0} a second", done as f64 / begun.elapsed().as_secs_f64());
+    let (announced, reloads) = (announced.into_inner(), reloads.into_inner());
+    println!("{announced} operations after a notice, {reloads} reloads");
     let bad = bad.load(Ordering::Relaxed);
     if bad != u64::MAX {
         replay(bad);
         panic!("seed {bad} failed, but not when it was told: the simulation is not deterministic");
     }
+    assert!(done < 50 || (announced > done && reloads > 0), "the simulation hardly announces or reloads anything");
 }

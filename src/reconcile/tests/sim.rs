@@ -8,7 +8,7 @@ use crate::plan::testing::World;
 use crate::reconcile::{Config, Contact, Contacts, Effect, Event, Node, OpId, ProposalId};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::target::spec_to_chunks;
-use crate::state::{ClaimKey, Command, Entry, FenceOutcome, JoinFacts, Membership, Phase, State};
+use crate::state::{ClaimKey, Command, Entry, FEATURE_LEVEL, FenceOutcome, JoinFacts, Membership, Phase, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -388,7 +388,8 @@ impl Sim {
         machine.heard.clear();
         machine.told.clear();
         let incarnation = Incarnation { boot, counter: machine.counter };
-        let facts = JoinFacts { addresses: Vec::new(), port: 7443, version: "sim".into(), feature_level: 1 };
+        let facts =
+            JoinFacts { addresses: Vec::new(), port: 7443, version: "sim".into(), feature_level: FEATURE_LEVEL };
         let config = Config { node: machine.name.clone(), incarnation: incarnation.clone(), facts, cores: 2 };
         let node = Node::new(config, Duration::from_millis(now));
         let (watched, spins) = (BTreeSet::new(), (0, 0));

@@ -333,3 +333,79 @@ fn failures_follow_on_fail() {
         assert_eq!(case.state.history[&key("db@n1")].fail_count, 1, "{on_fail:?}");
     }
 }
+
+#[test]
+fn an_ignored_promotion_counts_as_done_and_an_ignored_demotion_is_not_believed() {
+    let mut case = Case::new();
+    let ignored = Operation { interval: Default::default(), timeout: Default::default(), on_fail: OnFail::Ignore };
+    for op in [OpName::Promote, OpName::Demote] {
+        case.world.resource("drbd").operations.insert(op, ignored.clone());
+    }
+    case.push("2");
+    case.run("drbd:0@n1");
+    case.assign("drbd:0@n1", Role::Promoted);
+    case.advance("drbd:0@n1", Phase::Promoting).unwrap();
+    case.report("drbd:0@n1", ActionKind::Promote, 1).unwrap();
+    assert_eq!((case.held("drbd:0@n1").phase, case.held("drbd:0@n1").role), (Phase::Running, Role::Promoted));
+    // It is not tried again for ever: what the monitor sees is a failure of its own.
+    case.monitor("drbd:0@n1", Reading::Running).unwrap();
+    assert!(case.held("drbd:0@n1").failure.is_some());
+
+    case.stop("drbd:0@n1");
+    case.assign("drbd:0@n1", Role::Unpromoted);
+    case.probe_all();
+    case.run("drbd:0@n1");
+    case.assign("drbd:0@n1", Role::Promoted);
+    case.advance("drbd:0@n1", Phase::Promoting).unwrap();
+    case.report("drbd:0@n1", ActionKind::Promote, 0).unwrap();
+    case.advance("drbd:0@n1", Phase::Demoting).unwrap();
+    case.report("drbd:0@n1", ActionKind::Demote, 1).unwrap();
+    assert!(case.held("drbd:0@n1").failure.is_some() && case.held("drbd:0@n1").may_be_promoted());
+}
+
+#[test]
+fn what_ran_twice_under_stop_only_stays_stopped_until_a_cleanup() {
+    let mut case = Case::new();
+    case.state.feature_level = 2;
+    case.world.resource("db").multiple_active = MultipleActive::StopOnly;
+    case.push("2");
+    case.run("db@n1");
+    case.ok(case.probe_command("db", "n2", Reading::Running));
+    assert!(case.state.halted.contains("db"));
+    case.stop("db@n1");
+    case.stop("db@n2");
+    let here = |node: Option<&str>| Command::ClearFailures {
+        resource: Some("db".into()),
+        node: node.map(NodeId::from),
+        by: "ann".into(),
+    };
+    case.ok(here(Some("n1")));
+    assert!(case.state.halted.contains("db"), "it ran elsewhere too");
+    let planned = crate::plan::assign(case.state.spec().unwrap(), &case.state);
+    assert!(planned.placements.get(&id("db")).is_none_or(|to| to.is_none()), "{:?}", planned.placements);
+    case.ok(here(None));
+    assert!(case.state.halted.is_empty());
+}
+
+#[test]
+fn a_rename_is_told_by_what_the_agent_calls_unique() {
+    let mut case = Case::new();
+    case.state.feature_level = 2;
+    let agent = case.world.resource("db").agent.clone();
+    let unique = [("state".to_owned(), ["state".to_owned()].into())].into();
+    case.world.spec.agents.insert(agent, AgentTraits { unique, reload: None });
+    case.push("2");
+    case.run("db@n1");
+    // The same state file under another name, with one more parameter.
+    let mut renamed = case.world.spec.resources.remove("db").unwrap();
+    renamed.params.insert("size".into(), "9".into());
+    case.world.spec.resources.insert("dbx".into(), renamed);
+    case.push("3");
+    for node in ["n1", "n2", "n3"] {
+        case.ok(case.probe_command("dbx", node, Reading::Stopped));
+    }
+    case.assign("dbx@n2", Role::Started);
+    assert!(matches!(case.claim("dbx@n2"), Err(Refusal::NotAllowed { .. })));
+    case.stop("db@n1");
+    case.claim("dbx@n2").unwrap();
+}

@@ -1,11 +1,13 @@
-//! Tests of this module: `claims`, `members`, `fencing`, `target` hold a rule each, `properties` the invariants on random
+//! Tests of this module: `claims`, `members`, `fencing`, `target`, `notices`, `reload` hold a rule each, `properties` the invariants on random
 //! sequences, `golden` the stored formats.
 
 mod claims;
 mod fencing;
 mod golden;
 mod members;
+mod notices;
 mod properties;
+mod reload;
 mod target;
 
 use super::target::spec_to_chunks;
@@ -75,6 +77,12 @@ impl Case {
         let old = self.state.nodes[node].incarnation.boot.clone();
         self.ok(Command::Rebooted { leader: self.leader(), node: node.into(), boot: old });
         self.ok(Self::join(node, boot, 1));
+    }
+
+    /// With a program that knows everything there is.
+    pub fn join_newer(node: &str, boot: u64, counter: u64) -> Command {
+        let facts = JoinFacts { feature_level: FEATURE_LEVEL, ..facts() };
+        Command::Join { node: node.into(), incarnation: incarnation(node, boot, counter), facts }
     }
 
     pub fn leader(&self) -> Incarnation {

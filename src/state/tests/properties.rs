@@ -7,8 +7,16 @@ use proptest::prelude::*;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const KEYS: [&str; 9] =
     ["db@n1", "db@n2", "db@n3", "web@n1", "web@n2", "drbd:0@n1", "drbd:1@n2", "drbd:0@n3", "drbd:1@n1"];
-const PHASES: [Phase; 6] =
-    [Phase::Stopping, Phase::Stopping, Phase::Promoting, Phase::Demoting, Phase::Running, Phase::Starting];
+const PHASES: [Phase; 8] = [
+    Phase::Stopping,
+    Phase::Stopping,
+    Phase::Promoting,
+    Phase::Demoting,
+    Phase::Running,
+    Phase::Starting,
+    Phase::Reloading,
+    Phase::Reloading,
+];
 const READINGS: [Reading; 7] = [
     Reading::Stopped,
     Reading::Running,
@@ -18,7 +26,9 @@ const READINGS: [Reading; 7] = [
     Reading::FailedPromoted,
     Reading::Unknown,
 ];
-const ACTIONS: [ActionKind; 8] = [
+const ACTIONS: [ActionKind; 10] = [
+    ActionKind::Reload,
+    ActionKind::Notify,
     ActionKind::Start,
     ActionKind::Start,
     ActionKind::Monitor,
@@ -46,7 +56,7 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
     owner.counter += u64::from(odd.is_multiple_of(17));
     let leader = if odd.is_multiple_of(13) { now("n3") } else { case.leader() };
     let began = LogIndex(state.index.0.saturating_sub((odd % 5) as u64 / 3));
-    match what % 24 {
+    match what % 30 {
         0..=2 => {
             let promoted = text.starts_with("drbd") && b % 2 == 0;
             let role = if promoted { Role::Promoted } else { Role::Started };
@@ -94,9 +104,9 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
             let current = now(node);
             let boot: u64 = current.boot.as_str().rsplit('b').next().and_then(|n| n.parse().ok()).unwrap_or(1);
             match b % 4 {
-                0 => Case::join(node, boot + 1, 1),
-                1 => Case::join(node, boot.saturating_sub(1), 9),
-                _ => Case::join(node, boot, current.counter + (b % 3) as u64),
+                0 => Case::join_newer(node, boot + 1, 1),
+                1 => Case::join_newer(node, boot.saturating_sub(1), 9),
+                _ => Case::join_newer(node, boot, current.counter + (b % 3) as u64),
             }
         }
         18 => Command::Suspect { leader, node: node.into(), boot: now(node).boot, reason: "silent".into() },
@@ -136,7 +146,27 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
             },
             _ => Command::ClearOverride { id: OverrideId((c % 9) as u64), by: "ann".into() },
         },
-        _ => push(case, b, c),
+        23 => push(case, b, c),
+        24 | 25 => {
+            let operation = ACTIONS[b % ACTIONS.len()];
+            let node = key.node.clone();
+            let (incarnation, resource) = (now(node.as_str()), key.instance.resource.clone());
+            let (keys, planned) = (vec![key.clone(), super::key(text)], vec![(operation, key)]);
+            Command::Announce(Announcement { node, incarnation, resource, operation, keys, planned })
+        }
+        _ => {
+            let notice = state.notices.iter().nth(c % state.notices.len().max(1));
+            let stages = [NoticeStage::Before, NoticeStage::Doing, NoticeStage::After];
+            let (number, stage) = notice.map_or((Epoch(1), stages[b % 3]), |(number, notice)| (*number, notice.stage));
+            let owing = notice.and_then(|(_, notice)| notice.owed.iter().next());
+            let (key, epoch) = owing.map_or((key, epoch), |(key, epoch)| (key.clone(), *epoch));
+            let incarnation = state.claims.get(&key).map_or(owner, |claim| claim.incarnation.clone());
+            if b % 5 == 0 {
+                return Command::Withdraw { notice: number, key, incarnation };
+            }
+            let status = [ExecStatus::Exited(0), ExecStatus::TimedOut][b % 2];
+            Command::Notified(Told { notice: number, stage, key, epoch, incarnation, status, text: String::new() })
+        }
     }
 }
 
@@ -199,7 +229,11 @@ proptest! {
 
     #[test]
     fn invariants_hold_whatever_is_proposed(dice in prop::collection::vec(any::<[u16; 5]>(), 1..160), cut in 0..160_usize) {
-        let mut case = Case::new();
+        let mut case = super::notices::notifying();
+        let agent = case.world.resource("db").agent.clone();
+        let reload = Some(Reload { legacy: false, params: ["size".to_owned()].into() });
+        case.world.spec.agents.insert(agent, AgentTraits { unique: BTreeMap::new(), reload });
+        case.push("3");
         let mut replica = decode(&encode(&case.state)).unwrap();
         let mut epochs: std::collections::BTreeSet<Epoch> = Default::default();
         for (place, dice) in dice.into_iter().enumerate() {
@@ -221,10 +255,26 @@ proptest! {
                 prop_assert!(!node.burnt.contains(&claim.incarnation.boot), "{key} held by a burnt boot");
                 prop_assert_eq!(&node.incarnation, &claim.incarnation);
                 prop_assert!(now.definitions.contains_key(&claim.definition));
+                let reloads = now.reloads.get(key);
+                prop_assert!(reloads.is_none_or(|digest| now.definitions.contains_key(digest)));
+                prop_assert_eq!(reloads.is_some(), claim.phase == Phase::Reloading);
             }
             for (key, claim) in &before.claims {
                 let kept = now.claims.get(key).is_some_and(|now| now.epoch == claim.epoch);
                 prop_assert!(kept || ends(&command, key, claim, &before), "{key} ended by {command:?}");
+            }
+            let mut announced = std::collections::BTreeSet::new();
+            for notice in now.notices.values() {
+                prop_assert!(!notice.members.is_empty());
+                prop_assert!((notice.stage == NoticeStage::Doing) == notice.owed.is_empty(), "{notice:?}");
+                for (key, epoch) in &notice.owed {
+                    let claim = now.claims.get(key);
+                    prop_assert!(claim.is_some_and(|claim| claim.epoch == *epoch && claim.is_running()), "{key} cannot answer");
+                    prop_assert_eq!(now.nodes[&key.node].membership, Membership::Online);
+                }
+                for (key, member) in notice.members.iter().filter(|(_, m)| matches!(m, Member::Pending(_))) {
+                    prop_assert!(announced.insert((notice.operation, key.clone())), "{key} {member:?} is announced twice");
+                }
             }
             for node in now.nodes.values() {
                 prop_assert!(!node.burnt.contains(&node.incarnation.boot)
@@ -252,7 +302,7 @@ proptest! {
     #[test]
     fn damaged_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Some(first) = bytes.first_mut() {
-            *first = 1;
+            *first = 1 + *first % 2;
         }
         let _ = (decode(&bytes), decode_entry(&bytes));
     }
