@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Manifests, SOON, quickstart};
+use crate::cluster::{Cluster, Manifests, SOON, UNDISTURBED, quickstart};
 use crate::lab::{PduMode, ProbeKind};
 use crate::life_test::{membership, neither, was_fenced};
 
@@ -58,7 +58,7 @@ fn without_a_quorum_a_frozen_service_goes_on_and_nobody_takes_it_over_unproven()
     assert!(held_by(&cluster, &active));
     let gap = probe.finish().gap();
     eprintln!("quorum lost with Freeze: gap {} ms", gap.as_millis());
-    assert!(gap < Duration::from_millis(300), "a frozen service was disturbed: {gap:?}");
+    assert!(gap < UNDISTURBED, "a frozen service was disturbed: {gap:?}");
     others.iter().for_each(|node| node.on());
     lab.wait_until(SOON, "all are online", || cluster.online(&active).len() == 3);
     cluster.settle();

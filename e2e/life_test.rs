@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Manifests, SOON, quickstart};
+use crate::cluster::{Cluster, Manifests, SOON, UNDISTURBED, quickstart};
 use crate::lab::{Lab, ProbeKind};
 
 const VIP: &str = "10.77.0.100";
-/// What clients may miss while nothing happens to the service itself: some 25 ms on a quiet machine, and the prober's own
-/// jitter on a busy one.
-const UNDISTURBED: Duration = Duration::from_millis(250);
 
 /// The processes of the web server of a node: the master and its workers, not the agent's short-lived ones.
 fn web_pids(cluster: &Cluster, node: &str) -> String {
@@ -69,7 +66,7 @@ fn a_daemon_that_is_killed_or_replaced_disturbs_no_service() {
     eprintln!("service killed after adoption: outage {} ms", gap.as_millis());
     assert!(gap > Duration::from_millis(10), "nothing was killed");
     // Its monitor comes every 10 s: this one came because of the death. The rest is the agent's own time.
-    assert!(gap < Duration::from_secs(2), "a death was noticed late: {gap:?}");
+    assert!(gap < Duration::from_secs(5), "a death was noticed late: {gap:?}");
     cluster.settle();
 
     // An upgrade: another binary, and a planned restart, node by node.
@@ -277,7 +274,7 @@ fn nodes_are_rebooted_one_by_one_and_all_at_once() {
             stopped.as_millis(),
             gap.as_millis()
         );
-        assert!(gap < Duration::from_secs(3), "moving took {gap:?}");
+        assert!(gap < Duration::from_secs(10), "moving took {gap:?}");
         assert!(!was_fenced(&cluster, &other), "{}", cluster.events(&other));
     }
     assert_eq!(watch.finish().overlap, Duration::ZERO);
@@ -298,7 +295,7 @@ fn nodes_are_rebooted_one_by_one_and_all_at_once() {
     let (up, served) = off_and_on(&["n1", "n2", "n3"]);
     eprintln!("cold start: nodes up after {} ms, served after {} ms", up.as_millis(), served.as_millis());
     cluster.settle();
-    assert!(served < Duration::from_secs(6), "a cold start took {served:?}");
+    assert!(served < Duration::from_secs(20), "a cold start took {served:?}");
     assert!(!was_fenced(&cluster, "n1"), "{}", cluster.events("n1"));
 
     // The one that ran the service does not come back: it is given `joinGrace`, then it is fenced.

@@ -80,7 +80,7 @@ fn units_are_resources_and_hafen_is_a_unit() {
         now != 0 && now != pid
     });
     eprintln!("unit killed: runs again after {} ms", began.elapsed().as_millis());
-    assert!(began.elapsed() < Duration::from_secs(2), "the death was noticed late");
+    assert!(began.elapsed() < Duration::from_secs(5), "the death was noticed late");
     cluster.settle();
 
     // A restart of the daemon leaves it alone.
