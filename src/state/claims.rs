@@ -58,6 +58,7 @@ impl State {
         }
         self.check_room(key)?;
         self.check_facts(&assigned.after)?;
+        self.check_told(ActionKind::Start, key)?;
 
         let after = assigned.after.iter().chain(&assigned.after_promote).map(|fact| fact.instance.clone()).collect();
         let epoch = self.next_epoch();
@@ -182,6 +183,7 @@ impl State {
                     return Err(Refusal::NotAssigned { key: key.clone() });
                 }
                 self.check_facts(&assigned.to.after_promote)?;
+                self.check_told(ActionKind::Promote, key)?;
             }
             Phase::Starting | Phase::Running | Phase::MigratingTo | Phase::MigratingFrom => return wrong,
         }

@@ -6,7 +6,8 @@
 //!
 //! Invariants: what can no longer answer (stopped, failed, on a node that is not online, in maintenance) is not waited
 //! for; a notice whose operations all failed, were withdrawn or lost their claim is gone; clones without `notify` never
-//! cause a command. Deliberately absent: safety. A grant never asks whether anybody was told.
+//! cause a command. Deliberately absent: safety. Nothing that ends a claim ever waits for a notice; a start or promotion
+//! waits as long as somebody who can answer has not.
 
 use super::apply::Ctx;
 use super::{Claim, ClaimKey, EventKind, Membership, OverrideKind, Phase, Refusal, Scope, State};
@@ -105,6 +106,16 @@ impl State {
             notice.operation == operation && matches!(notice.members.get(key), Some(Member::Pending(_)))
         };
         self.notices.iter().find(|(_, notice)| is_it(notice)).map(|(number, notice)| (*number, notice))
+    }
+
+    /// Refuses what was asked for before it was announced and comes late. Ends are never refused.
+    pub(super) fn check_told(&self, operation: ActionKind, key: &ClaimKey) -> Result<(), Refusal> {
+        match self.notice_of(operation, key) {
+            Some((_, notice)) if notice.stage == NoticeStage::Before => {
+                Err(Refusal::NotAllowed { why: format!("the other copies are still being told of the {operation}") })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn apply_announce(&mut self, ctx: &mut Ctx<'_>, what: &Announcement) -> Result<(), Refusal> {

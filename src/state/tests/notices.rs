@@ -69,6 +69,8 @@ fn a_promotion_is_told_to_every_active_copy_before_and_after_it() {
     assert_eq!((copies.active.len(), copies.unpromoted.len(), copies.promoted.len()), (2, 2, 0));
     case.told("drbd:1@n2");
     assert_eq!(case.round(), "Before drbd:0@n1");
+    let early = case.advance("drbd:0@n1", Phase::Promoting);
+    assert!(matches!(early, Err(Refusal::NotAllowed { .. })), "asked for before it was announced: {early:?}");
     case.told("drbd:0@n1");
     assert_eq!(case.round(), "Doing");
     case.advance("drbd:0@n1", Phase::Promoting).unwrap();
@@ -87,6 +89,8 @@ fn a_start_is_told_to_the_others_before_and_to_all_after_it_and_a_stop_to_the_re
     case.announce(ActionKind::Start, &["drbd:1@n2"]);
     assert_eq!(case.round(), "Before drbd:0@n1");
     assert_eq!(case.state.notices.values().next().unwrap().copies.inactive, [id("drbd:1")]);
+    let early = case.claim("drbd:1@n2");
+    assert!(matches!(early, Err(Refusal::NotAllowed { .. })), "asked for before it was announced: {early:?}");
     case.told("drbd:0@n1");
     case.claim("drbd:1@n2").unwrap();
     case.report("drbd:1@n2", ActionKind::Start, 0).unwrap();
@@ -144,6 +148,8 @@ fn an_operation_that_fails_or_is_withdrawn_ends_its_notice() {
     case.announce(ActionKind::Promote, &["drbd:0@n1"]);
     let number = *case.state.notices.keys().next().unwrap();
     let mut failed = Case { state: case.state.clone(), world: case.world.clone() };
+    failed.told("drbd:0@n1");
+    failed.told("drbd:1@n2");
     failed.advance("drbd:0@n1", Phase::Promoting).unwrap();
     failed.report("drbd:0@n1", ActionKind::Promote, 1).unwrap();
     assert_eq!(failed.round(), "");
