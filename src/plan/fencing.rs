@@ -43,6 +43,19 @@ pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option
         .collect()
 }
 
+/// All nodes that are to be proven off by an attempt, whether one can begin just now or not.
+pub(super) fn victims(
+    world: &World<'_>,
+    placements: &BTreeMap<InstanceId, Option<Assigned>>,
+) -> BTreeSet<NodeId> {
+    let waiting = waiting_resources(world, placements);
+    (0..world.nodes.len())
+        .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)
+        .filter(|node| needed(world, &waiting, *node).is_some())
+        .map(|node| world.nodes[node].id.clone())
+        .collect()
+}
+
 /// Why a node must be proven off; None: nothing depends on it.
 pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) -> Option<String> {
     let info = &world.nodes[node];

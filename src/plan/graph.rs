@@ -11,7 +11,7 @@ use crate::state::ClaimKey;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{EdgeRef, IntoEdgeReferences};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One action on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +152,34 @@ impl Graph {
     /// What is to become of every instance that has a claim or an assignment.
     pub fn verdicts(&self) -> &BTreeMap<InstanceId, Verdict> {
         &self.verdicts
+    }
+
+    /// Every step with its place.
+    pub(super) fn placed_steps(&self) -> impl Iterator<Item = (NodeIndex, &Step)> {
+        self.index.values().map(|place| (*place, &self.graph[*place].step))
+    }
+
+    /// What does not happen in this plan: what is blocked, and what would have to come after it.
+    ///
+    /// What only waits for a node's word, or for a node to be proven off, does happen.
+    pub(super) fn blocked_with_followers(&self) -> BTreeSet<NodeIndex> {
+        let ends = |verdict: &Verdict| {
+            let word = |reason: &Reason| {
+                matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
+            };
+            !matches!(verdict, Verdict::Wait(reason) if word(reason))
+        };
+        let stuck = |place: &NodeIndex| self.graph[*place].blocked.as_ref().is_some_and(ends);
+        let mut blocked: BTreeSet<NodeIndex> = self.graph.node_indices().filter(stuck).collect();
+        let mut queue: Vec<NodeIndex> = blocked.iter().copied().collect();
+        while let Some(place) = queue.pop() {
+            for after in self.graph.neighbors_directed(place, Direction::Outgoing) {
+                if blocked.insert(after) {
+                    queue.push(after);
+                }
+            }
+        }
+        blocked
     }
 
     /// Nothing is to be done.
