@@ -18,6 +18,8 @@
 //! for people · `transition` one plan to its end.
 
 mod assign;
+#[cfg(test)]
+mod cases;
 mod copies;
 mod explain;
 mod fencing;
