@@ -12,7 +12,7 @@ use super::Verdict;
 use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
-use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId, Reason};
+use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
 use crate::state::{Assigned, Attempt, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,11 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
     if let Some(why) = &info.doomed {
         return Some(why.clone());
     }
+    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
+    match world.spec.cluster.fencing.when {
+        FenceWhen::Always => return Some(silent().to_owned()),
+        FenceWhen::Needed => {}
+    }
     if let Some(state) = info.state
         && state.burnt.contains(&state.incarnation.boot)
     {
@@ -71,7 +76,6 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
         let live = res.claims.iter().find(|live| live.node == node)?;
         has_alternative(world, place).then_some(live.key)
     });
-    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
     if let Some(key) = held {
         return Some(format!("{}; it may run {}", silent(), key.instance));
     }

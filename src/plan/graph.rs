@@ -79,9 +79,20 @@ pub(super) struct Vertex {
 /// What [`order`](super::order()) returns.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    pub(super) graph: StableDiGraph<Vertex, ()>,
+    pub(super) graph: StableDiGraph<Vertex, Bond>,
     pub(super) index: BTreeMap<(StepKind, ClaimKey), NodeIndex>,
     pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
+    /// Steps that need one of some others.
+    pub(super) any_of: Vec<(NodeIndex, Vec<NodeIndex>)>,
+}
+
+/// How one step is tied to another that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// The second does not happen without the first.
+    Firm,
+    /// Only the order is kept, if both happen.
+    Loose,
 }
 
 impl Graph {
@@ -172,14 +183,31 @@ impl Graph {
         let stuck = |place: &NodeIndex| self.graph[*place].blocked.as_ref().is_some_and(ends);
         let mut blocked: BTreeSet<NodeIndex> = self.graph.node_indices().filter(stuck).collect();
         let mut queue: Vec<NodeIndex> = blocked.iter().copied().collect();
-        while let Some(place) = queue.pop() {
-            for after in self.graph.neighbors_directed(place, Direction::Outgoing) {
-                if blocked.insert(after) {
-                    queue.push(after);
+        loop {
+            while let Some(place) = queue.pop() {
+                for edge in self.graph.edges(place).filter(|edge| *edge.weight() == Bond::Firm) {
+                    if blocked.insert(edge.target()) {
+                        queue.push(edge.target());
+                    }
                 }
             }
+            for (after, one_of) in &self.any_of {
+                if one_of.iter().all(|before| blocked.contains(before)) && blocked.insert(*after) {
+                    queue.push(*after);
+                }
+            }
+            if queue.is_empty() {
+                return blocked;
+            }
         }
-        blocked
+    }
+
+    pub(super) fn join(&mut self, before: NodeIndex, after: NodeIndex, bond: Bond) {
+        match self.graph.find_edge(before, after).and_then(|edge| self.graph.edge_weight_mut(edge)) {
+            Some(there) if bond == Bond::Firm => *there = Bond::Firm,
+            Some(_) => {}
+            None => _ = self.graph.add_edge(before, after, bond),
+        }
     }
 
     /// Nothing is to be done.

@@ -12,8 +12,10 @@
 use super::fencing::victims;
 use super::graph::StepKind;
 use super::instances::World;
+use super::links::{Link, links};
+use super::nodes::Class;
 use super::{assign, order_untold};
-use crate::model::{InstanceId, NodeId, Role, Spec};
+use crate::model::{InstanceId, NodeId, OrderAction, OrderStrength, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +96,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     let blocked = graph.blocked_with_followers();
     let world = World::new(spec, &committed);
     let fenced = victims(&world, &assignment.placements);
-    let mut plan = Plan { world: &world, fenced: &fenced, insts: BTreeMap::new() };
+    let links = links(&world);
+    let mut plan = Plan { world: &world, links: &links, fenced: &fenced, insts: BTreeMap::new() };
     for (key, claim) in &committed.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
@@ -112,6 +115,7 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
 
 struct Plan<'w, 'a> {
     world: &'w World<'a>,
+    links: &'w [Link],
     fenced: &'w BTreeSet<NodeId>,
     insts: BTreeMap<&'w InstanceId, Inst<'w>>,
 }
@@ -186,8 +190,9 @@ impl Plan<'_, '_> {
     fn placed(&self, inst: &Inst<'_>, promotable: bool) -> Vec<(NodeId, Role)> {
         let mut placed = Vec::new();
         let fresh = if promotable { Role::Unpromoted } else { Role::Started };
+        let leaves = self.goes_on_migrating(inst).map(|(from, _)| from);
         for (key, claim) in &inst.claims {
-            if !self.ends(inst, key) {
+            if !self.ends(inst, key) && leaves != Some(&key.node) {
                 placed.push((key.node.clone(), self.role_after(inst, &key.node, role_now(claim), fresh)));
             }
         }
@@ -211,6 +216,57 @@ impl Plan<'_, '_> {
         self.fenced.contains(&key.node) || inst.does(&StepKind::Stop, &key.node)
     }
 
+    /// A move of what runs that was begun by an earlier plan, and whose target is still the right one.
+    fn goes_on_migrating<'i>(&self, inst: &'i Inst<'_>) -> Option<(&'i NodeId, &'i NodeId)> {
+        let at = |phase: Phase| inst.claims.iter().find(|(_, claim)| claim.phase == phase).map(|(key, _)| *key);
+        let (from, to) = at(Phase::MigratingTo).zip(at(Phase::MigratingFrom))?;
+        (!self.ends(inst, from) && !self.ends(inst, to)).then_some((&from.node, &to.node))
+    }
+
+    /// Whether a move can be done while it runs: nothing it is ordered after stops meanwhile without doing the same.
+    fn migrates(&self, inst: &Inst<'_>, seen: &mut Vec<usize>) -> bool {
+        let ([(key, claim)], Some(start)) = (inst.claims.as_slice(), inst.start()) else { return false };
+        let Some(&place) = self.world.res_ids.get(&key.instance.resource) else { return false };
+        let res = &self.world.res[place];
+        let clean = |node: &NodeId| {
+            self.world.node_ids.get(node).is_some_and(|node| {
+                let info = &self.world.nodes[*node];
+                info.class == Class::Online && !info.unclean()
+            })
+        };
+        let itself = res.spec.migratable
+            && res.managed
+            && res.clone.is_none()
+            && claim.phase == Phase::Running
+            && claim.failure.is_none()
+            && self.world.same_definition(place, claim)
+            && !start.blocked
+            && inst.does(&StepKind::Stop, &key.node)
+            && &key.node != start.node
+            && clean(&key.node)
+            && clean(start.node);
+        if !itself || seen.contains(&place) {
+            return itself;
+        }
+        seen.push(place);
+        let firsts = self.links.iter().filter(|link| {
+            link.then == place && link.then_action == OrderAction::Start && link.strength != OrderStrength::Serialize
+        });
+        firsts.map(|link| link.first).all(|first| self.lets_migrate(first, seen))
+    }
+
+    fn lets_migrate(&self, first: usize, seen: &mut Vec<usize>) -> bool {
+        let id = self.world.res[first].id;
+        let insts: Vec<&Inst<'_>> =
+            self.insts.iter().filter(|(other, _)| &other.resource == id).map(|(_, inst)| inst).collect();
+        let stops = |inst: &&Inst<'_>| inst.claims.iter().any(|(key, _)| inst.does(&StepKind::Stop, &key.node));
+        let starts = |inst: &&Inst<'_>| inst.start().is_some_and(|start| !start.blocked);
+        match self.world.res[first].clone {
+            Some(_) => !(insts.iter().any(stops) && insts.iter().any(starts)),
+            None => insts.iter().all(|inst| !stops(inst) || !starts(inst) || self.migrates(inst, seen)),
+        }
+    }
+
     fn actions(&self, name: &str, promotable: bool, inst: &Inst<'_>, actions: &mut Vec<Action>) {
         let role = |role: Role| promotable.then_some(role);
         let fresh = if promotable { Role::Unpromoted } else { Role::Started };
@@ -229,6 +285,7 @@ impl Plan<'_, '_> {
             let from = ended.iter().find(|(key, _)| &key.node == start.node).or(ended.first());
             let after = self.role_after(inst, start.node, fresh, fresh);
             let op = match from {
+                Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
                 None if after == Role::Promoted => Op::Promote,
                 None => Op::Start,
                 Some((_, claim)) if claim.failure.is_some() => Op::Recover,
@@ -251,6 +308,9 @@ impl Plan<'_, '_> {
                 action.blocked = true;
                 actions.push(action);
             }
+        }
+        if let Some((from, to)) = self.goes_on_migrating(inst) {
+            actions.push(make(Op::Migrate, Some(from), Some(to)));
         }
         for (key, claim) in inst.claims.iter().filter(|(key, _)| !self.ends(inst, key)) {
             if inst.step(&StepKind::Stop, &key.node) == Some(true) {
