@@ -101,7 +101,7 @@ impl Placer<'_, '_> {
         let mut waiting: Vec<u32> = homeless.iter().map(|copy| copy.number).collect();
         waiting.extend((0..=u32::MAX).filter(|number| !numbers.contains(number)).take(slots.left(info.max)));
         for number in waiting {
-            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(&scores, &self.load)).flatten();
+            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &scores)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
                 None => {
@@ -226,7 +226,6 @@ fn nowhere(number: u32, why: Reason) -> Copy {
 /// How many copies each node can still take.
 struct Slots {
     free: Vec<usize>,
-    taken: Vec<usize>,
     given: usize,
     eligible: usize,
 }
@@ -238,7 +237,6 @@ impl Slots {
         let eligible = |node: usize| world.nodes[node].fit() && scores[node] >= Score::ZERO;
         let mut slots = Self {
             free: (0..scores.len()).map(|node| if eligible(node) { per_node } else { 0 }).collect(),
-            taken: vec![0; scores.len()],
             given: 0,
             eligible: (0..scores.len()).filter(|node| eligible(*node)).count(),
         };
@@ -261,7 +259,6 @@ impl Slots {
 
     fn take(&mut self, node: usize) {
         self.free[node] = self.free[node].saturating_sub(1);
-        self.taken[node] += 1;
         self.given += 1;
     }
 
@@ -269,10 +266,8 @@ impl Slots {
         (0..scores.len()).filter(|node| self.free[*node] > 0).max_by_key(|node| scores[*node])
     }
 
-    /// The node for one more copy: as even as the scores allow.
-    fn choose(&self, scores: &[Score], load: &[u32]) -> Option<usize> {
-        (0..scores.len())
-            .filter(|node| self.free[*node] > 0)
-            .min_by_key(|node| (self.taken[*node], std::cmp::Reverse(scores[*node]), load[*node], *node))
+    /// The node for one more copy.
+    fn choose(&self, placer: &Placer<'_, '_>, scores: &[Score]) -> Option<usize> {
+        (0..scores.len()).filter(|node| self.free[*node] > 0).min_by(|a, b| placer.compare(*a, *b, scores, None))
     }
 }

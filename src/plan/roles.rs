@@ -8,8 +8,8 @@
 //! never promoted, so without any score nothing is.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Placer, scaled};
-use crate::model::{Role, Score, Strength, TargetRole};
+use super::place::{Copy, Placer, factor};
+use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
 
 impl Placer<'_, '_> {
     pub fn choose_roles(&mut self, unit: usize) {
@@ -57,7 +57,9 @@ impl Placer<'_, '_> {
             };
             res.spec.target_role == TargetRole::Unpromoted || res.history.iter().any(demoted)
         });
-        if forbidden || copy.running < members.len() {
+        let lead = self.world.clones[clone].members.first().map(|member| self.world.res[*member].spec);
+        let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
+        if forbidden || lost || copy.running < members.len() {
             return Score::NEVER;
         }
         let mut score = self.promotion_attribute(clone, node).unwrap_or(Score::new(-1));
@@ -85,7 +87,7 @@ impl Placer<'_, '_> {
         let mut score = Score::ZERO;
         for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.dependant_role == Some(Role::Promoted) && self.placed[tie.primary].is_some() {
-                let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role)[node];
+                let there = self.tie_nodes(&tie)[node];
                 score += match there {
                     true if tie.score.is_infinite() => Score::ZERO,
                     true => tie.score,
@@ -94,15 +96,13 @@ impl Placer<'_, '_> {
                 };
             }
         }
+        let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
-            if tie.primary_role == Some(Role::Promoted) && self.placed[tie.dependant].is_none() {
-                let wish = self.own_wish(tie.dependant, &mut vec![unit]);
-                // What could run nowhere has no say.
-                if self.any_node(&wish) {
-                    score += scaled(wish[node], tie.score);
-                }
+            if tie.primary_role == Some(Role::Promoted) {
+                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut vec![unit]);
             }
         }
+        score += wishes[node];
         score
     }
 }

@@ -11,7 +11,7 @@
 
 use super::assign::solve;
 use super::instances::{Live, World};
-use super::links::{Link, Pair};
+use super::links::{Link, Pair, needs};
 use super::needs::position;
 use super::place::why_leaves;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
@@ -66,8 +66,8 @@ impl Inst<'_> {
             let up = match claim.phase {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
-                Phase::Reloading => true,
-                Phase::Starting | Phase::Stopping | Phase::MigratingTo | Phase::MigratingFrom => false,
+                Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom => true,
+                Phase::Starting | Phase::Stopping => false,
             };
             let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
             let in_role = !promoted || (claim.role == Role::Promoted && (stuck || self.wants_promoted()));
@@ -160,6 +160,12 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if let Some(why) = &res.stopped {
         return Fate::Stop(why.clone());
     }
+    if let Some((_, to)) = world.migrating(place) {
+        return match inst.assigned.is_some_and(|(node, _)| node == to) {
+            true => Fate::Stay,
+            false => Fate::Stop(Reason::BetterNode { from: info.id.clone() }),
+        };
+    }
     let several = res.clone.is_none() && res.claims.iter().filter(|live| !live.settling()).count() > 1;
     match res.spec.multiple_active {
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
@@ -216,23 +222,26 @@ fn why_stop(world: &World<'_>, inst: &Inst<'_>, place: usize, live: &Live<'_>) -
 
 /// Stops and demotes what cannot go on without what goes away, until nothing changes.
 fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
-    let mut by_first: BTreeMap<usize, Vec<&Link>> = BTreeMap::new();
-    for link in links.iter().filter(|link| link.is_need() && link.symmetric) {
-        by_first.entry(link.first).or_default().push(link);
+    let mut by_first: BTreeMap<usize, Vec<Vec<&Link>>> = BTreeMap::new();
+    for either in needs(links).into_iter().filter(|either| either.iter().all(|link| link.symmetric)) {
+        for link in &either {
+            by_first.entry(link.first).or_default().push(either.clone());
+        }
     }
     let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
-        for link in by_first.get(&first).into_iter().flatten() {
-            if follow_link(world, link, wants) && by_first.contains_key(&link.then) {
-                queue.push(link.then);
+        for either in by_first.get(&first).into_iter().flatten() {
+            if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
+                queue.push(either[0].then);
             }
         }
     }
 }
 
-fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
+fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bool {
     let mut changed = false;
+    let Some(link) = either.first() else { return false };
     for then in wants.by_res[link.then].clone() {
         for claim in 0..wants.insts[then].claims.len() {
             let (live, fate) = &wants.insts[then].claims[claim];
@@ -240,7 +249,7 @@ fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
             let relevant = *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
             if !relevant
                 || (promotes && wants.insts[then].demote.is_some())
-                || goes_on(world, link, wants, then, live.node)
+                || either.iter().any(|link| goes_on(world, link, wants, then, live.node))
             {
                 continue;
             }
@@ -265,7 +274,11 @@ fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node:
     if unknown && !firsts.iter().any(|first| first.is_stopping()) {
         return true;
     }
-    let any_good = firsts.iter().any(|first| first.is_good(promoted));
+    let good = firsts.iter().filter(|first| first.is_good(promoted)).count();
+    if let Some(enough) = link.enough {
+        return good >= enough as usize;
+    }
+    let any_good = good > 0;
     if link.pair != Pair::All || world.res[link.first].clone.is_none() {
         return any_good;
     }
