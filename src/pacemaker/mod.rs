@@ -30,7 +30,7 @@ mod words;
 mod xml;
 
 pub use loss::Loss;
-pub use xml::XmlError;
+pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
     Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
