@@ -20,7 +20,7 @@ use super::links::{Link, Pair, links, needs};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
 use super::want::{Fate, Inst, Wants, firsts, wants};
-use crate::model::{InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
+use crate::model::{FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
 use crate::state::{ClaimKey, Phase, State};
 use petgraph::algo::has_path_connecting;
 use petgraph::stable_graph::NodeIndex;
@@ -325,6 +325,9 @@ impl Builder<'_, '_> {
                 Fate::Stay | Fate::Stop(_) | Fate::Found => {}
             }
         }
+        if let Some(why) = self.unfenced(place) {
+            self.block(start.at, Verdict::Blocked(why));
+        }
         if world.frozen(place) {
             self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
         }
@@ -332,6 +335,19 @@ impl Builder<'_, '_> {
             let what = "`requires: Unfencing`".to_owned();
             self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
         }
+    }
+
+    /// Where every lost node is fenced, what requires fencing waits for each of them, whatever ran there.
+    fn unfenced(&self, place: usize) -> Option<Reason> {
+        let fencing = &self.world.spec.cluster.fencing;
+        let requires = matches!(self.world.res[place].spec.requires, Requires::Fencing | Requires::Unfencing);
+        if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
+            return None;
+        }
+        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| match &info.ability {
+            Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
+            Ability::Attempt | Ability::ByItself => None,
+        })
     }
 
     fn wait_for_fencing(&mut self, node: usize, start: NodeIndex) {
