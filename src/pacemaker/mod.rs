@@ -94,14 +94,16 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     let options = Options(values);
     let fencing = nodes::fencing_enabled(&options);
     let policy = options.get(&["no-quorum-policy"]).unwrap_or("stop");
+    // Who never had a quorum does not take its own life.
+    let lost_quorum = rules::is_true(root.attr("no-quorum-panic"));
     let quorum_loss = match policy {
         "freeze" => QuorumLoss::Freeze,
         "demote" => QuorumLoss::Demote,
-        "suicide" | "fence" if fencing => QuorumLoss::Fence,
+        "suicide" | "fence" if fencing && lost_quorum => QuorumLoss::Fence,
         _ => QuorumLoss::Stop,
     };
     let status = root.child("status");
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, now);
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), now);
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
             losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));

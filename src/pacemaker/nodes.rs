@@ -45,6 +45,7 @@ pub(super) fn read<'a>(
     configuration: El<'a>,
     status: Option<El<'a>>,
     options: &Options<'a>,
+    dc: Option<&str>,
     now: Option<i64>,
 ) -> (Vec<NodeFacts<'a>>, Vec<NodeRead<'a>>) {
     let asked = Asked { now, ..Asked::default() };
@@ -65,6 +66,7 @@ pub(super) fn read<'a>(
             kind: "cluster",
             cluster: options.get(&["cluster-name"]).unwrap_or(""),
             site: None,
+            is_dc: dc == Some(el.id()),
             permanent: ids.values(el, "instance_attributes", &asked),
             transient: transient.map(|t| ids.values(t, "instance_attributes", &asked)).unwrap_or_default(),
         };

@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
-use super::history::{self, Context, Found};
+use super::history::{self, Context, Found, Outdated};
 use super::loss::Losses;
 use super::nodes::{NodeRead, Standing};
 use super::options::Options;
@@ -133,6 +133,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                     ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
                     fencing: self.fencing,
                     promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+                    params: prim.map(|prim| &prim.params),
                     expired: self.expired(base),
                 };
                 let found = history::read(el, &context);
@@ -179,6 +180,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
+                // Without fencing nobody can make sure, so that Pacemaker takes it to be gone.
+                Standing::Unclean if !self.fencing => Membership::Left,
                 Standing::Unclean => Membership::Suspect,
                 Standing::Offline => Membership::Left,
             };
@@ -294,13 +297,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// Fail counts, and failures whose consequences outlast what failed.
     fn records(&mut self, items: &[Item<'a>]) {
         let now_ms = self.state.now_ms;
+        let ignored: BTreeSet<&str> = items.iter().filter(|i| i.found.ignored).map(|i| i.base).collect();
         for place in 0..self.nodes.len() {
             let facts = &self.facts[self.nodes[place].facts];
             for (name, value) in facts.transient.iter().chain(&facts.permanent) {
                 let Some(rest) = name.strip_prefix("fail-count-") else { continue };
                 let id = rest.split_once('#').map_or(rest, |(id, _)| id);
                 let (base, number, known) = self.base_of(id);
-                if !known {
+                // Where failures are ignored they are not counted either.
+                if !known || ignored.contains(base) {
                     continue;
                 }
                 let count = score(value).map_or(0, |score| score.value().max(0) as u32);
@@ -357,6 +362,19 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
         }
+        self.block_together();
+    }
+
+    /// What is blocked on one node is blocked on all on which it runs.
+    fn block_together(&mut self) {
+        let blocked = |claim: &Claim| claim.failure.as_ref().filter(|failure| failure.blocked).cloned();
+        let all: BTreeMap<InstanceId, Failure> =
+            self.state.claims.iter().filter_map(|(key, claim)| Some((key.instance.clone(), blocked(claim)?))).collect();
+        for (key, claim) in &mut self.state.claims {
+            if let Some(failure) = all.get(&key.instance) {
+                claim.failure = Some(failure.clone());
+            }
+        }
     }
 
     /// The number of a copy: the one it has, where that matters; else one per node, the same for all of a group.
@@ -391,6 +409,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             (true, role) => role,
         };
         let definition = match self.identities.get(item.base) {
+            Some((digest, _)) if item.known && found.outdated == Some(Outdated::Restart) => {
+                self.other_parameters(*digest)
+            }
             Some((digest, _)) if item.known => *digest,
             _ => self.removed(item),
         };
@@ -401,6 +422,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             _ if demotes => Phase::Demoting,
             Some(ActionKind::Start) => Phase::Starting,
             Some(ActionKind::Promote) => Phase::Promoting,
+            Some(_) | None if found.outdated == Some(Outdated::Reload) => Phase::Reloading,
             Some(_) | None => Phase::Running,
         };
         Claim {
@@ -423,6 +445,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 fence: failure.on_fail == OnFail::Fence,
             }),
         }
+    }
+
+    /// The definition of something that was started with parameters of which only a digest is known.
+    fn other_parameters(&mut self, current: Digest) -> Digest {
+        let Some(mut definition) = self.state.definitions.get(&current).map(|known| Definition::clone(known)) else {
+            return current;
+        };
+        definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
+        self.define(definition)
     }
 
     /// Something that runs and is configured no more.
