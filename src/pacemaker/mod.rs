@@ -30,13 +30,13 @@ mod words;
 mod xml;
 
 pub use loss::Loss;
-pub use xml::XmlError;
+pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
     Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
     Placement, QuorumLoss, Score, Spec,
 };
-use crate::state::State;
+use crate::state::{OverrideKind, Scope, State};
 use constraints::Constraints;
 use location::Locator;
 use loss::Losses;
@@ -136,10 +136,12 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     };
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
     constrain(&mut spec, configuration, &services, &facts, &options, now, &mut losses);
-    let tickets = tickets::read(root, configuration, &services);
-    tickets::apply(&mut spec, &tickets, &services, &mut losses);
     let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, &mut losses);
     let mut state = reader.read();
+    let tickets = tickets::read(root, configuration, &services, &tags(configuration));
+    for node in tickets::apply(&mut spec, &tickets, &services, &state) {
+        status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
+    }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
     undiscovered(&mut state, &spec, &services, configuration, &facts, now, &mut losses);

@@ -98,10 +98,9 @@ fn expression(el: El<'_>, asked: &Asked<'_>) -> bool {
     let name = el.attr("attribute").unwrap_or("");
     let left = node.attribute(name);
     let right = el.attr("value").unwrap_or("");
-    let looked_up = |values: Option<&BTreeMap<&str, &str>>| values.and_then(|values| values.get(right)).map(|v| *v);
     let right = match el.attr("value-source") {
-        Some("param") => looked_up(asked.params),
-        Some("meta") => looked_up(asked.meta),
+        Some("param") => asked.params.and_then(|values| values.get(right).copied()),
+        Some("meta") => asked.meta.and_then(|values| values.get(right).copied()),
         Some(_) | None => Some(right),
     };
     let operation = el.attr("operation").unwrap_or("");

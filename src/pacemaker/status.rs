@@ -232,14 +232,6 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         attributes
     }
 
-    fn set(&mut self, scope: Scope, kind: OverrideKind, reason: &str) {
-        let id = OverrideId(self.state.last_override.0 + 1);
-        self.state.last_override = id;
-        let o =
-            Override { scope, kind, by: BY.into(), reason: reason.into(), since_ms: self.state.now_ms, expires_ms: None };
-        self.state.overrides.insert(id, o);
-    }
-
     fn overrides(&mut self) {
         let mut wanted = Vec::new();
         for node in self.nodes.iter() {
@@ -263,7 +255,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
         }
         for (scope, kind, reason) in wanted {
-            self.set(scope, kind, reason);
+            set(&mut self.state, scope, kind, reason);
         }
     }
 
@@ -517,6 +509,14 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let claim = self.state.claims.entry(to.clone()).or_insert(claim);
         claim.phase = phase;
     }
+}
+
+/// Adds an override.
+pub(super) fn set(state: &mut State, scope: Scope, kind: OverrideKind, reason: &str) {
+    let id = OverrideId(state.last_override.0 + 1);
+    state.last_override = id;
+    let (by, reason) = (BY.into(), reason.into());
+    state.overrides.insert(id, Override { scope, kind, by, reason, since_ms: state.now_ms, expires_ms: None });
 }
 
 pub(super) fn incarnation(node: &str) -> Incarnation {

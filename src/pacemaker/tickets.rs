@@ -1,15 +1,19 @@
 //! Tickets: what may run only while this site holds a permission.
 //!
-//! Input: `rsc_ticket` constraints and the tickets' states. Output: what follows for the resources that depend on one that
-//! is not held. Pacemaker Explained, "Multi-Site Clusters and Tickets".
+//! Input: `rsc_ticket` constraints, the tickets' states and what runs. Output: what follows for the resources that depend
+//! on one that is not held. Pacemaker Explained, "Multi-Site Clusters and Tickets".
+//!
+//! Semantics: without its ticket a resource does not run, or is not promoted where only that depends on it; `loss-policy`
+//! says how it goes: `stop`, `demote`, `fence` (its nodes are fenced), `freeze` (what runs is left alone). A ticket that
+//! is only on standby takes nothing by force.
 
 use super::constraints::role;
-use super::loss::Losses;
 use super::resources::Services;
 use super::rules::is_true;
 use super::xml::El;
-use crate::model::{Location, NodeSelector, ResourceId, Role, Spec, Strength, TargetRole};
-use std::collections::BTreeMap;
+use crate::model::{Location, NodeId, NodeSelector, ResourceId, Role, Spec, Strength, TargetRole};
+use crate::state::State;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A dependence on a ticket that is not held.
 pub(super) struct Missing<'a> {
@@ -27,7 +31,12 @@ enum Policy {
     Freeze,
 }
 
-pub(super) fn read<'a>(root: El<'a>, configuration: El<'a>, services: &Services<'a>) -> Vec<Missing<'a>> {
+pub(super) fn read<'a>(
+    root: El<'a>,
+    configuration: El<'a>,
+    services: &Services<'a>,
+    tags: &BTreeMap<&'a str, Vec<&'a str>>,
+) -> Vec<Missing<'a>> {
     let states: BTreeMap<&str, El<'a>> = root
         .child("status")
         .and_then(|status| status.child("tickets"))
@@ -49,11 +58,15 @@ pub(super) fn read<'a>(root: El<'a>, configuration: El<'a>, services: &Services<
         for set in el.all("resource_set") {
             names.extend(set.all("resource_ref").map(|member| (member.id(), role(set.attr("role")))));
         }
-        for (resource, role) in names.into_iter().filter(|(name, _)| services.knows(name)) {
+        let meant = |(name, role): (&'a str, Option<Role>)| {
+            let tagged = tags.get(name).filter(|_| !services.knows(name)).cloned().unwrap_or_else(|| vec![name]);
+            tagged.into_iter().map(move |name| (name, role))
+        };
+        for (resource, role) in names.into_iter().flat_map(meant).filter(|(name, _)| services.knows(name)) {
             let usual = if role == Some(Role::Promoted) { Policy::Demote } else { Policy::Stop };
             let policy = match el.attr("loss-policy") {
                 // A ticket that is only laid aside takes nothing by force.
-                Some("fence") if granted => usual,
+                Some("fence" | "freeze") if granted => usual,
                 Some("fence") => Policy::Fence,
                 Some("freeze") => Policy::Freeze,
                 Some("demote") => Policy::Demote,
@@ -66,27 +79,38 @@ pub(super) fn read<'a>(root: El<'a>, configuration: El<'a>, services: &Services<
     missing
 }
 
-pub(super) fn apply(spec: &mut Spec, missing: &[Missing<'_>], services: &Services<'_>, losses: &mut Losses) {
+/// What follows. Returns the nodes that are to be fenced.
+pub(super) fn apply(
+    spec: &mut Spec,
+    missing: &[Missing<'_>],
+    services: &Services<'_>,
+    state: &State,
+) -> BTreeSet<NodeId> {
+    let mut fenced = BTreeSet::new();
     for (place, one) in missing.iter().enumerate() {
-        if one.role == Some(Role::Promoted) || one.policy == Policy::Demote {
+        let promoted_only = one.role == Some(Role::Promoted);
+        for member in services.members(one.resource) {
+            let id = ResourceId::new(member);
+            let runs = state.claims_of(&id).next().is_some();
+            let Some(resource) = spec.resources.get_mut(member) else { continue };
+            match one.policy {
+                Policy::Freeze if runs => resource.managed = false,
+                Policy::Freeze if promoted_only => {}
+                Policy::Demote if promoted_only => {}
+                Policy::Fence => {
+                    fenced.extend(state.claims_of(&id).map(|(key, _)| key.node.clone()));
+                    resource.target_role = TargetRole::Stopped;
+                }
+                Policy::Stop | Policy::Demote | Policy::Freeze => resource.target_role = TargetRole::Stopped,
+            }
+        }
+        if promoted_only && one.policy != Policy::Freeze {
             let nodes = NodeSelector::Names(spec.nodes.keys().cloned().collect());
             let resource = ResourceId::new(one.resource);
             let location =
                 Location { resource, nodes, strength: Strength::Forbidden, weight: 1, role: Some(Role::Promoted) };
             spec.locations.insert(format!("{}.ticket-{place}", one.el.id()), location);
         }
-        if one.policy == Policy::Fence {
-            losses.matters(one.el, "a lost ticket does not fence yet");
-        }
-        if one.policy == Policy::Freeze {
-            losses.matters(one.el, "a lost ticket does not freeze yet");
-        }
-        if one.policy == Policy::Stop || (one.policy == Policy::Fence && one.role != Some(Role::Promoted)) {
-            for member in services.members(one.resource) {
-                if let Some(resource) = spec.resources.get_mut(member) {
-                    resource.target_role = TargetRole::Stopped;
-                }
-            }
-        }
     }
+    fenced
 }
