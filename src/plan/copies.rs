@@ -75,7 +75,7 @@ impl Placer<'_, '_> {
         if info.max < slots.nodes() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
-                *score += self.promotion_attribute(clone, node).unwrap_or(Score::ZERO).max(Score::ZERO);
+                *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);
             }
         }
         for copy in copies.iter().filter(|copy| copy.pinned) {
@@ -86,9 +86,10 @@ impl Placer<'_, '_> {
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();
         for copy in existing {
-            let best = slots.best(&scores);
-            let stays = slots.room(info.max, copy.node)
-                && best.is_some_and(|best| scores[copy.node] + stickiness >= scores[best]);
+            // Better nodes are for copies that run nowhere yet, as long as there are such.
+            let own = scores[copy.node] + stickiness;
+            let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
+            let stays = slots.room(info.max, copy.node) && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {
@@ -260,10 +261,6 @@ impl Slots {
     fn take(&mut self, node: usize) {
         self.free[node] = self.free[node].saturating_sub(1);
         self.given += 1;
-    }
-
-    fn best(&self, scores: &[Score]) -> Option<usize> {
-        (0..scores.len()).filter(|node| self.free[*node] > 0).max_by_key(|node| scores[*node])
     }
 
     /// The node for one more copy.

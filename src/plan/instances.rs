@@ -31,6 +31,9 @@ pub(super) struct World<'a> {
     pub unit_of: Vec<usize>,
     /// Claims on resources that are no longer in the spec.
     pub removed: Vec<Live<'a>>,
+    /// What would be done by a program that asks for less: no word of lost nodes is needed but where fencing is
+    /// required, and what can move while it runs does.
+    pub outline: bool,
     /// By resource and node: what the node said, if that still counts.
     probes: Vec<Option<&'a Probe>>,
 }
@@ -115,6 +118,7 @@ impl<'a> World<'a> {
             units: Vec::new(),
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
+            outline: false,
             probes: Vec::new(),
         };
         world.add_resources();

@@ -88,7 +88,8 @@ fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>)
         then_action: order.then.action,
         strength: order.strength,
         symmetric: order.symmetric,
-        pair: pairing(world, first, then),
+        // Where some copies are enough it does not matter where they run.
+        pair: if enough.is_some() { Pair::All } else { pairing(world, first, then) },
         either,
         enough,
     })

@@ -28,20 +28,26 @@ use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
 pub fn order(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, true)
+    build(&World::new(spec, state), true)
 }
 
 /// As [`order`], where nobody can be told of anything: in imagination, and on a node that acts alone.
 pub fn order_untold(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, false)
+    build(&World::new(spec, state), false)
 }
 
-fn build(spec: &Spec, state: &State, told: bool) -> Graph {
-    let world = World::new(spec, state);
-    let links = links(&world);
-    let wants = wants(&world, &links);
+/// As [`order_untold`], for an outline of what follows ([`World::outline`]).
+pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
+    let mut world = World::new(spec, state);
+    world.outline = true;
+    build(&world, false)
+}
+
+fn build(world: &World<'_>, told: bool) -> Graph {
+    let links = links(world);
+    let wants = wants(world, &links);
     let mut builder =
-        Builder { world: &world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
+        Builder { world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
     builder.of = vec![Vec::new(); world.res.len()];
     builder.steps();
     builder.own_edges();
@@ -284,6 +290,7 @@ impl Builder<'_, '_> {
                     self.edge(*probe, start);
                 }
             }
+            Class::Suspect | Class::Joining if self.world.outline => {}
             Class::Suspect => self.wait_for_fencing(node, start),
             Class::Joining => self.block(start, Verdict::Wait(Reason::NotProbed { node: info.id.clone() })),
             Class::Gone => {}
@@ -328,7 +335,8 @@ impl Builder<'_, '_> {
         if let Some(why) = self.unfenced(place) {
             self.block(start.at, Verdict::Blocked(why));
         }
-        if world.frozen(place) {
+        let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
+        if world.frozen(place) && (start.kind == StepKind::Promote || !active) {
             self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
         }
         if res.spec.requires == Requires::Unfencing {

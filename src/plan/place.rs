@@ -360,9 +360,11 @@ impl<'w, 'a> Placer<'w, 'a> {
             return;
         }
         let wish = self.unit_base(tie.dependant);
+        let fits = |node: &usize| wish[*node] >= Score::ZERO && self.world.nodes[*node].fit();
+        let one_way = (0..wish.len()).filter(fits).count() == 1;
         let mut next = scores.clone();
         for (node, score) in next.iter_mut().enumerate() {
-            let sum = *score + scaled(self.alike(tie, &wish, node), factor);
+            let sum = *score + scaled(self.alike(tie, &wish, node), factor, one_way);
             *score = match floor && sum < Score::ZERO {
                 true if *score > Score::ZERO => Score::new(1),
                 true => *score,
@@ -604,9 +606,9 @@ pub(super) fn factor(score: Score) -> f64 {
 }
 
 /// A dependant's score as its primary feels it: scaled by the colocation, rounded away from zero.
-pub(super) fn scaled(score: Score, by: f64) -> Score {
-    if by < 0.0 && score < Score::ZERO {
-        // What the dependant dislikes does not attract whom it avoids.
+fn scaled(score: Score, by: f64, one_way: bool) -> Score {
+    if by < 0.0 && score < Score::ZERO && !one_way {
+        // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
     }
     let product = by * f64::from(score.value());
@@ -631,7 +633,7 @@ pub(super) fn is_mandatory(score: Score) -> bool {
     score.is_infinite() || score.is_never()
 }
 
-/// Wishes travel along colocations of places, not along those of roles.
+/// Wishes travel along colocations of places, not along those that only say who is promoted.
 fn travels(tie: &Tie<'_>) -> bool {
-    tie.dependant_role != Some(Role::Promoted) && tie.primary_role != Some(Role::Promoted)
+    tie.dependant_role != Some(Role::Promoted)
 }

@@ -38,12 +38,12 @@ impl Placer<'_, '_> {
     }
 
     /// The sum of the members' promotion attributes on a node; None: no member has one.
-    pub fn promotion_attribute(&self, clone: usize, node: usize) -> Option<Score> {
-        let attributes = self.world.nodes[node].state?;
+    pub fn promotion_attribute(&self, clone: usize, node: usize, number: Option<u32>) -> Option<Score> {
         let scores = self.world.clones[clone].members.iter().filter_map(|member| {
             let name = format!("master-{}", self.world.res[*member].id);
-            let text = attributes.attributes.get(&name).or_else(|| attributes.permanent_attributes.get(&name))?;
-            parse_score(text)
+            let own = number.filter(|_| self.world.clones[clone].spec.globally_unique);
+            let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
+            parse_score(self.world.label(node, &name)?)
         });
         scores.reduce(|a, b| a + b)
     }
@@ -62,7 +62,7 @@ impl Placer<'_, '_> {
         if forbidden || lost || copy.running < members.len() {
             return Score::NEVER;
         }
-        let mut score = self.promotion_attribute(clone, node).unwrap_or(Score::new(-1));
+        let mut score = self.promotion_attribute(clone, node, copy.number).unwrap_or(Score::new(-1));
         for member in members {
             for (_, location) in &self.world.res[*member].locations {
                 let Some(document) = self.world.nodes[node].document else { continue };

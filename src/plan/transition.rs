@@ -4,7 +4,7 @@
 //! together (a stop and a start elsewhere is a move), the nodes fenced and switched on. Its serialised form is what
 //! planners of Pacemaker clusters are compared by.
 //!
-//! One [`assign`], committed into a copy of the state, one [`order_untold`]; then every step that is not blocked, nor
+//! One [`assign`], committed into a copy of the state, one order; then every step that is not blocked, nor
 //! waits for one that is. Waiting for a probe or for a fencing of the same plan is not blocked.
 //!
 //! Unlike [`predict`](super::predict()) it does not go on from the result: what only the next plan would do is not here.
@@ -13,8 +13,9 @@ use super::fencing::victims;
 use super::graph::StepKind;
 use super::instances::World;
 use super::links::{Link, links};
-use super::nodes::Class;
-use super::{assign, order_untold};
+use super::nodes::{Ability, Class};
+use super::assign;
+use super::order::order_outline;
 use crate::model::{InstanceId, NodeId, OrderAction, OrderStrength, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
@@ -92,7 +93,7 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
             None => _ = committed.assignment.remove(&change.instance),
         }
     }
-    let graph = order_untold(spec, &committed);
+    let graph = order_outline(spec, &committed);
     let blocked = graph.blocked_with_followers();
     let world = World::new(spec, &committed);
     let fenced = victims(&world, &assignment.placements);
@@ -213,7 +214,11 @@ impl Plan<'_, '_> {
     }
 
     fn ends(&self, inst: &Inst<'_>, key: &ClaimKey) -> bool {
-        self.fenced.contains(&key.node) || inst.does(&StepKind::Stop, &key.node)
+        let by_itself = || {
+            let info = self.world.node_ids.get(&key.node).map(|node| &self.world.nodes[*node]);
+            info.is_some_and(|info| info.unclean() && info.ability == Ability::ByItself)
+        };
+        self.fenced.contains(&key.node) || by_itself() || inst.does(&StepKind::Stop, &key.node)
     }
 
     /// A move of what runs that was begun by an earlier plan, and whose target is still the right one.
@@ -293,6 +298,10 @@ impl Plan<'_, '_> {
                 Some(_) => Op::Move,
             };
             let mut action = make(op, from.map(|(key, _)| &key.node), Some(start.node));
+            if op == Op::Start && inst.step(&StepKind::Promote, start.node) == Some(true) {
+                // It starts, but the whole of it does not happen.
+                (action.op, action.blocked) = (Op::Promote, true);
+            }
             action.from_role = from.and_then(|(_, claim)| role(role_now(claim)));
             action.to_role = role(after);
             actions.push(action);

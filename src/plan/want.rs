@@ -27,6 +27,8 @@ pub(super) struct Inst<'a> {
     pub assigned: Option<(usize, &'a Assigned)>,
     /// Something it needs for its promotion goes away.
     pub demote: Option<Reason>,
+    /// It moves while it runs. Only in an outline: this program does not do that yet.
+    pub migrates: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Inst<'_> {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
+        !self.migrates && self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
     }
 
     /// It has a claim of which nothing can be said.
@@ -104,6 +106,7 @@ fn collect<'a>(world: &World<'a>) -> Wants<'a> {
         claims: Vec::new(),
         assigned: None,
         demote: None,
+        migrates: false,
     };
     let live = world.res.iter().flat_map(|res| &res.claims).chain(&world.removed);
     for live in live {
@@ -136,6 +139,43 @@ fn judge<'a>(world: &World<'a>, links: &[Link], wants: &mut Wants<'a>) {
         for ((_, now), fate) in inst.claims.iter_mut().zip(fates) {
             *now = fate;
         }
+        inst.migrates = world.outline && may_migrate(world, inst);
+    }
+}
+
+/// Whether an instance, taken by itself, can move while it runs.
+fn may_migrate(world: &World<'_>, inst: &Inst<'_>) -> bool {
+    let ([(live, Fate::Stop(_))], Some((to, _)), Some(place)) = (inst.claims.as_slice(), inst.assigned, inst.place)
+    else {
+        return false;
+    };
+    let res = &world.res[place];
+    let clean = |node: usize| world.nodes[node].class == super::nodes::Class::Online && !world.nodes[node].unclean();
+    res.spec.migratable
+        && res.managed
+        && res.clone.is_none()
+        && res.stopped.is_none()
+        && live.claim.phase == Phase::Running
+        && live.claim.failure.is_none()
+        && world.same_definition(place, live.claim)
+        && to != live.node
+        && clean(to)
+        && clean(live.node)
+}
+
+/// Whether what an instance is ordered after lets it move while it runs: nothing of it moves in another way, and no copies
+/// come and go.
+fn lets_migrate(world: &World<'_>, link: &Link, wants: &Wants<'_>) -> bool {
+    let firsts = || wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+    let starts = |first: &Inst<'_>| {
+        first.assigned.is_some_and(|(node, _)| {
+            !first.claims.iter().any(|(live, fate)| live.node == node && !matches!(fate, Fate::Stop(_)))
+        })
+    };
+    let stops = |first: &Inst<'_>| !first.claims.is_empty() && first.is_stopping();
+    match world.res[link.first].clone {
+        Some(_) => !(firsts().any(stops) && firsts().any(starts)),
+        None => !firsts().any(|first| stops(first) && starts(first)),
     }
 }
 
@@ -244,6 +284,10 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
     let Some(link) = either.first() else { return false };
     for then in wants.by_res[link.then].clone() {
         for claim in 0..wants.insts[then].claims.len() {
+            if wants.insts[then].migrates && !either.iter().any(|link| lets_migrate(world, link, wants)) {
+                wants.insts[then].migrates = false;
+                changed = true;
+            }
             let (live, fate) = &wants.insts[then].claims[claim];
             let promotes = link.then_action == OrderAction::Promote;
             let relevant = *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
@@ -274,11 +318,13 @@ fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node:
     if unknown && !firsts.iter().any(|first| first.is_stopping()) {
         return true;
     }
-    let good = firsts.iter().filter(|first| first.is_good(promoted)).count();
+    let good = |first: &&&Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
     if let Some(enough) = link.enough {
-        return good >= enough as usize;
+        // What comes back elsewhere counts: the others are not waited for.
+        let comes = |first: &&&Inst<'_>| good(first) || first.assigned.is_some();
+        return firsts.iter().filter(comes).count() >= enough as usize;
     }
-    let any_good = good > 0;
+    let any_good = firsts.iter().any(|first| good(&first));
     if link.pair != Pair::All || world.res[link.first].clone.is_none() {
         return any_good;
     }
