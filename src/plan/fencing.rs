@@ -44,10 +44,7 @@ pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option
 }
 
 /// All nodes that are to be proven off by an attempt, whether one can begin just now or not.
-pub(super) fn victims(
-    world: &World<'_>,
-    placements: &BTreeMap<InstanceId, Option<Assigned>>,
-) -> BTreeSet<NodeId> {
+pub(super) fn victims(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<NodeId> {
     let waiting = waiting_resources(world, placements);
     (0..world.nodes.len())
         .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)

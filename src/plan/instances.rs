@@ -9,8 +9,8 @@
 
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use crate::model::{
-    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reason, Requires, Resource,
-    ResourceId, Role, Score, Spec, TargetRole,
+    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reason, Requires,
+    Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, RELOAD_LEVEL, Scope, State};
 use std::collections::BTreeMap;
@@ -325,7 +325,9 @@ impl<'a> World<'a> {
             let (Some(dependant), Some(primary)) = (self.first_of(&colocation.resource.resource), primary) else {
                 continue;
             };
-            if self.unit_of[dependant] == self.unit_of[primary] {
+            // Nothing is ever promoted there: nobody can mean it.
+            let idle = colocation.with.role == Some(Role::Promoted) && !self.promotable(primary);
+            if self.unit_of[dependant] == self.unit_of[primary] || idle {
                 continue;
             }
             let tie = Tie {

@@ -20,7 +20,9 @@ use super::links::{Link, Pair, links, needs};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
 use super::want::{Fate, Inst, Wants, firsts, wants};
-use crate::model::{FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
+use crate::model::{
+    FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec,
+};
 use crate::state::{ClaimKey, Phase, State};
 use petgraph::algo::has_path_connecting;
 use petgraph::stable_graph::NodeIndex;
@@ -46,8 +48,7 @@ pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
 fn build(world: &World<'_>, told: bool) -> Graph {
     let links = links(world);
     let wants = wants(world, &links);
-    let mut builder =
-        Builder { world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
+    let mut builder = Builder { world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
     builder.of = vec![Vec::new(); world.res.len()];
     builder.steps();
     builder.own_edges();
@@ -352,9 +353,11 @@ impl Builder<'_, '_> {
         if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
             return None;
         }
-        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| match &info.ability {
-            Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
-            Ability::Attempt | Ability::ByItself => None,
+        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| {
+            match &info.ability {
+                Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
+                Ability::Attempt | Ability::ByItself => None,
+            }
         })
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Placer<'w, 'a> {
     /// Instances given to each node so far.
     pub load: Vec<u32>,
     used: Vec<BTreeMap<&'a str, i64>>,
+    /// The emptiest node, where nothing has room for all that belongs to what is being placed.
+    roomy: Option<usize>,
     /// For `explain`: the unit, and what its neighbours contributed.
     pub trace: Option<(usize, Vec<Note<'a>>)>,
 }
@@ -79,6 +81,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             placed: vec![None; units],
             load: vec![0; world.nodes.len()],
             used: vec![BTreeMap::new(); world.nodes.len()],
+            roomy: None,
             trace: traced.map(|unit| (unit, Vec::new())),
         }
     }
@@ -124,7 +127,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             let Unit::Plain(place) = self.world.units[primary] else { return None };
             let group = self.world.res[place].group?;
             let apart = lead(self.world, unit).is_none_or(|lead| self.world.res[lead].group != Some(group));
-            let members = apart.then(|| self.world.members(group)).unwrap_or_default();
+            let members = if apart { self.world.members(group) } else { Vec::new() };
             members.into_iter().map(|member| self.world.unit_of[member]).find(|member| !begun[*member])
         })
     }
@@ -244,6 +247,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             scores = self.primaries(unit, scores, mandatory);
             scores = self.wishes(unit, scores, mandatory);
         }
+        let mut roomy = None;
         let all = self.demand(unit, true);
         let own = self.demand(unit, false);
         let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
@@ -253,12 +257,17 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !all.is_empty() {
             let mut parts = room(&all);
             if !self.any_node(&add(&scores, &parts)) {
-                // Room for all that belongs together is nowhere: room for itself must do.
+                // Room for all that belongs together is nowhere: room for itself must do, and the emptiest node is best.
                 parts = room(&own);
+                let fit = (0..scores.len()).filter(|node| self.world.nodes[*node].fit());
+                roomy = fit.min_by_key(|node| {
+                    (0..scores.len()).filter(|o| self.more_room(*o, *node) > self.more_room(*node, *o)).count()
+                });
             }
             self.note(unit, &parts, &What::Capacity);
             scores = add(&scores, &parts);
         }
+        self.roomy = roomy;
         scores
     }
 
@@ -303,11 +312,11 @@ impl<'w, 'a> Placer<'w, 'a> {
     pub fn tie_nodes(&self, tie: &Tie<'_>) -> Vec<bool> {
         let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
         let Some(label) = tie.label else { return there };
-        let values: Vec<&str> = (0..there.len())
-            .filter(|node| there[*node])
-            .filter_map(|node| self.world.label(node, label))
-            .collect();
-        (0..there.len()).map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value))).collect()
+        let values: Vec<&str> =
+            (0..there.len()).filter(|node| there[*node]).filter_map(|node| self.world.label(node, label)).collect();
+        (0..there.len())
+            .map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value)))
+            .collect()
     }
 
     /// Adds what the dependants of a unit would like.
@@ -429,6 +438,9 @@ impl<'w, 'a> Placer<'w, 'a> {
         let best = (0..scores.len())
             .filter(|node| self.world.nodes[*node].fit() && scores[*node] >= Score::ZERO)
             .min_by(|a, b| self.compare(*a, *b, scores, current))?;
+        if let Some(roomy) = self.roomy.filter(|roomy| scores[*roomy] == scores[best]) {
+            return Some(roomy);
+        }
         match current {
             Some(current) if scores[current] == scores[best] && scores[best] > Score::ZERO => Some(current),
             Some(_) | None => Some(best),

@@ -9,17 +9,20 @@
 //!
 //! Unlike [`predict`](super::predict()) it does not go on from the result: what only the next plan would do is not here.
 
+use super::assign;
 use super::fencing::victims;
 use super::graph::StepKind;
 use super::instances::World;
 use super::links::{Link, links};
 use super::nodes::{Ability, Class};
-use super::assign;
 use super::order::order_outline;
-use crate::model::{InstanceId, NodeId, OrderAction, Role, Spec};
+use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The attribute of a node that says when it was switched on by a device that unfences.
+const LET_IN: &str = "#node-unfenced";
 
 /// What a plan leads to, and by which actions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -171,7 +174,18 @@ impl Plan<'_, '_> {
         };
         let placement =
             roles.into_iter().map(|(name, nodes)| (name, nodes.into_iter().map(of_node).collect())).collect();
-        Outcome { placement, actions, fenced: self.fenced.iter().cloned().collect(), unfenced: Vec::new() }
+        let unfenced = self.unfenced();
+        Outcome { placement, actions, fenced: self.fenced.iter().cloned().collect(), unfenced }
+    }
+
+    /// Nodes that must be let in before what requires that is started on them.
+    fn unfenced(&self) -> Vec<NodeId> {
+        if !self.world.res.iter().any(|res| res.spec.requires == Requires::Unfencing) {
+            return Vec::new();
+        }
+        let let_in = |node: usize| self.world.label(node, LET_IN).is_some_and(|value| value != "0");
+        let waits = |node: &usize| self.world.nodes[*node].fit() && !let_in(*node);
+        (0..self.world.nodes.len()).filter(waits).map(|node| self.world.nodes[node].id.clone()).collect()
     }
 
     fn name(&self, id: &InstanceId) -> String {
@@ -254,9 +268,10 @@ impl Plan<'_, '_> {
             return itself;
         }
         seen.push(place);
-        let firsts = self.links.iter().filter(|link| {
-            link.then == place && link.then_action == OrderAction::Start && link.is_need()
-        });
+        let firsts = self
+            .links
+            .iter()
+            .filter(|link| link.then == place && link.then_action == OrderAction::Start && link.is_need());
         firsts.map(|link| link.first).all(|first| self.lets_migrate(first, seen))
     }
 
