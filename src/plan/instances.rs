@@ -347,6 +347,16 @@ impl<'a> World<'a> {
             {
                 ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
             }
+            // What a group must go with, or stay away from, binds every member: its first one may be left alone elsewhere.
+            if self.spec.groups.contains_key(&colocation.resource.resource) && outside && group.is_some() {
+                let rest = self.members(&colocation.resource.resource).into_iter().skip(1);
+                let mandatory = score.is_infinite() || score.is_never();
+                ties.extend(rest.filter(|_| mandatory).map(|member| Tie {
+                    dependant: self.unit_of[member],
+                    influence: false,
+                    ..tie
+                }));
+            }
         }
         for group in self.spec.groups.keys() {
             let members = self.members(group);

@@ -421,7 +421,10 @@ impl Builder<'_, '_> {
     fn held_by_stuck(&mut self, link: &Link, firsts: &[Made]) {
         let wants = self.wants;
         let down = kind(link.first_action.opposite());
-        for first in firsts.iter().filter(|first| first.kind == down) {
+        // What comes up would want to restart what already runs without it.
+        let up = |first: &&Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
+        let held: Vec<&Made> = firsts.iter().filter(|first| first.kind == down || up(first)).collect();
+        for first in held {
             let (number, node) = (wants.insts[first.inst].id.number, first.node);
             let stuck = wants.by_res[link.then].iter().map(|then| &wants.insts[*then]).find_map(|then| {
                 then.claims.iter().find_map(|(live, fate)| match (fate, link.pair) {

@@ -211,6 +211,9 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// A claim that nothing can end now.
     pub fn pinned_claim(&self, place: usize, live: &Live<'_>) -> Option<Copy> {
         let info = &self.world.nodes[live.node];
+        if info.unclean() && self.fenced_anyway(live.node) {
+            return None;
+        }
         let why = match (&live.claim.failure, &info.ability) {
             (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
                 Reason::FailedBlocked { what: failure.text.clone() }
@@ -218,8 +221,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, Ability::Impossible(why)) if info.unclean() => {
                 Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }
             }
-            // Nobody could take over: it comes back with its node, unless that is fenced whatever runs there.
-            (_, _) if info.unclean() && !has_alternative(self.world, place) && !self.fenced_anyway(live.node) => {
+            // Nobody could take over: it comes back with its node.
+            (_, _) if info.unclean() && !has_alternative(self.world, place) => {
                 Reason::NodeLost { node: info.id.clone() }
             }
             (_, _) => return None,

@@ -16,7 +16,7 @@ use super::links::{Link, links};
 use super::nodes::{Ability, Class};
 use super::assign;
 use super::order::order_outline;
-use crate::model::{InstanceId, NodeId, OrderAction, OrderStrength, Role, Spec};
+use crate::model::{InstanceId, NodeId, OrderAction, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -255,7 +255,7 @@ impl Plan<'_, '_> {
         }
         seen.push(place);
         let firsts = self.links.iter().filter(|link| {
-            link.then == place && link.then_action == OrderAction::Start && link.strength != OrderStrength::Serialize
+            link.then == place && link.then_action == OrderAction::Start && link.is_need()
         });
         firsts.map(|link| link.first).all(|first| self.lets_migrate(first, seen))
     }
@@ -293,7 +293,7 @@ impl Plan<'_, '_> {
                 Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
                 None if after == Role::Promoted => Op::Promote,
                 None => Op::Start,
-                Some((_, claim)) if claim.failure.is_some() => Op::Recover,
+                Some(_) if ended.iter().any(|(_, claim)| claim.failure.is_some()) => Op::Recover,
                 Some((key, _)) if &key.node == start.node => Op::Restart,
                 Some(_) => Op::Move,
             };

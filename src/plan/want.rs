@@ -211,6 +211,10 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
             return Fate::Stop(Reason::MultipleActive);
         }
+        // Others tell of a restart even of the one that is left running.
+        MultipleActive::StopUnexpected if several && world.outline && !live.settling() => {
+            return Fate::Stop(Reason::MultipleActive);
+        }
         MultipleActive::Block if several => return Fate::Stuck(Reason::MultipleActive),
         MultipleActive::StopStart
         | MultipleActive::StopOnly
