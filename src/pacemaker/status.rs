@@ -343,13 +343,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let mut numbers = Numbers::default();
         let mut migrations = Vec::new();
         for (place, item) in items.iter().enumerate() {
+            if let Some(migration) = item.found.migration {
+                migrations.push((place, migration));
+            }
             let Some(role) = item.found.role else {
                 self.stopped(item);
                 continue;
             };
-            if let Some(migration) = item.found.migration {
-                migrations.push((place, migration));
-            }
             let number = self.number(item, &mut numbers);
             let key = self.key(item.base, number, item.node);
             let claim = self.claim(item, role);
@@ -494,30 +494,56 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// A migration as both sides tell it.
     fn migrate(&mut self, items: &[Item<'a>], place: usize, migration: history::Migration<'a>) {
         let item = &items[place];
+        if !migration.away || self.is_cloned(item.base) {
+            return;
+        }
         let is_peer = |other: &&Item<'a>| {
             other.base == item.base && self.facts[self.nodes[other.node].facts].name == migration.peer
         };
         let other = items.iter().find(is_peer);
-        let number = None;
-        let here = self.key(item.base, number, item.node);
+        let here = self.key(item.base, None, item.node);
         let there = ClaimKey { instance: here.instance.clone(), node: NodeId::new(migration.peer) };
-        let known = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
-        if !migration.away || !known {
-            return;
-        }
-        let arrived = other.and_then(|other| other.found.migration).filter(|m| !m.away);
-        let newer = other.is_some_and(|other| other.found.changed > migration.at);
-        match (arrived, migration.failed) {
-            // It has arrived; only its stop is owed here.
-            (Some(arrived), _) if !arrived.failed && !arrived.pending => self.phase(&here, Phase::Stopping),
-            // Not there yet.
-            (_, false) if !newer || arrived.is_some_and(|arrived| arrived.pending) => {
-                self.phase(&here, Phase::MigratingTo);
-                self.ensure(&here, &there, Phase::MigratingFrom);
+        let is_there = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
+        let newer = other.is_some_and(|other| {
+            if migration.at > 0 && other.found.changed > 0 {
+                other.found.changed > migration.at
+            } else {
+                other.found.touched
             }
+        });
+        let arrived = other.filter(|other| other.found.role.is_some()).and_then(|other| other.found.migration);
+        let arrived = arrived.filter(|arrived| !arrived.away);
+        let stopped_here = item.found.role.is_none();
+        match arrived {
+            _ if stopped_here && is_there && !newer => self.ensure(item, &there, Phase::Running),
+            _ if stopped_here => {}
+            Some(arrived) if arrived.failed => self.fail_migration(&here, ActionKind::MigrateTo),
+            // It has arrived; only its stop is owed here.
+            Some(arrived) if !arrived.pending => self.phase(&here, Phase::Stopping),
+            None if newer || !is_there => self.fail_migration(&here, ActionKind::MigrateTo),
             // Nobody knows how far it came.
-            (_, true) if !newer => self.ensure(&here, &there, Phase::Running),
-            (_, _) => {}
+            None if migration.failed => {
+                self.ensure(item, &there, Phase::Running);
+                self.fail_migration(&there, ActionKind::MigrateFrom);
+            }
+            // Not there yet.
+            Some(_) | None => {
+                self.phase(&here, Phase::MigratingTo);
+                self.ensure(item, &there, Phase::MigratingFrom);
+            }
+        }
+    }
+
+    fn fail_migration(&mut self, key: &ClaimKey, action: ActionKind) {
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            claim.failure.get_or_insert(Failure {
+                action,
+                kind: FailureKind::Failed,
+                at_ms: 0,
+                text: "a migration failed".into(),
+                blocked: false,
+                fence: false,
+            });
         }
     }
 
@@ -527,24 +553,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
     }
 
-    fn ensure(&mut self, from: &ClaimKey, to: &ClaimKey, phase: Phase) {
-        let Some(mut claim) = self.state.claims.get(from).cloned() else { return };
-        claim.incarnation = incarnation(to.node.as_str());
-        claim.phase = phase;
-        claim.epoch = Epoch(self.state.last_epoch.0 + 1);
-        if phase == Phase::Running && claim.failure.is_none() {
-            claim.failure = Some(Failure {
-                action: ActionKind::MigrateFrom,
-                kind: FailureKind::Failed,
-                at_ms: 0,
-                text: "a migration failed".into(),
-                blocked: false,
-                fence: false,
-            });
+    /// What a node runs by another one's word.
+    fn ensure(&mut self, item: &Item<'a>, key: &ClaimKey, phase: Phase) {
+        if !self.state.claims.contains_key(key) {
+            let mut claim = self.claim(item, Role::Started);
+            claim.incarnation = incarnation(key.node.as_str());
+            claim.failure = None;
+            self.state.claims.insert(key.clone(), claim);
+            let probe = ProbeKey { resource: key.instance.resource.clone(), node: key.node.clone() };
+            self.state.probes.remove(&probe);
         }
-        self.state.last_epoch = claim.epoch;
-        let claim = self.state.claims.entry(to.clone()).or_insert(claim);
-        claim.phase = phase;
+        self.phase(key, phase);
     }
 }
 
