@@ -37,6 +37,8 @@ pub(super) struct Found<'a> {
     pub last: (ActionKind, ExecStatus),
     /// When it was started, or last changed its state, in seconds.
     pub changed: i64,
+    /// More than probes was done.
+    pub touched: bool,
     /// It runs with other parameters than it would be started with now.
     pub outdated: Option<Outdated>,
 }
@@ -98,7 +100,7 @@ fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
         let interval_ms = number(el, "interval").unwrap_or(0);
         let action = match el.attr("operation")? {
             "monitor" if interval_ms == 0 => ActionKind::Probe,
-            "monitor" => ActionKind::Monitor,
+            "monitor" | "asyncmon" => ActionKind::Monitor,
             "start" => ActionKind::Start,
             "stop" => ActionKind::Stop,
             "promote" => ActionKind::Promote,
@@ -134,6 +136,7 @@ pub(super) fn read<'a>(resource: El<'a>, context: &Context<'_>) -> Found<'a> {
         migration: None,
         last: (ActionKind::Probe, ExecStatus::Exited(0)),
         changed: 0,
+        touched: false,
         outdated: None,
     };
     let entries = entries(resource);
@@ -157,8 +160,21 @@ fn outdated(entries: &[Entry<'_>], context: &Context<'_>) -> Option<Outdated> {
         if !counts {
             continue;
         }
-        let used = entry.el.attr("op-digest");
-        if used.is_some_and(|used| used == digest(params.iter().map(|(name, value)| (*name, *value)))) {
+        let name = entry.el.attr("operation").unwrap_or("");
+        let extra = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
+        let mut params = params.clone();
+        for (name, value) in extra.into_iter().flat_map(|op| &op.params) {
+            params.insert(name, value);
+        }
+        let matches = |name: &str, without: &str| {
+            let kept = params.iter().filter(|(name, _)| !without.split_whitespace().any(|other| other == **name));
+            entry.el.attr(name).is_some_and(|used| used == digest(kept.map(|(name, value)| (*name, *value))))
+        };
+        // What is not shown cannot be compared.
+        let secret = entry.el.attr("op-secure-params").unwrap_or("");
+        let is_hidden = |name: &str| params.get(name).is_some_and(|value| is_masked(value));
+        let hidden = secret.split_whitespace().any(is_hidden);
+        if matches("op-digest", "") || (hidden && matches("op-secure-digest", secret)) {
             continue;
         }
         let forces = entry.el.attr("op-force-restart").unwrap_or("");
@@ -170,6 +186,11 @@ fn outdated(entries: &[Entry<'_>], context: &Context<'_>) -> Option<Outdated> {
         }
     }
     found
+}
+
+/// Shown as asterisks.
+fn is_masked(value: &str) -> bool {
+    !value.is_empty() && value.chars().all(|c| c == '*')
 }
 
 /// The digest of parameters in order of their names, as Pacemaker makes it.
@@ -278,7 +299,7 @@ impl<'a> Found<'a> {
                 (self.role, forgives, self.migration) = (Some(Role::Started), true, None);
                 self.not_installed = false;
             }
-            ActionKind::Stop => (self.role, forgives, self.migration) = (None, true, None),
+            ActionKind::Stop => (self.role, forgives) = (None, true),
             ActionKind::Promote => (self.role, forgives) = (Some(Role::Promoted), true),
             ActionKind::Demote => {
                 self.role = Some(Role::Unpromoted);
@@ -290,6 +311,9 @@ impl<'a> Found<'a> {
                 self.migrated(entry, false, false, false);
             }
             ActionKind::Notify | ActionKind::Reload => {}
+        }
+        if entry.action != ActionKind::Probe {
+            self.touched = true;
         }
         if !matches!(entry.action, ActionKind::Monitor) {
             self.changed = entry.at;
@@ -305,6 +329,7 @@ impl<'a> Found<'a> {
 
     fn fail(&mut self, entry: &Entry<'a>, rc: i32, on_fail: OnFail, context: &Context<'_>) {
         self.known = true;
+        self.touched = true;
         self.pending = None;
         let active = Some(self.role.unwrap_or(Role::Started));
         self.role = match (entry.action, rc) {

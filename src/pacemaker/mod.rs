@@ -137,16 +137,17 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
         None => Services::default(),
     };
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
-    constrain(&mut spec, configuration, &services, &facts, &options, now, &mut losses);
-    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, &mut losses);
+    let unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
+    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now);
     let mut state = reader.read();
-    let tickets = tickets::read(root, configuration, &services, &tags(configuration));
+    status::unasked(&mut state, &spec, &services, &unasked);
+    status::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
+    let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
     for node in tickets::apply(&mut spec, &tickets, &services, &state) {
         status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    undiscovered(&mut state, &spec, &services, configuration, &facts, now, &mut losses);
     Import { spec, state, losses: losses.finish() }
 }
 
@@ -287,24 +288,36 @@ fn topology(
     (!levels.is_empty()).then_some(levels)
 }
 
-fn tags(configuration: El<'_>) -> BTreeMap<&str, Vec<&str>> {
+/// Names that mean several: tags, and templates, which mean what is made after them.
+fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
     let tags = configuration.child("tags").into_iter().flat_map(|tags| tags.all("tag"));
-    tags.map(|tag| (tag.id(), tag.all("obj_ref").map(El::id).collect())).collect()
+    let mut meant: BTreeMap<&str, Vec<&str>> =
+        tags.map(|tag| (tag.id(), tag.all("obj_ref").map(El::id).collect())).collect();
+    let mut made: Vec<(&str, &str, u32)> = Vec::new();
+    for (name, prim) in &services.prims {
+        made.extend(prim.el.attr("template").map(|template| (template, *name, prim.el.place())));
+    }
+    made.sort_by_key(|(_, _, place)| *place);
+    for (template, name, _) in made {
+        meant.entry(template).or_default().push(name);
+    }
+    meant
 }
 
 fn constrain<'a>(
     spec: &mut Spec,
+    ids: &Ids<'a>,
     configuration: El<'a>,
     services: &Services<'a>,
     facts: &[NodeFacts<'a>],
     options: &Options<'a>,
     now: Option<i64>,
     losses: &mut Losses,
-) {
-    let tags = tags(configuration);
+) -> Vec<(&'a str, &'a str)> {
+    let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
-    let mut locator = Locator { nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),
@@ -332,17 +345,5 @@ fn constrain<'a>(
     }
     (spec.orders, spec.colocations) = (constraints.orders, constraints.colocations);
     spec.locations = locator.locations;
-}
-
-/// Where a resource is not to be looked for it counts as stopped.
-fn undiscovered<'a>(
-    state: &mut State,
-    spec: &Spec,
-    services: &Services<'a>,
-    configuration: El<'a>,
-    facts: &[NodeFacts<'a>],
-    now: Option<i64>,
-    losses: &mut Losses,
-) {
-    let _ = (state, spec, services, configuration, facts, now, losses);
+    locator.unasked
 }

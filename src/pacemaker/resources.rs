@@ -47,7 +47,6 @@ pub(super) struct Prim<'a> {
     pub ops: Vec<Op>,
     pub params: Values<'a>,
     pub meta: Values<'a>,
-    pub group: Option<&'a str>,
     pub clone: Option<&'a str>,
 }
 
@@ -110,7 +109,7 @@ impl<'a> Reader<'_, 'a> {
         self.templates = resources.all("template").map(|template| (template.id(), template)).collect();
         for el in resources.children() {
             let known = match el.tag() {
-                "primitive" => self.primitive(el, None, None, None),
+                "primitive" => self.primitive(el, None, None),
                 "group" => self.group(el, None),
                 "clone" | "master" => self.clone(el),
                 "template" => continue,
@@ -173,10 +172,13 @@ impl<'a> Reader<'_, 'a> {
         let around = Around { explicit: &explicit, outer: None };
         let known = match child.tag() {
             "group" => self.group(child, Some((el.id(), around))),
-            _ => self.primitive(child, None, Some(el.id()), Some(around)),
+            _ => self.primitive(child, Some(el.id()), Some(around)),
         };
         if known {
-            let clone = CloneSpec { resource: child.id().into(), ..clone };
+            let members: Vec<&Prim<'a>> = self.services.prims.values().filter(|p| p.clone == Some(el.id())).collect();
+            // Only OCF agents can tell their copies apart.
+            let unique = clone.globally_unique && members.iter().all(|prim| matches!(prim.class, "ocf" | "stonith"));
+            let clone = CloneSpec { resource: child.id().into(), globally_unique: unique, ..clone };
             self.services.clones.insert(el.id().into(), clone);
         }
         known
@@ -193,7 +195,7 @@ impl<'a> Reader<'_, 'a> {
         let around = Around { explicit: &explicit, outer: clone.map(|(_, around)| around.explicit) };
         let mut members = Vec::new();
         for child in el.all("primitive") {
-            if self.primitive(child, Some(el.id()), clone.map(|(clone, _)| clone), Some(around)) {
+            if self.primitive(child, clone.map(|(clone, _)| clone), Some(around)) {
                 members.push(child.id().into());
             }
         }
@@ -208,7 +210,6 @@ impl<'a> Reader<'_, 'a> {
     fn primitive(
         &mut self,
         el: El<'a>,
-        group: Option<&'a str>,
         clone: Option<&'a str>,
         around: Option<Around<'_, 'a>>,
     ) -> bool {
@@ -249,7 +250,6 @@ impl<'a> Reader<'_, 'a> {
             ops: read_ops(self.ids, el, template, self.op_defaults, &asked, self.setting.fencing),
             params,
             meta,
-            group,
             clone,
         };
         let utilization = if self.setting.capacity { numbers(&utilization) } else { BTreeMap::new() };
