@@ -10,7 +10,7 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `history` one resource on one node · `status` all of them as a state · `loss`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state · `loss`.
 
 mod constraints;
 mod history;
@@ -20,6 +20,7 @@ mod nodes;
 mod operations;
 mod options;
 mod pattern;
+mod remote;
 mod resources;
 mod rules;
 mod status;
@@ -45,7 +46,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -55,6 +56,8 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
+    /// Resources that are part of something else and are not told of by themselves.
+    pub hidden: BTreeSet<String>,
 }
 
 impl Import {
@@ -103,12 +106,6 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
         _ => QuorumLoss::Stop,
     };
     let status = root.child("status");
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), now);
-    for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
-        if !nodes.iter().any(|node| node.el.place() == el.place()) {
-            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
-        }
-    }
     let unfencing = |el: El<'a>| {
         let meta = ids.values(el, "meta_attributes", &asked);
         el.attr("class") == Some("stonith") && meta.get("provides") == Some(&"unfencing")
@@ -136,8 +133,15 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
+        if !nodes.iter().any(|node| node.el.place() == el.place()) {
+            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
+        }
+    }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
     let unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
+    remote::tie(&mut spec, &services);
     let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now);
     let mut state = reader.read();
     status::unasked(&mut state, &spec, &services, &unasked);
@@ -148,7 +152,9 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    Import { spec, state, losses: losses.finish() }
+    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
+    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
+    Import { spec, state, losses: losses.finish(), hidden }
 }
 
 fn spec<'a>(
@@ -166,7 +172,7 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: NodeRole::Voter,
+            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),

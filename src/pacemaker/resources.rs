@@ -67,6 +67,16 @@ pub(super) struct Services<'a> {
     pub top: Vec<&'a str>,
     /// Elements by the name they define, those that were left out too.
     pub dropped: Vec<&'a str>,
+    /// Nodes that are reached over a resource.
+    pub remotes: Vec<Remote<'a>>,
+}
+
+/// A node that is there as long as its connection runs.
+pub(super) struct Remote<'a> {
+    /// Of the node, and of the connection.
+    pub name: &'a str,
+    /// The resource that the node runs in: a guest.
+    pub container: Option<&'a str>,
 }
 
 impl<'a> Services<'a> {
@@ -123,7 +133,50 @@ impl<'a> Reader<'_, 'a> {
                 self.services.top.push(el.id());
             }
         }
+        self.connections();
         self.services
+    }
+
+    /// Remote nodes have a primitive of their own; guests get one, which comes and goes with their container.
+    fn connections(&mut self) {
+        let mut guests = Vec::new();
+        for (id, prim) in &self.services.prims {
+            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") {
+                self.services.remotes.push(Remote { name: id, container: None });
+            }
+            if let Some(name) = prim.meta.get("remote-node") {
+                guests.push((*name, *id));
+            }
+        }
+        for (name, container) in guests {
+            let (Some(prim), Some(inside)) =
+                (self.services.prims.get(container), self.services.resources.get(container))
+            else {
+                continue;
+            };
+            let connection = Prim {
+                el: prim.el,
+                class: "ocf",
+                provider: Some("pacemaker"),
+                name: "remote",
+                ops: Vec::new(),
+                params: Values::new(),
+                meta: Values::new(),
+                clone: None,
+            };
+            let resource = Resource {
+                agent: agent("ocf", Some("pacemaker"), "remote"),
+                params: BTreeMap::new(),
+                operations: operations(&[], self.setting.fencing),
+                utilization: BTreeMap::new(),
+                stickiness: 0,
+                migratable: inside.migratable,
+                ..inside.clone()
+            };
+            self.services.prims.insert(name, connection);
+            self.services.resources.insert(name.into(), resource);
+            self.services.remotes.push(Remote { name, container: Some(container) });
+        }
     }
 
     fn asked<'x>(&self, rsc: Option<RscFacts<'x>>) -> Asked<'x> {
