@@ -75,7 +75,7 @@ impl Placer<'_, '_> {
         if info.max < slots.nodes() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
-                *score += self.promotion_attribute(clone, node).unwrap_or(Score::ZERO).max(Score::ZERO);
+                *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);
             }
         }
         for copy in copies.iter().filter(|copy| copy.pinned) {
@@ -85,10 +85,13 @@ impl Placer<'_, '_> {
         }
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();
+        let fair = (info.max / slots.nodes().max(1)).max(1);
         for copy in existing {
-            let best = slots.best(&scores);
-            let stays = slots.room(info.max, copy.node)
-                && best.is_some_and(|best| scores[copy.node] + stickiness >= scores[best]);
+            // Better nodes are for copies that run nowhere yet, as long as there are such.
+            let own = scores[copy.node] + stickiness;
+            let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
+            let crowded = slots.taken[copy.node] >= fair;
+            let stays = slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {
@@ -101,7 +104,12 @@ impl Placer<'_, '_> {
         let mut waiting: Vec<u32> = homeless.iter().map(|copy| copy.number).collect();
         waiting.extend((0..=u32::MAX).filter(|number| !numbers.contains(number)).take(slots.left(info.max)));
         for number in waiting {
-            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(&scores, &self.load)).flatten();
+            let home = from.get(&number).copied();
+            let mut own = scores.clone();
+            if let Some(home) = home {
+                own[home] += stickiness;
+            }
+            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &own, home)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
                 None => {
@@ -265,14 +273,8 @@ impl Slots {
         self.given += 1;
     }
 
-    fn best(&self, scores: &[Score]) -> Option<usize> {
-        (0..scores.len()).filter(|node| self.free[*node] > 0).max_by_key(|node| scores[*node])
-    }
-
-    /// The node for one more copy: as even as the scores allow.
-    fn choose(&self, scores: &[Score], load: &[u32]) -> Option<usize> {
-        (0..scores.len())
-            .filter(|node| self.free[*node] > 0)
-            .min_by_key(|node| (self.taken[*node], std::cmp::Reverse(scores[*node]), load[*node], *node))
+    /// The node for one more copy.
+    fn choose(&self, placer: &Placer<'_, '_>, scores: &[Score], home: Option<usize>) -> Option<usize> {
+        (0..scores.len()).filter(|node| self.free[*node] > 0).min_by(|a, b| placer.compare(*a, *b, scores, home))
     }
 }

@@ -12,7 +12,7 @@ use super::Verdict;
 use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
-use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId, Reason};
+use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
 use crate::state::{Assigned, Attempt, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,11 +43,26 @@ pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option
         .collect()
 }
 
+/// All nodes that are to be proven off by an attempt, whether one can begin just now or not.
+pub(super) fn victims(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<NodeId> {
+    let waiting = waiting_resources(world, placements);
+    (0..world.nodes.len())
+        .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)
+        .filter(|node| needed(world, &waiting, *node).is_some())
+        .map(|node| world.nodes[node].id.clone())
+        .collect()
+}
+
 /// Why a node must be proven off; None: nothing depends on it.
 pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) -> Option<String> {
     let info = &world.nodes[node];
     if let Some(why) = &info.doomed {
         return Some(why.clone());
+    }
+    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
+    match world.spec.cluster.fencing.when {
+        FenceWhen::Always => return Some(silent().to_owned()),
+        FenceWhen::Needed => {}
     }
     if let Some(state) = info.state
         && state.burnt.contains(&state.incarnation.boot)
@@ -58,7 +73,6 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
         let live = res.claims.iter().find(|live| live.node == node)?;
         has_alternative(world, place).then_some(live.key)
     });
-    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
     if let Some(key) = held {
         return Some(format!("{}; it may run {}", silent(), key.instance));
     }

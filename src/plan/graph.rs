@@ -11,7 +11,7 @@ use crate::state::ClaimKey;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{EdgeRef, IntoEdgeReferences};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One action on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,9 +79,20 @@ pub(super) struct Vertex {
 /// What [`order`](super::order()) returns.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    pub(super) graph: StableDiGraph<Vertex, ()>,
+    pub(super) graph: StableDiGraph<Vertex, Bond>,
     pub(super) index: BTreeMap<(StepKind, ClaimKey), NodeIndex>,
     pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
+    /// Steps that need one of some others.
+    pub(super) any_of: Vec<(NodeIndex, Vec<NodeIndex>)>,
+}
+
+/// How one step is tied to another that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// The second does not happen without the first.
+    Firm,
+    /// Only the order is kept, if both happen.
+    Loose,
 }
 
 impl Graph {
@@ -152,6 +163,53 @@ impl Graph {
     /// What is to become of every instance that has a claim or an assignment.
     pub fn verdicts(&self) -> &BTreeMap<InstanceId, Verdict> {
         &self.verdicts
+    }
+
+    /// Every step with its place.
+    pub(super) fn placed_steps(&self) -> impl Iterator<Item = (NodeIndex, &Step)> {
+        self.index.values().map(|place| (*place, &self.graph[*place].step))
+    }
+
+    /// What does not happen in this plan: what is blocked, and what would have to come after it.
+    ///
+    /// What only waits for a node's word, or for a node to be proven off, does happen.
+    pub(super) fn blocked_with_followers(&self) -> BTreeSet<NodeIndex> {
+        let ends = |verdict: &Verdict| {
+            let word = |reason: &Reason| {
+                // What this program does not do is no obstacle to others.
+                let late = matches!(reason, Reason::NotInThisVersion { .. });
+                late || matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
+            };
+            !matches!(verdict, Verdict::Wait(reason) | Verdict::Blocked(reason) if word(reason))
+        };
+        let stuck = |place: &NodeIndex| self.graph[*place].blocked.as_ref().is_some_and(ends);
+        let mut blocked: BTreeSet<NodeIndex> = self.graph.node_indices().filter(stuck).collect();
+        let mut queue: Vec<NodeIndex> = blocked.iter().copied().collect();
+        loop {
+            while let Some(place) = queue.pop() {
+                for edge in self.graph.edges(place).filter(|edge| *edge.weight() == Bond::Firm) {
+                    if blocked.insert(edge.target()) {
+                        queue.push(edge.target());
+                    }
+                }
+            }
+            for (after, one_of) in &self.any_of {
+                if one_of.iter().all(|before| blocked.contains(before)) && blocked.insert(*after) {
+                    queue.push(*after);
+                }
+            }
+            if queue.is_empty() {
+                return blocked;
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self, before: NodeIndex, after: NodeIndex, bond: Bond) {
+        match self.graph.find_edge(before, after).and_then(|edge| self.graph.edge_weight_mut(edge)) {
+            Some(there) if bond == Bond::Firm => *there = Bond::Firm,
+            Some(_) => {}
+            None => _ = self.graph.add_edge(before, after, bond),
+        }
     }
 
     /// Nothing is to be done.

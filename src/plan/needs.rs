@@ -6,18 +6,18 @@
 //! Invariant: afterwards no instance is assigned whose mandatory predecessor is assigned nowhere.
 
 use super::instances::World;
-use super::links::{Link, Pair};
+use super::links::{Link, Pair, needs};
 use super::place::{Copy, Placer};
 use crate::model::{InstanceId, OrderAction, Reason, Role};
 use crate::state::{Fact, FactPhase};
 
 /// Repeats until nothing changes. Each round takes back at least one instance or promotion, so it ends.
 pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
-    let needs: Vec<&Link> = links.iter().filter(|link| link.is_need()).collect();
+    let needs = needs(links);
     loop {
         let mut changed = false;
-        for link in &needs {
-            changed |= enforce_link(placer, link);
+        for either in &needs {
+            changed |= enforce_need(placer, either);
         }
         for tie in 0..placer.ties.len() {
             changed |= enforce_tie(placer, tie);
@@ -31,8 +31,13 @@ pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
 /// The facts before a start and before a promotion of one copy's member.
 pub(super) fn facts(placer: &Placer<'_, '_>, needs: &[&Link], copy: &Copy) -> (Vec<Fact>, Vec<Fact>) {
     let (mut start, mut promote) = (Vec::new(), Vec::new());
+    let mut met = Vec::new();
     for link in needs {
+        if link.either.is_some() && met.contains(&link.either) {
+            continue;
+        }
         let Some((instance, node)) = predecessor(placer, link, copy) else { continue };
+        met.push(link.either);
         let phase = if link.first_promoted() { FactPhase::Promoted } else { FactPhase::Running };
         let fact = Fact { instance, node: Some(placer.world.nodes[node].id.clone()), phase };
         let list = match link.then_action {
@@ -61,6 +66,9 @@ fn predecessor(placer: &Placer<'_, '_>, link: &Link, copy: &Copy) -> Option<(Ins
             Pair::All => true,
         })
         .collect();
+    if candidates.len() < link.enough.unwrap_or(1) as usize {
+        return None;
+    }
     candidates.sort_by_key(|first| (first.node != copy.node, first.number));
     let first = candidates.first()?;
     let instance = InstanceId { resource: placer.world.res[link.first].id.clone(), number: first.number };
@@ -75,15 +83,28 @@ pub(super) fn position(world: &World<'_>, place: usize) -> usize {
     }
 }
 
-fn enforce_link(placer: &mut Placer<'_, '_>, link: &Link) -> bool {
-    let unit = placer.world.unit_of[link.then];
-    let at = position(placer.world, link.then);
-    let number = placer.world.res[link.first].clone.map(|_| 0);
-    let first = InstanceId { resource: placer.world.res[link.first].id.clone(), number };
+fn enforce_need(placer: &mut Placer<'_, '_>, either: &[&Link]) -> bool {
+    let Some(link) = either.first() else { return false };
+    let world = placer.world;
+    let unit = world.unit_of[link.then];
+    let at = position(world, link.then);
+    let number = world.res[link.first].clone.map(|_| 0);
+    let first = InstanceId { resource: world.res[link.first].id.clone(), number };
     let role = link.first_promoted().then_some(Role::Promoted);
     let why = Reason::After { instance: first, role };
     let promotes = link.then_action == OrderAction::Promote;
-    take_back(placer, unit, at, promotes, &why, |placer, copy| predecessor(placer, link, copy).is_some())
+    take_back(placer, unit, at, promotes, &why, |placer, copy| {
+        let stays = || !link.symmetric && runs(world, link.then, copy, promotes);
+        either.iter().any(|link| predecessor(placer, link, copy).is_some()) || stays()
+    })
+}
+
+/// Whether a copy runs already where it is to be, in the role that counts.
+fn runs(world: &World<'_>, place: usize, copy: &Copy, promoted: bool) -> bool {
+    world.res[place].claims.iter().any(|live| {
+        let here = live.key.instance.number == copy.number && Some(live.node) == copy.node;
+        here && !live.settling() && (!promoted || live.claim.role == Role::Promoted)
+    })
 }
 
 fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> bool {
@@ -91,7 +112,7 @@ fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> bool {
     if !tie.score.is_infinite() {
         return false;
     }
-    let there = placer.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
+    let there = placer.tie_nodes(&tie);
     let why = Reason::NoNode {
         why: format!("{}, with which it belongs, does not run there", placer.world.res[tie.primary_res].id),
     };

@@ -10,7 +10,7 @@
 
 use super::instances::World;
 use super::score::has_alternative;
-use crate::model::{DeviceId, Node, NodeId, ResourceId, Spec};
+use crate::model::{DeviceId, FenceWhen, Node, NodeId, QuorumLoss, ResourceId, Spec};
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +135,10 @@ fn describe<'a>(spec: &'a Spec, state: &'a State, id: &'a NodeId, all_in_mainten
         unfit,
         maintenance,
         doomed: None,
-        ability: ability(spec, node, document),
+        ability: match state.without_quorum && class != Class::Online {
+            true => Ability::Impossible("there is no quorum".into()),
+            false => ability(spec, node, document),
+        },
         may_have_run: document.is_none_or(|document| document.role.runs_resources()),
     }
 }
@@ -176,16 +179,35 @@ pub(super) fn is_watchdog(
 /// Marks nodes that must be fenced whatever runs there: heard ones on which something failed for good, where somebody
 /// else could go on, and those that an operator wants off.
 pub(super) fn doom(world: &mut World<'_>) {
+    nothing_to_protect(world);
     for place in 0..world.nodes.len() {
         let info = &world.nodes[place];
         if info.class == Class::Gone || info.ability != Ability::Attempt {
             continue;
         }
         let others = world.nodes.iter().any(|other| other.id != info.id && other.class == Class::Online);
-        let failed = || (info.class == Class::Online).then(|| failed_for_good(world, place)).flatten();
-        if let Some(why) = asked_by_hand(world.state, info.id).or_else(failed).filter(|_| others) {
+        let heard = info.class == Class::Online;
+        let failed = || heard.then(|| failed_for_good(world, place)).flatten();
+        let alone = || (heard && fences_itself(world)).then(|| "no quorum".to_owned());
+        let always = world.spec.cluster.fencing.when == FenceWhen::Always;
+        let why = asked_by_hand(world.state, info.id).or_else(failed).filter(|_| others || always).or_else(alone);
+        if let Some(why) = why {
             world.nodes[place].doomed = Some(why);
             world.nodes[place].unfit.get_or_insert(Unfit::Doomed);
+        }
+    }
+}
+
+/// Without the quorum, and told to power its own part of the cluster off then.
+fn fences_itself(world: &World<'_>) -> bool {
+    world.state.without_quorum && world.spec.cluster.quorum_loss == QuorumLoss::Fence
+}
+
+/// Where nothing at all is managed nobody is powered off.
+fn nothing_to_protect(world: &mut World<'_>) {
+    if world.spec.cluster.fencing.when == FenceWhen::Always && !world.res.iter().any(|res| res.managed) {
+        for info in world.nodes.iter_mut().filter(|info| info.ability == Ability::Attempt) {
+            info.ability = Ability::Impossible("nothing is managed".into());
         }
     }
 }
@@ -205,7 +227,8 @@ fn failed_for_good(world: &World<'_>, node: usize) -> Option<String> {
             live.node == node && failure.is_some_and(|failure| failure.fence && !failure.blocked)
         })?;
         let text = live.claim.failure.as_ref().map_or("", |failure| failure.text.as_str());
-        has_alternative(world, place).then(|| format!("{}: {text}", live.key.instance))
+        let always = world.spec.cluster.fencing.when == FenceWhen::Always;
+        (always || has_alternative(world, place)).then(|| format!("{}: {text}", live.key.instance))
     })
 }
 

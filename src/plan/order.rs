@@ -14,13 +14,15 @@ mod removed;
 
 use super::Verdict;
 use super::fencing::waits_for;
-use super::graph::{Graph, Step, StepKind, Vertex};
+use super::graph::{Bond, Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
-use super::links::{Link, Pair, links};
+use super::links::{Link, Pair, links, needs};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
 use super::want::{Fate, Inst, Wants, firsts, wants};
-use crate::model::{InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
+use crate::model::{
+    FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec,
+};
 use crate::state::{ClaimKey, Phase, State};
 use petgraph::algo::has_path_connecting;
 use petgraph::stable_graph::NodeIndex;
@@ -28,20 +30,25 @@ use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
 pub fn order(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, true)
+    build(&World::new(spec, state), true)
 }
 
 /// As [`order`], where nobody can be told of anything: in imagination, and on a node that acts alone.
 pub fn order_untold(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, false)
+    build(&World::new(spec, state), false)
 }
 
-fn build(spec: &Spec, state: &State, told: bool) -> Graph {
-    let world = World::new(spec, state);
-    let links = links(&world);
-    let wants = wants(&world, &links);
-    let mut builder =
-        Builder { world: &world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
+/// As [`order_untold`], for an outline of what follows ([`World::outline`]).
+pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
+    let mut world = World::new(spec, state);
+    world.outline = true;
+    build(&world, false)
+}
+
+fn build(world: &World<'_>, told: bool) -> Graph {
+    let links = links(world);
+    let wants = wants(world, &links);
+    let mut builder = Builder { world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
     builder.of = vec![Vec::new(); world.res.len()];
     builder.steps();
     builder.own_edges();
@@ -284,6 +291,7 @@ impl Builder<'_, '_> {
                     self.edge(*probe, start);
                 }
             }
+            Class::Suspect | Class::Joining if self.world.outline => {}
             Class::Suspect => self.wait_for_fencing(node, start),
             Class::Joining => self.block(start, Verdict::Wait(Reason::NotProbed { node: info.id.clone() })),
             Class::Gone => {}
@@ -325,10 +333,32 @@ impl Builder<'_, '_> {
                 Fate::Stay | Fate::Stop(_) | Fate::Found => {}
             }
         }
+        if let Some(why) = self.unfenced(place) {
+            self.block(start.at, Verdict::Blocked(why));
+        }
+        let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
+        if world.frozen(place) && (start.kind == StepKind::Promote || !active) {
+            self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
+        }
         if res.spec.requires == Requires::Unfencing {
             let what = "`requires: Unfencing`".to_owned();
             self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
         }
+    }
+
+    /// Where every lost node is fenced, what requires fencing waits for each of them, whatever ran there.
+    fn unfenced(&self, place: usize) -> Option<Reason> {
+        let fencing = &self.world.spec.cluster.fencing;
+        let requires = matches!(self.world.res[place].spec.requires, Requires::Fencing | Requires::Unfencing);
+        if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
+            return None;
+        }
+        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| {
+            match &info.ability {
+                Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
+                Ability::Attempt | Ability::ByItself => None,
+            }
+        })
     }
 
     fn wait_for_fencing(&mut self, node: usize, start: NodeIndex) {
@@ -355,6 +385,13 @@ impl Builder<'_, '_> {
         let (up_first, up_then) = (kind(link.first_action), kind(link.then_action));
         let (down_first, down_then) = (kind(link.first_action.opposite()), kind(link.then_action.opposite()));
         let restarts = link.is_need() && link.symmetric;
+        let required = if link.strength == OrderStrength::Required { Bond::Firm } else { Bond::Loose };
+        // Of several copies one that comes up is enough.
+        let several = link.either.is_some() || (link.pair == Pair::All && self.world.res[link.first].clone.is_some());
+        let up = if link.is_need() && several { Bond::Loose } else { required };
+        if restarts {
+            self.held_by_stuck(link, &firsts);
+        }
         for first in &firsts {
             for then in &thens {
                 let paired = match link.pair {
@@ -366,14 +403,14 @@ impl Builder<'_, '_> {
                     continue;
                 }
                 if first.kind == up_first && then.kind == up_then {
-                    self.edge(first.at, then.at);
+                    self.bind(first.at, then.at, up);
                 }
                 // What was promoted may have to stop without a demote of its own.
                 let goes = first.kind == down_first || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
                 if link.symmetric && goes && then.kind == down_then {
                     // Even if the commit to stop it is there already: it may have come late, or together with a grant
                     // to what needs it. What its owner has begun goes on in any case.
-                    self.graph.graph.update_edge(then.at, first.at, ());
+                    self.graph.join(then.at, first.at, required);
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
                 if restarts && first.kind == up_first && then.kind == down_then {
@@ -383,33 +420,75 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
-    fn need_blocks(&mut self, links: &[Link]) {
-        for link in links.iter().filter(|link| link.is_need()) {
-            let up_then = kind(link.then_action);
-            for then in self.made_of(link.then).into_iter().filter(|made| made.kind == up_then) {
-                if self.graph.graph[then.at].running && up_then == StepKind::Start {
-                    continue;
-                }
-                let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
-                let ready = firsts.iter().any(|first| first.is_good(link.first_promoted()) || self.comes(link, first));
-                if !ready {
-                    let number = self.world.res[link.first].clone.map(|_| 0);
-                    let instance = firsts.first().map_or_else(
-                        || InstanceId { resource: self.world.res[link.first].id.clone(), number },
-                        |first| first.id.clone(),
-                    );
-                    let role = link.first_promoted().then_some(Role::Promoted);
-                    self.block(then.at, Verdict::Wait(Reason::After { instance, role }));
-                }
+    /// What cannot be stopped keeps what it needs.
+    fn held_by_stuck(&mut self, link: &Link, firsts: &[Made]) {
+        let wants = self.wants;
+        let down = kind(link.first_action.opposite());
+        // What comes up would want to restart what already runs without it.
+        let up = |first: &&Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
+        let held: Vec<&Made> = firsts.iter().filter(|first| first.kind == down || up(first)).collect();
+        for first in held {
+            let (number, node) = (wants.insts[first.inst].id.number, first.node);
+            let stuck = wants.by_res[link.then].iter().map(|then| &wants.insts[*then]).find_map(|then| {
+                then.claims.iter().find_map(|(live, fate)| match (fate, link.pair) {
+                    (Fate::Stuck(why), Pair::SameCopy) if then.id.number == number => Some(why),
+                    (Fate::Stuck(why), Pair::SameNode) if live.node == node => Some(why),
+                    (Fate::Stuck(why), Pair::All) => Some(why),
+                    (_, _) => None,
+                })
+            });
+            if let Some(why) = stuck {
+                self.block(first.at, Verdict::Blocked(why.clone()));
             }
         }
     }
 
-    fn comes(&self, link: &Link, first: &Inst<'_>) -> bool {
-        let Some((node, _)) = first.assigned else { return false };
+    /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
+    fn need_blocks(&mut self, links: &[Link]) {
+        for either in needs(links) {
+            let up_then = kind(either[0].then_action);
+            for then in self.made_of(either[0].then).into_iter().filter(|made| made.kind == up_then) {
+                if self.graph.graph[then.at].running && up_then == StepKind::Start {
+                    continue;
+                }
+                let mut steps = Vec::new();
+                let ready = either.iter().any(|link| self.is_met(link, &then, &mut steps));
+                if ready {
+                    continue;
+                }
+                if !steps.is_empty() {
+                    self.graph.any_of.push((then.at, steps));
+                    continue;
+                }
+                let link = either[0];
+                let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
+                let number = self.world.res[link.first].clone.map(|_| 0);
+                let instance = firsts.first().map_or_else(
+                    || InstanceId { resource: self.world.res[link.first].id.clone(), number },
+                    |first| first.id.clone(),
+                );
+                let role = link.first_promoted().then_some(Role::Promoted);
+                self.block(then.at, Verdict::Wait(Reason::After { instance, role }));
+            }
+        }
+    }
+
+    /// Whether enough of what a step needs runs already; else the steps that bring it are added.
+    fn is_met(&self, link: &Link, then: &Made, steps: &mut Vec<NodeIndex>) -> bool {
+        let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
+        let enough = link.enough.unwrap_or(1) as usize;
+        let good = firsts.iter().filter(|first| first.is_good(link.first_promoted())).count();
+        let coming: Vec<NodeIndex> = firsts.iter().filter_map(|first| self.comes(link, first)).collect();
+        if good < enough && good + coming.len() >= enough {
+            steps.extend(coming);
+        }
+        good >= enough
+    }
+
+    fn comes(&self, link: &Link, first: &Inst<'_>) -> Option<NodeIndex> {
+        let (node, _) = first.assigned?;
         let key = ClaimKey { instance: first.id.clone(), node: self.world.nodes[node].id.clone() };
-        self.graph.index.contains_key(&(kind(link.first_action), key))
+        self.graph.index.get(&(kind(link.first_action), key)).copied()
     }
 
     /// `ordered: true`: copies start one after the other and stop in reverse.
@@ -428,7 +507,7 @@ impl Builder<'_, '_> {
             stops.reverse();
             stops.sort_by_key(|at| !self.graph.graph[*at].running);
             for pair in starts.windows(2).chain(stops.windows(2)) {
-                self.edge(pair[0], pair[1]);
+                self.bind(pair[0], pair[1], Bond::Loose);
             }
         }
     }
@@ -442,7 +521,7 @@ impl Builder<'_, '_> {
                 let (before, after) = if running(b) && !running(a) { (b, a) } else { (a, b) };
                 let (g, ordered) = (&self.graph.graph, has_path_connecting(&self.graph.graph, before, after, None));
                 if !ordered && !has_path_connecting(g, after, before, None) {
-                    self.edge(before, after);
+                    self.bind(before, after, Bond::Loose);
                 }
             }
         }
@@ -530,9 +609,13 @@ impl Builder<'_, '_> {
     }
 
     fn edge(&mut self, before: NodeIndex, after: NodeIndex) {
+        self.bind(before, after, Bond::Firm);
+    }
+
+    fn bind(&mut self, before: NodeIndex, after: NodeIndex, bond: Bond) {
         // What its owner is doing cannot be put off any more.
         if !self.graph.graph[after].running {
-            self.graph.graph.update_edge(before, after, ());
+            self.graph.join(before, after, bond);
         }
     }
 

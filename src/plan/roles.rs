@@ -3,25 +3,28 @@
 //! Input: a [`Placer`] in which the clone is placed. Output: `promoted` of its copies.
 //!
 //! As in Pacemaker Explained, "Determining Which Instance is Promoted": the promotion score (the node attribute
-//! `master-RESOURCE`, −1 where there is none), plus locations and colocations for the role Promoted, plus stickiness
-//! where it is promoted now; highest first, then what is promoted already, then the lower number. A negative sum is
-//! never promoted, so without any score nothing is.
+//! `master-RESOURCE`, −1 where there is none), plus locations and colocations for the role Promoted. A negative sum is
+//! never promoted, so without any score nothing is. Of the others the highest is first, its node's own score added; then
+//! what is promoted already, then the lower number.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Placer, scaled};
-use crate::model::{Role, Score, Strength, TargetRole};
+use super::place::{Copy, Placer, factor};
+use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
 
 impl Placer<'_, '_> {
     pub fn choose_roles(&mut self, unit: usize) {
         let Unit::Clone(clone) = self.world.units[unit] else { return };
         let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
         let Some(mut copies) = self.placed[unit].take() else { return };
+        let base = self.clone_base(clone);
         let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();
         for (place, copy) in copies.iter().enumerate() {
             let (Some(node), false) = (copy.node, copy.pinned) else { continue };
             let now = promoted_now(self.world, clone, copy);
-            let score = self.promotion_score(unit, clone, copy, node, now);
+            let score = self.promotion_score(unit, clone, copy, node);
             if score >= Score::ZERO {
+                // Whether it may be promoted is said by what speaks of that role; who goes first, by everything.
+                let score = score + base[node];
                 ranked.push((score, now, copy.number.unwrap_or(0), place));
             }
         }
@@ -38,17 +41,17 @@ impl Placer<'_, '_> {
     }
 
     /// The sum of the members' promotion attributes on a node; None: no member has one.
-    pub fn promotion_attribute(&self, clone: usize, node: usize) -> Option<Score> {
-        let attributes = self.world.nodes[node].state?;
+    pub fn promotion_attribute(&self, clone: usize, node: usize, number: Option<u32>) -> Option<Score> {
         let scores = self.world.clones[clone].members.iter().filter_map(|member| {
             let name = format!("master-{}", self.world.res[*member].id);
-            let text = attributes.attributes.get(&name).or_else(|| attributes.permanent_attributes.get(&name))?;
-            parse_score(text)
+            let own = number.filter(|_| self.world.clones[clone].spec.globally_unique);
+            let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
+            parse_score(self.world.label(node, &name)?)
         });
         scores.reduce(|a, b| a + b)
     }
 
-    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize, now: bool) -> Score {
+    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize) -> Score {
         let members = &self.world.clones[clone].members;
         let forbidden = members.iter().any(|member| {
             let res = &self.world.res[*member];
@@ -57,10 +60,12 @@ impl Placer<'_, '_> {
             };
             res.spec.target_role == TargetRole::Unpromoted || res.history.iter().any(demoted)
         });
-        if forbidden || copy.running < members.len() {
+        let lead = self.world.clones[clone].members.first().map(|member| self.world.res[*member].spec);
+        let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
+        if forbidden || lost || copy.running < members.len() {
             return Score::NEVER;
         }
-        let mut score = self.promotion_attribute(clone, node).unwrap_or(Score::new(-1));
+        let mut score = self.promotion_attribute(clone, node, copy.number).unwrap_or(Score::new(-1));
         for member in members {
             for (_, location) in &self.world.res[*member].locations {
                 let Some(document) = self.world.nodes[node].document else { continue };
@@ -73,9 +78,6 @@ impl Placer<'_, '_> {
                     score += Score::NEVER;
                 }
             }
-            if now {
-                score += Score::new(i64::from(self.world.res[*member].spec.stickiness));
-            }
         }
         score + self.promotion_neighbours(unit, node)
     }
@@ -85,7 +87,7 @@ impl Placer<'_, '_> {
         let mut score = Score::ZERO;
         for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.dependant_role == Some(Role::Promoted) && self.placed[tie.primary].is_some() {
-                let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role)[node];
+                let there = self.tie_nodes(&tie)[node];
                 score += match there {
                     true if tie.score.is_infinite() => Score::ZERO,
                     true => tie.score,
@@ -94,15 +96,13 @@ impl Placer<'_, '_> {
                 };
             }
         }
+        let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
-            if tie.primary_role == Some(Role::Promoted) && self.placed[tie.dependant].is_none() {
-                let wish = self.own_wish(tie.dependant, &mut vec![unit]);
-                // What could run nowhere has no say.
-                if self.any_node(&wish) {
-                    score += scaled(wish[node], tie.score);
-                }
+            if tie.primary_role == Some(Role::Promoted) {
+                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut vec![unit]);
             }
         }
+        score += wishes[node];
         score
     }
 }

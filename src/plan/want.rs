@@ -11,7 +11,7 @@
 
 use super::assign::solve;
 use super::instances::{Live, World};
-use super::links::{Link, Pair};
+use super::links::{Link, Pair, needs};
 use super::needs::position;
 use super::place::why_leaves;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
@@ -27,6 +27,8 @@ pub(super) struct Inst<'a> {
     pub assigned: Option<(usize, &'a Assigned)>,
     /// Something it needs for its promotion goes away.
     pub demote: Option<Reason>,
+    /// It moves while it runs. Only in an outline: this program does not do that yet.
+    pub migrates: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +68,8 @@ impl Inst<'_> {
             let up = match claim.phase {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
-                Phase::Reloading => true,
-                Phase::Starting | Phase::Stopping | Phase::MigratingTo | Phase::MigratingFrom => false,
+                Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom => true,
+                Phase::Starting | Phase::Stopping => false,
             };
             let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
             let in_role = !promoted || (claim.role == Role::Promoted && (stuck || self.wants_promoted()));
@@ -76,7 +78,7 @@ impl Inst<'_> {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
+        !self.migrates && self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
     }
 
     /// It has a claim of which nothing can be said.
@@ -104,6 +106,7 @@ fn collect<'a>(world: &World<'a>) -> Wants<'a> {
         claims: Vec::new(),
         assigned: None,
         demote: None,
+        migrates: false,
     };
     let live = world.res.iter().flat_map(|res| &res.claims).chain(&world.removed);
     for live in live {
@@ -136,6 +139,43 @@ fn judge<'a>(world: &World<'a>, links: &[Link], wants: &mut Wants<'a>) {
         for ((_, now), fate) in inst.claims.iter_mut().zip(fates) {
             *now = fate;
         }
+        inst.migrates = world.outline && may_migrate(world, inst);
+    }
+}
+
+/// Whether an instance, taken by itself, can move while it runs.
+fn may_migrate(world: &World<'_>, inst: &Inst<'_>) -> bool {
+    let ([(live, Fate::Stop(_))], Some((to, _)), Some(place)) = (inst.claims.as_slice(), inst.assigned, inst.place)
+    else {
+        return false;
+    };
+    let res = &world.res[place];
+    let clean = |node: usize| world.nodes[node].class == super::nodes::Class::Online && !world.nodes[node].unclean();
+    res.spec.migratable
+        && res.managed
+        && res.clone.is_none()
+        && res.stopped.is_none()
+        && live.claim.phase == Phase::Running
+        && live.claim.failure.is_none()
+        && world.same_definition(place, live.claim)
+        && to != live.node
+        && clean(to)
+        && clean(live.node)
+}
+
+/// Whether what an instance is ordered after lets it move while it runs: nothing of it moves in another way, and no copies
+/// come and go.
+fn lets_migrate(world: &World<'_>, link: &Link, wants: &Wants<'_>) -> bool {
+    let firsts = || wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+    let starts = |first: &Inst<'_>| {
+        first.assigned.is_some_and(|(node, _)| {
+            !first.claims.iter().any(|(live, fate)| live.node == node && !matches!(fate, Fate::Stop(_)))
+        })
+    };
+    let stops = |first: &Inst<'_>| !first.claims.is_empty() && first.is_stopping();
+    match world.res[link.first].clone {
+        Some(_) => !(firsts().any(stops) && firsts().any(starts)),
+        None => !firsts().any(|first| stops(first) && starts(first)),
     }
 }
 
@@ -160,9 +200,19 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if let Some(why) = &res.stopped {
         return Fate::Stop(why.clone());
     }
+    if let Some((_, to)) = world.migrating(place) {
+        return match inst.assigned.is_some_and(|(node, _)| node == to) {
+            true => Fate::Stay,
+            false => Fate::Stop(Reason::BetterNode { from: info.id.clone() }),
+        };
+    }
     let several = res.clone.is_none() && res.claims.iter().filter(|live| !live.settling()).count() > 1;
     match res.spec.multiple_active {
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
+            return Fate::Stop(Reason::MultipleActive);
+        }
+        // Others tell of a restart even of the one that is left running.
+        MultipleActive::StopUnexpected if several && world.outline && !live.settling() => {
             return Fate::Stop(Reason::MultipleActive);
         }
         MultipleActive::Block if several => return Fate::Stuck(Reason::MultipleActive),
@@ -216,31 +266,61 @@ fn why_stop(world: &World<'_>, inst: &Inst<'_>, place: usize, live: &Live<'_>) -
 
 /// Stops and demotes what cannot go on without what goes away, until nothing changes.
 fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
-    let mut by_first: BTreeMap<usize, Vec<&Link>> = BTreeMap::new();
-    for link in links.iter().filter(|link| link.is_need() && link.symmetric) {
-        by_first.entry(link.first).or_default().push(link);
+    let mut by_first: BTreeMap<usize, Vec<Vec<&Link>>> = BTreeMap::new();
+    for either in needs(links).into_iter().filter(|either| either.iter().all(|link| link.symmetric)) {
+        for link in &either {
+            by_first.entry(link.first).or_default().push(either.clone());
+        }
+    }
+    if world.outline {
+        follow_stops(world, links, wants);
     }
     let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
-        for link in by_first.get(&first).into_iter().flatten() {
-            if follow_link(world, link, wants) && by_first.contains_key(&link.then) {
-                queue.push(link.then);
+        for either in by_first.get(&first).into_iter().flatten() {
+            if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
+                queue.push(either[0].then);
             }
         }
     }
 }
 
-fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
+/// Others take a required order of two stops to mean that the second happens whenever the first does.
+fn follow_stops(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
+    let stops = |link: &&Link| {
+        let required = link.strength == crate::model::OrderStrength::Required;
+        required && link.first_action == OrderAction::Stop && link.then_action == OrderAction::Stop
+    };
+    for link in links.iter().filter(stops) {
+        let goes = |fate: &Fate| matches!(fate, Fate::Stop(_) | Fate::Lost);
+        let first = wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+        if !first.flat_map(|first| &first.claims).any(|(_, fate)| goes(fate)) {
+            continue;
+        }
+        for then in wants.by_res[link.then].clone() {
+            for (_, fate) in wants.insts[then].claims.iter_mut().filter(|(_, fate)| *fate == Fate::Stay) {
+                *fate = Fate::Stop(Reason::Follows { other: world.res[link.first].id.clone() });
+            }
+        }
+    }
+}
+
+fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bool {
     let mut changed = false;
+    let Some(link) = either.first() else { return false };
     for then in wants.by_res[link.then].clone() {
         for claim in 0..wants.insts[then].claims.len() {
+            if wants.insts[then].migrates && !either.iter().any(|link| lets_migrate(world, link, wants)) {
+                wants.insts[then].migrates = false;
+                changed = true;
+            }
             let (live, fate) = &wants.insts[then].claims[claim];
             let promotes = link.then_action == OrderAction::Promote;
             let relevant = *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
             if !relevant
                 || (promotes && wants.insts[then].demote.is_some())
-                || goes_on(world, link, wants, then, live.node)
+                || either.iter().any(|link| goes_on(world, link, wants, then, live.node))
             {
                 continue;
             }
@@ -265,7 +345,13 @@ fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node:
     if unknown && !firsts.iter().any(|first| first.is_stopping()) {
         return true;
     }
-    let any_good = firsts.iter().any(|first| first.is_good(promoted));
+    let good = |first: &&&Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
+    if let Some(enough) = link.enough {
+        // What comes back elsewhere counts: the others are not waited for.
+        let comes = |first: &&&Inst<'_>| good(first) || first.assigned.is_some();
+        return firsts.iter().filter(comes).count() >= enough as usize;
+    }
+    let any_good = firsts.iter().any(|first| good(&first));
     if link.pair != Pair::All || world.res[link.first].clone.is_none() {
         return any_good;
     }
