@@ -8,6 +8,7 @@
 //!
 //! Does not treat the inside of a container as a node of its own: what runs inside is taken to run on the host.
 
+use super::rules::is_true;
 use super::xml::El;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ pub(super) struct Names {
     pub child: Option<String>,
     pub technology: &'static str,
     pub per_host: u32,
-    pub promoted: u32,
+    pub promoted: Option<u32>,
     pub replicas: Vec<Replica>,
 }
 
@@ -46,9 +47,13 @@ pub(super) fn names(configuration: El<'_>) -> Vec<Names> {
 
 fn name(el: El<'_>) -> Option<Names> {
     let (technology, container) = TECHNOLOGIES.iter().find_map(|tag| Some((*tag, el.child(tag)?)))?;
+    // A bundle is promotable by its containers or by its own word.
+    let meta = el.all("meta_attributes").flat_map(|meta| meta.all("nvpair"));
+    let promotable =
+        meta.into_iter().any(|pair| pair.attr("name") == Some("promotable") && is_true(pair.attr("value")));
     let number = |name: &str| container.attr(name).and_then(|count| count.parse::<u32>().ok());
-    let promoted = number("promoted-max").or_else(|| number("masters")).unwrap_or(0);
-    let replicas = number("replicas").unwrap_or(promoted.max(1)).min(MAX_REPLICAS);
+    let promoted = number("promoted-max").or_else(|| number("masters")).filter(|max| *max > 0);
+    let replicas = number("replicas").unwrap_or(promoted.unwrap_or(1)).min(MAX_REPLICAS);
     let network = el.child("network");
     let first: Option<IpAddr> = network.and_then(|net| net.attr("ip-range-start")).and_then(|ip| ip.parse().ok());
     let reachable = first.is_some() || network.is_some_and(|network| network.attr("control-port").is_some());
@@ -68,7 +73,7 @@ fn name(el: El<'_>) -> Option<Names> {
         child,
         technology,
         per_host: number("replicas-per-host").unwrap_or(1),
-        promoted,
+        promoted: promoted.or(promotable.then_some(1)),
         replicas: (0..replicas).map(replica).collect(),
     })
 }
@@ -113,19 +118,20 @@ pub(super) fn shown(names: &[Names]) -> BTreeMap<String, Shown> {
     let mut shown = BTreeMap::new();
     for bundle in names {
         for (number, replica) in (0_u32..).zip(&bundle.replicas) {
-            let mut add = |part: &str, name: String, placed: bool, node: Option<String>| {
-                let placed = placed.then(|| replica.inside.clone());
+            let mut add = |part: &str, name: String, placed: Option<&String>, node: Option<String>| {
+                let placed = placed.cloned();
                 shown.insert(format!("{part}:{number}"), Shown { name, placed, node });
             };
-            add(&bundle.container, replica.container.clone(), bundle.child.is_none(), None);
+            let alone = Some(&replica.container).filter(|_| bundle.child.is_none());
+            add(&bundle.container, replica.container.clone(), alone, None);
             if let (Some(name), Some(part)) = (&replica.address, &bundle.address) {
-                add(part, name.clone(), false, None);
+                add(part, name.clone(), None, None);
             }
             if let Some(part) = &bundle.connection {
-                add(part, replica.inside.clone(), false, None);
+                add(part, replica.inside.clone(), None, None);
             }
             if let Some(child) = &bundle.child {
-                add(child, format!("{child}:{number}"), true, Some(replica.inside.clone()));
+                add(child, format!("{child}:{number}"), Some(&replica.inside), Some(replica.inside.clone()));
             }
         }
     }

@@ -17,6 +17,7 @@ mod constraints;
 mod history;
 mod location;
 mod loss;
+pub mod manifests;
 mod nodes;
 mod operations;
 mod options;

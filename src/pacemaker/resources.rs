@@ -292,7 +292,7 @@ impl<'a> Reader<'_, 'a> {
             resource: names.group.as_str().into(),
             max: Some(names.replicas.len() as u32),
             per_node: names.per_host,
-            promotable: (names.promoted > 0).then_some(Promotable { max: names.promoted, per_node: 1 }),
+            promotable: names.promoted.map(|max| Promotable { max, per_node: 1 }),
             notify: false,
             interleave,
             ordered: false,
