@@ -341,7 +341,8 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
 fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node: usize) -> bool {
     let firsts: Vec<&Inst<'_>> = firsts(link, wants, then, node).collect();
     let promoted = link.first_promoted();
-    let unknown = wants.unknown[link.first] || firsts.iter().any(|first| first.is_unknown());
+    let unprobed = wants.unknown[link.first] && !world.outline;
+    let unknown = unprobed || firsts.iter().any(|first| first.is_unknown());
     if unknown && !firsts.iter().any(|first| first.is_stopping()) {
         return true;
     }
