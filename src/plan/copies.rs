@@ -209,7 +209,7 @@ impl Placer<'_, '_> {
         let Some(&first) = info.members.first() else { return };
         let from = crate::model::InstanceId { resource: world.res[first].id.clone(), number: None };
         for (id, assigned) in
-            world.state.assignment.range(from..).take_while(|(id, _)| &id.resource == world.res[first].id)
+            world.assignment.range(from..).take_while(|(id, _)| &id.resource == world.res[first].id)
         {
             let (Some(number), Some(&node)) = (id.number, world.node_ids.get(&assigned.to.node)) else { continue };
             if world.nodes[node].fit() && !(info.spec.globally_unique && number as usize >= info.max) {

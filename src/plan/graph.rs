@@ -8,10 +8,8 @@
 use super::Verdict;
 use crate::model::{ActionKind, Epoch, InstanceId, NodeId, Reason, ResourceId};
 use crate::state::ClaimKey;
-use petgraph::Direction;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
 
 /// One action on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +74,75 @@ pub(super) struct Vertex {
     pub unannounced: bool,
 }
 
+/// A vertex's place in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At(u32);
+
+impl At {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Vertices, each with those that come before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Web {
+    vertices: Vec<Vertex>,
+    /// By vertex. May name one twice until [`Web::tidy`].
+    before: Vec<Vec<At>>,
+}
+
+impl Web {
+    pub fn add(&mut self, vertex: Vertex) -> At {
+        let at = At(self.vertices.len() as u32);
+        self.vertices.push(vertex);
+        self.before.push(Vec::new());
+        at
+    }
+
+    pub fn edge(&mut self, before: At, after: At) {
+        let list = &mut self.before[after.index()];
+        if list.last() != Some(&before) {
+            list.push(before);
+        }
+    }
+
+    /// What comes directly before a vertex.
+    pub fn before(&self, at: At) -> &[At] {
+        &self.before[at.index()]
+    }
+
+    /// Names every predecessor once, in order.
+    pub fn tidy(&mut self) {
+        for list in &mut self.before {
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = At> {
+        (0..self.vertices.len() as u32).map(At)
+    }
+}
+
+impl Index<At> for Web {
+    type Output = Vertex;
+    fn index(&self, at: At) -> &Vertex {
+        &self.vertices[at.index()]
+    }
+}
+
+impl IndexMut<At> for Web {
+    fn index_mut(&mut self, at: At) -> &mut Vertex {
+        &mut self.vertices[at.index()]
+    }
+}
+
 /// What [`order`](super::order()) returns.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    pub(super) graph: StableDiGraph<Vertex, ()>,
-    pub(super) index: BTreeMap<(StepKind, ClaimKey), NodeIndex>,
+    pub(super) graph: Web,
+    pub(super) index: BTreeMap<(StepKind, ClaimKey), At>,
     pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
 }
 
@@ -104,15 +166,19 @@ impl Graph {
                 groups.entry((&step.key.instance.resource, operation)).or_default().push(step.key.clone());
             }
         }
-        let planned = |resource: &ResourceId| {
-            let steps = self.steps().filter(|step| &step.key.instance.resource == resource);
-            steps.filter_map(|step| Some((step.kind.operation()?, step.key.clone()))).collect()
-        };
+        groups.retain(|_, keys| keys.iter().any(|key| &key.node == node));
+        let mut planned: BTreeMap<&ResourceId, Vec<(ActionKind, ClaimKey)>> =
+            groups.keys().map(|(resource, _)| (*resource, Vec::new())).collect();
+        for step in self.steps() {
+            if let (Some(list), Some(operation)) = (planned.get_mut(&step.key.instance.resource), step.kind.operation())
+            {
+                list.push((operation, step.key.clone()));
+            }
+        }
         groups
             .into_iter()
-            .filter(|(_, keys)| keys.iter().any(|key| &key.node == node))
             .map(|((resource, operation), keys)| {
-                let planned = planned(resource);
+                let planned = planned.get(resource).cloned().unwrap_or_default();
                 ToAnnounce { resource: resource.clone(), operation, keys, planned }
             })
             .collect()
@@ -120,7 +186,9 @@ impl Graph {
 
     /// Whether a step of this kind is still to be done.
     pub fn has(&self, operation: ActionKind, key: &ClaimKey) -> bool {
-        self.steps().any(|step| step.kind.operation() == Some(operation) && &step.key == key)
+        let of = |kind: StepKind| self.index.contains_key(&(kind, key.clone()));
+        let kinds = [StepKind::Start, StepKind::Stop, StepKind::Promote, StepKind::Demote];
+        kinds.into_iter().filter(|kind| kind.operation() == Some(operation)).any(of)
     }
 
     /// Every step, by kind and then by instance and node.
@@ -131,9 +199,7 @@ impl Graph {
     /// The steps that must be done before this one.
     pub fn waiting_for(&self, step: &Step) -> Vec<&Step> {
         let Some(place) = self.index.get(&(step.kind.clone(), step.key.clone())) else { return Vec::new() };
-        let mut before: Vec<NodeIndex> = self.graph.neighbors_directed(*place, Direction::Incoming).collect();
-        before.sort();
-        before.into_iter().map(|place| &self.graph[place].step).collect()
+        self.graph.before(*place).iter().map(|place| &self.graph[*place].step).collect()
     }
 
     /// Why a step cannot be done even when its predecessors are; None: it can.
@@ -144,8 +210,9 @@ impl Graph {
 
     /// Pairs (before, after), in a fixed order.
     pub fn edges(&self) -> Vec<(&Step, &Step)> {
-        let mut edges: Vec<_> = self.graph.edge_references().map(|edge| (edge.source(), edge.target())).collect();
-        edges.sort();
+        let into = |after: At| self.graph.before(after).iter().map(move |before| (*before, after));
+        let mut edges: Vec<(At, At)> = self.graph.places().flat_map(into).collect();
+        edges.sort_unstable();
         edges.into_iter().map(|(a, b)| (&self.graph[a].step, &self.graph[b].step)).collect()
     }
 
@@ -159,24 +226,21 @@ impl Graph {
         self.index.is_empty()
     }
 
-    pub(super) fn is_ready(&self, place: NodeIndex) -> bool {
+    pub(super) fn is_ready(&self, place: At) -> bool {
         !self.graph[place].unannounced && self.is_free(place)
     }
 
-    fn is_free(&self, place: NodeIndex) -> bool {
-        self.graph[place].blocked.is_none()
-            && self.graph.neighbors_directed(place, Direction::Incoming).next().is_none()
+    fn is_free(&self, place: At) -> bool {
+        self.graph[place].blocked.is_none() && self.graph.before(place).is_empty()
     }
 
     /// What a step waits for, as a verdict; `Act` if for nothing.
-    pub(super) fn verdict_of(&self, place: NodeIndex) -> Verdict {
+    pub(super) fn verdict_of(&self, place: At) -> Verdict {
         if let Some(blocked) = &self.graph[place].blocked {
             return blocked.clone();
         }
-        let Some(before) = self.graph.neighbors_directed(place, Direction::Incoming).min() else {
-            return Verdict::Act;
-        };
-        let before = &self.graph[before].step;
+        let Some(before) = self.graph.before(place).iter().min() else { return Verdict::Act };
+        let before = &self.graph[*before].step;
         Verdict::Wait(match &before.kind {
             StepKind::Fence { node } => Reason::Fencing { node: node.clone() },
             StepKind::Probe => Reason::NotProbed { node: before.key.node.clone() },

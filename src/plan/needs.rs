@@ -10,29 +10,62 @@ use super::links::{Link, Pair};
 use super::place::{Copy, Placer};
 use crate::model::{InstanceId, OrderAction, Reason, Role};
 use crate::state::{Fact, FactPhase};
+use std::collections::BTreeSet;
 
-/// Repeats until nothing changes. Each round takes back at least one instance or promotion, so it ends.
+/// Repeats until nothing changes. Each round takes back at least one instance or promotion, so it ends; it looks only at
+/// what depends on something that changed.
 pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
-    let needs: Vec<&Link> = links.iter().filter(|link| link.is_need()).collect();
-    loop {
-        let mut changed = false;
-        for link in &needs {
-            changed |= enforce_link(placer, link);
+    let mut rules: Vec<Rule<'_>> = links.iter().filter(|link| link.is_need()).map(Rule::Need).collect();
+    rules.extend((0..placer.ties.len()).filter(|tie| placer.ties[*tie].score.is_infinite()).map(Rule::Tie));
+    let mut rests_on: Vec<Vec<usize>> = vec![Vec::new(); placer.world.units.len()];
+    for (place, rule) in rules.iter().enumerate() {
+        rests_on[rule.first(placer)].push(place);
+    }
+    let mut due: BTreeSet<usize> = (0..rules.len()).collect();
+    let mut later = BTreeSet::new();
+    while !due.is_empty() {
+        while let Some(place) = due.pop_first() {
+            if let Some(unit) = rules[place].enforce(placer) {
+                for &rule in &rests_on[unit] {
+                    _ = if rule > place { due.insert(rule) } else { later.insert(rule) };
+                }
+            }
         }
-        for tie in 0..placer.ties.len() {
-            changed |= enforce_tie(placer, tie);
+        std::mem::swap(&mut due, &mut later);
+    }
+}
+
+/// Something without which a unit, or some of its members, cannot be.
+enum Rule<'l> {
+    Need(&'l Link),
+    /// A mandatory colocation, by its place among the ties.
+    Tie(usize),
+}
+
+impl Rule<'_> {
+    /// The unit that must be there.
+    fn first(&self, placer: &Placer<'_, '_>) -> usize {
+        match self {
+            Self::Need(link) => placer.world.unit_of[link.first],
+            Self::Tie(tie) => placer.ties[*tie].primary,
         }
-        if !changed {
-            return;
+    }
+
+    /// The unit of which something was taken back.
+    fn enforce(&self, placer: &mut Placer<'_, '_>) -> Option<usize> {
+        match self {
+            Self::Need(link) => enforce_link(placer, link),
+            Self::Tie(tie) => enforce_tie(placer, *tie),
         }
     }
 }
 
 /// The facts before a start and before a promotion of one copy's member.
-pub(super) fn facts(placer: &Placer<'_, '_>, needs: &[&Link], copy: &Copy) -> (Vec<Fact>, Vec<Fact>) {
+pub(super) fn facts(placer: &Placer<'_, '_>, needs: &[(&Link, Firsts)], copy: &Copy) -> (Vec<Fact>, Vec<Fact>) {
     let (mut start, mut promote) = (Vec::new(), Vec::new());
-    for link in needs {
-        let Some((instance, node)) = predecessor(placer, link, copy) else { continue };
+    for (link, firsts) in needs {
+        let Some((number, node)) = firsts.of_copy(link, copy) else { continue };
+        let instance = InstanceId { resource: placer.world.res[link.first].id.clone(), number };
         let phase = if link.first_promoted() { FactPhase::Promoted } else { FactPhase::Running };
         let fact = Fact { instance, node: Some(placer.world.nodes[node].id.clone()), phase };
         let list = match link.then_action {
@@ -46,25 +79,41 @@ pub(super) fn facts(placer: &Placer<'_, '_>, needs: &[&Link], copy: &Copy) -> (V
     (start, promote)
 }
 
-/// The instance that a copy needs by a link: the one on its own node before others.
-fn predecessor(placer: &Placer<'_, '_>, link: &Link, copy: &Copy) -> Option<(InstanceId, usize)> {
-    let unit = placer.world.unit_of[link.first];
-    let position = position(placer.world, link.first);
-    let mut candidates: Vec<&Copy> = placer.placed[unit]
-        .iter()
-        .flatten()
-        .filter(|first| first.running > position && first.node.is_some())
-        .filter(|first| !link.first_promoted() || first.promoted)
-        .filter(|first| match link.pair {
-            Pair::SameCopy => first.number == copy.number,
-            Pair::SameNode => first.node == copy.node,
-            Pair::All => true,
-        })
-        .collect();
-    candidates.sort_by_key(|first| (first.node != copy.node, first.number));
-    let first = candidates.first()?;
-    let instance = InstanceId { resource: placer.world.res[link.first].id.clone(), number: first.number };
-    Some((instance, first.node?))
+/// The copies that run the first of a link: number and node.
+pub(super) struct Firsts {
+    by_number: Vec<(Option<u32>, usize)>,
+    by_node: Vec<(usize, Option<u32>)>,
+}
+
+impl Firsts {
+    pub fn of(placer: &Placer<'_, '_>, link: &Link) -> Self {
+        let unit = placer.world.unit_of[link.first];
+        let position = position(placer.world, link.first);
+        let runs = |first: &&Copy| first.running > position && (!link.first_promoted() || first.promoted);
+        let running = placer.placed[unit].iter().flatten().filter(runs);
+        let mut by_number: Vec<_> = running.filter_map(|first| Some((first.number, first.node?))).collect();
+        let mut by_node: Vec<_> = by_number.iter().map(|(number, node)| (*node, *number)).collect();
+        by_number.sort_unstable();
+        by_node.sort_unstable();
+        Self { by_number, by_node }
+    }
+
+    /// The instance that a copy needs by a link: the one on its own node before others.
+    fn of_copy(&self, link: &Link, copy: &Copy) -> Option<(Option<u32>, usize)> {
+        let on_its_node = || {
+            let node = copy.node?;
+            let found = self.by_node.get(self.by_node.partition_point(|(at, _)| *at < node))?;
+            (found.0 == node).then_some((found.1, node))
+        };
+        match link.pair {
+            Pair::SameCopy => {
+                let found = self.by_number.get(self.by_number.partition_point(|(number, _)| *number < copy.number))?;
+                (found.0 == copy.number).then_some(*found)
+            }
+            Pair::SameNode => on_its_node(),
+            Pair::All => on_its_node().or_else(|| self.by_number.first().copied()),
+        }
+    }
 }
 
 /// A resource's place among the members of its unit.
@@ -75,56 +124,55 @@ pub(super) fn position(world: &World<'_>, place: usize) -> usize {
     }
 }
 
-fn enforce_link(placer: &mut Placer<'_, '_>, link: &Link) -> bool {
-    let unit = placer.world.unit_of[link.then];
-    let at = position(placer.world, link.then);
-    let number = placer.world.res[link.first].clone.map(|_| 0);
-    let first = InstanceId { resource: placer.world.res[link.first].id.clone(), number };
-    let role = link.first_promoted().then_some(Role::Promoted);
-    let why = Reason::After { instance: first, role };
+fn enforce_link(placer: &mut Placer<'_, '_>, link: &Link) -> Option<usize> {
+    let world = placer.world;
+    let firsts = Firsts::of(placer, link);
     let promotes = link.then_action == OrderAction::Promote;
-    take_back(placer, unit, at, promotes, &why, |placer, copy| predecessor(placer, link, copy).is_some())
+    let why = || {
+        let number = world.res[link.first].clone.map(|_| 0);
+        let instance = InstanceId { resource: world.res[link.first].id.clone(), number };
+        Reason::After { instance, role: link.first_promoted().then_some(Role::Promoted) }
+    };
+    let holds = |copy: &Copy| firsts.of_copy(link, copy).is_some();
+    take_back(placer, world.unit_of[link.then], position(world, link.then), promotes, why, holds)
 }
 
-fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> bool {
+fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> Option<usize> {
+    let world = placer.world;
     let tie = placer.ties[tie];
-    if !tie.score.is_infinite() {
-        return false;
-    }
     let there = placer.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
-    let why = Reason::NoNode {
-        why: format!("{}, with which it belongs, does not run there", placer.world.res[tie.primary_res].id),
+    let why = || {
+        let why = format!("{}, with which it belongs, does not run there", world.res[tie.primary_res].id);
+        Reason::NoNode { why }
     };
     let promotes = tie.dependant_role == Some(Role::Promoted);
-    take_back(placer, tie.dependant, 0, promotes, &why, |_, copy| copy.node.is_none_or(|node| there[node]))
+    take_back(placer, tie.dependant, 0, promotes, why, |copy| copy.node.is_none_or(|node| there[node]))
 }
 
+/// Takes back the copies of a unit, from a member on, for which something does not hold. The unit, if there was one.
 fn take_back(
     placer: &mut Placer<'_, '_>,
     unit: usize,
     at: usize,
     promotes: bool,
-    why: &Reason,
-    holds: impl Fn(&Placer<'_, '_>, &Copy) -> bool,
-) -> bool {
-    let Some(mut copies) = placer.placed[unit].clone() else { return false };
-    let mut changed = false;
-    for copy in copies.iter_mut().filter(|copy| !copy.pinned && copy.node.is_some() && copy.running > at) {
-        if (promotes && !copy.promoted) || holds(placer, copy) {
+    why: impl Fn() -> Reason,
+    holds: impl Fn(&Copy) -> bool,
+) -> Option<usize> {
+    let mut changed = None;
+    for copy in placer.placed[unit].iter_mut().flatten() {
+        let concerned = !copy.pinned && copy.node.is_some() && copy.running > at && (!promotes || copy.promoted);
+        if !concerned || holds(copy) {
             continue;
         }
-        changed = true;
+        changed = Some(unit);
         copy.promoted = false;
         if !promotes {
             copy.running = at;
             if at == 0 {
                 copy.node = None;
-                copy.why = why.clone();
+                copy.why = why();
             }
         }
-    }
-    if changed {
-        placer.placed[unit] = Some(copies);
     }
     changed
 }

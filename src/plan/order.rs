@@ -11,19 +11,19 @@
 
 mod notices;
 mod removed;
+mod soft;
 
 use super::Verdict;
 use super::fencing::waits_for;
-use super::graph::{Graph, Step, StepKind, Vertex};
+use super::graph::{At, Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
 use super::links::{Link, Pair, links};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
-use super::want::{Fate, Inst, Wants, firsts, wants};
+use super::want::{Fate, Firsts, Inst, Wants, wants};
 use crate::model::{InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
 use crate::state::{ClaimKey, Phase, State};
-use petgraph::algo::has_path_connecting;
-use petgraph::stable_graph::NodeIndex;
+use soft::Wish;
 use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
@@ -40,26 +40,34 @@ fn build(spec: &Spec, state: &State, told: bool) -> Graph {
     let world = World::new(spec, state);
     let links = links(&world);
     let wants = wants(&world, &links);
-    let mut builder =
-        Builder { world: &world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
-    builder.of = vec![Vec::new(); world.res.len()];
+    let mut builder = Builder {
+        world: &world,
+        wants: &wants,
+        graph: Graph::default(),
+        made: Vec::new(),
+        of: vec![Vec::new(); world.res.len()],
+        of_inst: vec![Vec::new(); wants.insts.len()],
+        probes: vec![Vec::new(); world.res.len()],
+    };
     builder.steps();
     builder.own_edges();
     builder.limit_edges();
     builder.probe_and_fence_edges();
     builder.removed_edges();
-    builder.pinned_edges();
     for link in links.iter().filter(|link| link.strength != OrderStrength::Serialize) {
         builder.link_edges(link);
     }
     builder.need_blocks(&links);
     builder.clone_edges();
+    let mut wishes = builder.pinned_wishes();
     for link in links.iter().filter(|link| link.strength == OrderStrength::Serialize) {
-        builder.serialize_edges(link);
+        builder.serialize_wishes(link, &mut wishes);
     }
+    builder.soft_edges(&wishes);
     if told {
         builder.notice_edges();
     }
+    builder.graph.graph.tidy();
     builder.verdicts();
     builder.graph
 }
@@ -70,7 +78,7 @@ struct Made {
     kind: StepKind,
     inst: usize,
     node: usize,
-    at: NodeIndex,
+    at: At,
 }
 
 struct Builder<'w, 'a> {
@@ -78,22 +86,22 @@ struct Builder<'w, 'a> {
     wants: &'w Wants<'a>,
     graph: Graph,
     made: Vec<Made>,
-    /// Actions by resource, as indices into `made`.
+    /// Actions by resource and by instance, as indices into `made`.
     of: Vec<Vec<usize>>,
+    of_inst: Vec<Vec<usize>>,
+    /// Probes by resource: node and vertex, in order of node.
+    probes: Vec<Vec<(usize, At)>>,
 }
 
 impl Builder<'_, '_> {
     fn steps(&mut self) {
-        for place in 0..self.world.res.len() {
-            for node in 0..self.world.nodes.len() {
-                if self.world.nodes[node].class == Class::Online && self.world.unprobed(place, node) {
-                    let key = ClaimKey {
-                        instance: self.world.probe_instance(place),
-                        node: self.world.nodes[node].id.clone(),
-                    };
-                    let reason = Reason::NotProbed { node: key.node.clone() };
-                    self.vertex(StepKind::Probe, key, reason, false);
-                }
+        let world = self.world;
+        for place in 0..world.res.len() {
+            for &node in world.res[place].unprobed.iter().filter(|node| world.nodes[**node].class == Class::Online) {
+                let key = ClaimKey { instance: world.probe_instance(place), node: world.nodes[node].id.clone() };
+                let reason = Reason::NotProbed { node: key.node.clone() };
+                let probe = self.vertex(StepKind::Probe, key, reason, false);
+                self.probes[place].push((node, probe));
             }
         }
         for inst in 0..self.wants.insts.len() {
@@ -200,19 +208,21 @@ impl Builder<'_, '_> {
     }
 
     fn own_edges(&mut self) {
-        for list in self.of.clone() {
-            for (a, b) in pairs(&list, &self.made) {
-                let same = a.inst == b.inst;
-                let here = a.node == b.node;
-                let before = match (&a.kind, &b.kind) {
-                    (StepKind::Demote, StepKind::Stop) => same && here,
-                    (StepKind::Start | StepKind::Demote, StepKind::Promote) => same && here,
-                    // One number is one thing: it ends everywhere before it begins.
-                    (StepKind::Stop, StepKind::Start) => same,
-                    (_, _) => false,
-                };
-                if before {
-                    self.edge(a.at, b.at);
+        for inst in 0..self.of_inst.len() {
+            for a in self.of_inst[inst].clone() {
+                for b in self.of_inst[inst].clone() {
+                    let (a, b) = (&self.made[a], &self.made[b]);
+                    let here = a.node == b.node;
+                    let before = match (&a.kind, &b.kind) {
+                        (StepKind::Demote, StepKind::Stop) => here,
+                        (StepKind::Start | StepKind::Demote, StepKind::Promote) => here,
+                        // One number is one thing: it ends everywhere before it begins.
+                        (StepKind::Stop, StepKind::Start) => true,
+                        (_, _) => false,
+                    };
+                    if before {
+                        self.edge(a.at, b.at);
+                    }
                 }
             }
         }
@@ -221,29 +231,34 @@ impl Builder<'_, '_> {
     /// Copies make room for each other.
     fn limit_edges(&mut self) {
         let world = self.world;
-        for (place, list) in self.of.clone().into_iter().enumerate() {
-            let Some(clone) = world.res[place].clone else { continue };
+        for place in 0..world.res.len() {
+            let Some(clone) = world.res[place].clone.filter(|_| !self.of[place].is_empty()) else { continue };
             let info = &world.clones[clone];
             let full = world.res[place].claims.len() >= info.max;
             let promoted = world.res[place].claims.iter().filter(|live| may_be_promoted(live)).count();
             let no_more = info.spec.promotable.is_none_or(|promotable| promoted >= promotable.max as usize);
-            for (a, b) in pairs(&list, &self.made) {
-                let here = a.node == b.node;
-                let before = match (&a.kind, &b.kind) {
-                    (StepKind::Stop, StepKind::Start) => {
-                        let own = !self.wants.insts[b.inst].claims.is_empty();
-                        a.inst != b.inst && ((full && !own) || here)
-                    }
-                    (StepKind::Demote | StepKind::Stop, StepKind::Promote) => {
-                        let was = self.wants.insts[a.inst]
-                            .claims
-                            .iter()
-                            .any(|(live, _)| live.node == a.node && may_be_promoted(live));
-                        a.inst != b.inst && was && (no_more || here)
-                    }
-                    (_, _) => false,
+            let mut made = self.made_of(place);
+            made.sort_by_key(|made| made.node);
+            let was_promoted = |made: &&Made| {
+                let claims = &self.wants.insts[made.inst].claims;
+                claims.iter().any(|(live, _)| live.node == made.node && may_be_promoted(live))
+            };
+            let leaves = |made: &&Made| matches!(made.kind, StepKind::Stop | StepKind::Demote);
+            let stops: Vec<Made> = made.iter().filter(|made| made.kind == StepKind::Stop).cloned().collect();
+            let ends: Vec<Made> = made.iter().filter(leaves).filter(was_promoted).cloned().collect();
+            for b in made {
+                let (before, everywhere) = match b.kind {
+                    StepKind::Start => (&stops, full && self.wants.insts[b.inst].claims.is_empty()),
+                    StepKind::Promote => (&ends, no_more),
+                    StepKind::Stop
+                    | StepKind::Demote
+                    | StepKind::Probe
+                    | StepKind::Fence { .. }
+                    | StepKind::Reload
+                    | StepKind::Notify { .. } => continue,
                 };
-                if before {
+                let before = if everywhere { before } else { on_node(before, b.node) };
+                for a in before.iter().filter(|a| a.inst != b.inst) {
                     self.edge(a.at, b.at);
                 }
             }
@@ -253,35 +268,30 @@ impl Builder<'_, '_> {
     /// A start waits for every node's word on its resource, and for lost nodes that may run it.
     fn probe_and_fence_edges(&mut self) {
         let world = self.world;
-        for (place, list) in self.of.clone().into_iter().enumerate() {
-            let starts: Vec<Made> = list
-                .iter()
-                .map(|made| self.made[*made].clone())
-                .filter(|made| matches!(made.kind, StepKind::Start | StepKind::Promote))
-                .filter(|made| !self.graph.graph[made.at].running)
-                .collect();
+        for place in 0..world.res.len() {
+            let waits = |made: &&Made| {
+                matches!(made.kind, StepKind::Start | StepKind::Promote) && !self.graph.graph[made.at].running
+            };
+            let starts: Vec<Made> = self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
             if starts.is_empty() {
                 continue;
             }
-            for node in 0..world.nodes.len() {
-                let unprobed = world.unprobed(place, node);
-                for start in starts.iter().filter(|start| start.kind == StepKind::Start && unprobed) {
+            for &node in &world.res[place].unprobed {
+                for start in starts.iter().filter(|start| start.kind == StepKind::Start) {
                     self.wait_for_word(place, node, start.at);
                 }
             }
-            for start in &starts {
-                self.wait_for_claims(place, start);
-            }
+            self.wait_for_claims(place, &starts);
         }
     }
 
-    fn wait_for_word(&mut self, place: usize, node: usize, start: NodeIndex) {
+    fn wait_for_word(&mut self, place: usize, node: usize, start: At) {
         let info = &self.world.nodes[node];
         match info.class {
             Class::Online => {
-                let key = ClaimKey { instance: self.world.probe_instance(place), node: info.id.clone() };
-                if let Some(probe) = self.graph.index.get(&(StepKind::Probe, key)) {
-                    self.edge(*probe, start);
+                let probes = &self.probes[place];
+                if let Ok(found) = probes.binary_search_by_key(&node, |(node, _)| *node) {
+                    self.edge(probes[found].1, start);
                 }
             }
             Class::Suspect => self.wait_for_fencing(node, start),
@@ -291,47 +301,50 @@ impl Builder<'_, '_> {
     }
 
     /// Claims that do not end by a step of this graph.
-    fn wait_for_claims(&mut self, place: usize, start: &Made) {
+    fn wait_for_claims(&mut self, place: usize, starts: &[Made]) {
         let world = self.world;
         let wants = self.wants;
         let res = &world.res[place];
         let limits = res.clone.map(|clone| &world.clones[clone]);
         let full = limits.is_none_or(|info| res.claims.len() >= info.max);
-        // An instance that holds a claim has a place of its own.
-        let holds = !wants.insts[start.inst].claims.is_empty();
         let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
         let no_more =
             limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
-        for (other, (live, fate)) in
-            wants.by_res[place].iter().flat_map(|other| wants.insts[*other].claims.iter().map(move |c| (*other, c)))
-        {
-            let own = other == start.inst && live.node == start.node;
-            let in_the_way = match start.kind {
-                StepKind::Start => other == start.inst || (full && !holds) || live.node == start.node,
-                StepKind::Promote => no_more && may_be_promoted(live),
-                StepKind::Probe
-                | StepKind::Stop
-                | StepKind::Demote
-                | StepKind::Fence { .. }
-                | StepKind::Reload
-                | StepKind::Notify { .. } => false,
-            };
-            if own || !in_the_way {
-                continue;
+        let claims = wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
+        let lasting: Vec<(usize, &(Live<'_>, Fate))> =
+            claims.filter(|(_, (_, fate))| matches!(fate, Fate::Lost | Fate::Stuck(_))).collect();
+        for start in starts {
+            // An instance that holds a claim has a place of its own.
+            let holds = !wants.insts[start.inst].claims.is_empty();
+            for (other, (live, fate)) in &lasting {
+                let own = *other == start.inst && live.node == start.node;
+                let in_the_way = match start.kind {
+                    StepKind::Start => *other == start.inst || (full && !holds) || live.node == start.node,
+                    StepKind::Promote => no_more && may_be_promoted(live),
+                    StepKind::Probe
+                    | StepKind::Stop
+                    | StepKind::Demote
+                    | StepKind::Fence { .. }
+                    | StepKind::Reload
+                    | StepKind::Notify { .. } => false,
+                };
+                if own || !in_the_way {
+                    continue;
+                }
+                match fate {
+                    Fate::Lost => self.wait_for_fencing(live.node, start.at),
+                    Fate::Stuck(why) => self.block(start.at, Verdict::Blocked(why.clone())),
+                    Fate::Stay | Fate::Stop(_) | Fate::Found => {}
+                }
             }
-            match fate {
-                Fate::Lost => self.wait_for_fencing(live.node, start.at),
-                Fate::Stuck(why) => self.block(start.at, Verdict::Blocked(why.clone())),
-                Fate::Stay | Fate::Stop(_) | Fate::Found => {}
+            if res.spec.requires == Requires::Unfencing {
+                let what = "`requires: Unfencing`".to_owned();
+                self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
             }
-        }
-        if res.spec.requires == Requires::Unfencing {
-            let what = "`requires: Unfencing`".to_owned();
-            self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
         }
     }
 
-    fn wait_for_fencing(&mut self, node: usize, start: NodeIndex) {
+    fn wait_for_fencing(&mut self, node: usize, start: At) {
         let info = &self.world.nodes[node];
         let id = info.id.clone();
         match &info.ability {
@@ -349,22 +362,23 @@ impl Builder<'_, '_> {
     }
 
     fn link_edges(&mut self, link: &Link) {
-        let wants = self.wants;
-        let firsts = self.made_of(link.first);
-        let thens = self.made_of(link.then);
+        if self.of[link.first].is_empty() || self.of[link.then].is_empty() {
+            return;
+        }
         let (up_first, up_then) = (kind(link.first_action), kind(link.then_action));
         let (down_first, down_then) = (kind(link.first_action.opposite()), kind(link.then_action.opposite()));
         let restarts = link.is_need() && link.symmetric;
-        for first in &firsts {
-            for then in &thens {
-                let paired = match link.pair {
-                    Pair::SameCopy => wants.insts[first.inst].id.number == wants.insts[then.inst].id.number,
-                    Pair::SameNode => first.node == then.node,
-                    Pair::All => true,
-                };
-                if !paired {
-                    continue;
-                }
+        let wants = self.wants;
+        let side = |made: &Made| match link.pair {
+            Pair::SameCopy => wants.insts[made.inst].id.number.map_or(0, |number| number as usize + 1),
+            Pair::SameNode => made.node,
+            Pair::All => 0,
+        };
+        let mut thens = self.made_of(link.then);
+        thens.sort_by_key(side);
+        for first in self.made_of(link.first) {
+            let from = thens.partition_point(|then| side(then) < side(&first));
+            for then in thens[from..].iter().take_while(|then| side(then) == side(&first)) {
                 if first.kind == up_first && then.kind == up_then {
                     self.edge(first.at, then.at);
                 }
@@ -373,7 +387,7 @@ impl Builder<'_, '_> {
                 if link.symmetric && goes && then.kind == down_then {
                     // Even if the commit to stop it is there already: it may have come late, or together with a grant
                     // to what needs it. What its owner has begun goes on in any case.
-                    self.graph.graph.update_edge(then.at, first.at, ());
+                    self.graph.graph.edge(then.at, first.at);
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
                 if restarts && first.kind == up_first && then.kind == down_then {
@@ -386,30 +400,42 @@ impl Builder<'_, '_> {
     /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
     fn need_blocks(&mut self, links: &[Link]) {
         for link in links.iter().filter(|link| link.is_need()) {
+            if self.of[link.then].is_empty() {
+                continue;
+            }
             let up_then = kind(link.then_action);
-            for then in self.made_of(link.then).into_iter().filter(|made| made.kind == up_then) {
+            let firsts = Firsts::of(link, self.wants);
+            let ready = |insts: &[usize]| {
+                let good = |first: &usize| self.wants.insts[*first].is_good(link.first_promoted());
+                insts.iter().any(|first| good(first) || self.comes(link, *first))
+            };
+            let all = (link.pair == Pair::All).then(|| ready(&self.wants.by_res[link.first]));
+            let mut blocked = Vec::new();
+            for then in self.of[link.then].iter().map(|made| &self.made[*made]).filter(|made| made.kind == up_then) {
                 if self.graph.graph[then.at].running && up_then == StepKind::Start {
                     continue;
                 }
-                let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
-                let ready = firsts.iter().any(|first| first.is_good(link.first_promoted()) || self.comes(link, first));
-                if !ready {
-                    let number = self.world.res[link.first].clone.map(|_| 0);
-                    let instance = firsts.first().map_or_else(
-                        || InstanceId { resource: self.world.res[link.first].id.clone(), number },
-                        |first| first.id.clone(),
-                    );
-                    let role = link.first_promoted().then_some(Role::Promoted);
-                    self.block(then.at, Verdict::Wait(Reason::After { instance, role }));
+                let paired = firsts.of_inst(self.wants, then.inst, then.node);
+                if !all.unwrap_or_else(|| ready(paired)) {
+                    blocked.push((then.at, paired.first().copied()));
                 }
+            }
+            for (at, first) in blocked {
+                let number = self.world.res[link.first].clone.map(|_| 0);
+                let instance = first.map_or_else(
+                    || InstanceId { resource: self.world.res[link.first].id.clone(), number },
+                    |first| self.wants.insts[first].id.clone(),
+                );
+                let role = link.first_promoted().then_some(Role::Promoted);
+                self.block(at, Verdict::Wait(Reason::After { instance, role }));
             }
         }
     }
 
-    fn comes(&self, link: &Link, first: &Inst<'_>) -> bool {
-        let Some((node, _)) = first.assigned else { return false };
-        let key = ClaimKey { instance: first.id.clone(), node: self.world.nodes[node].id.clone() };
-        self.graph.index.contains_key(&(kind(link.first_action), key))
+    fn comes(&self, link: &Link, first: usize) -> bool {
+        let Some((node, _)) = self.wants.insts[first].assigned else { return false };
+        let kind = kind(link.first_action);
+        self.of_inst[first].iter().map(|made| &self.made[*made]).any(|made| made.kind == kind && made.node == node)
     }
 
     /// `ordered: true`: copies start one after the other and stop in reverse.
@@ -434,16 +460,13 @@ impl Builder<'_, '_> {
     }
 
     /// Never both at once: what runs goes first, else what is named first. Existing order is kept.
-    fn serialize_edges(&mut self, link: &Link) {
-        for a in self.made_of(link.first) {
-            for b in self.made_of(link.then) {
-                let (a, b) = (a.at, b.at);
-                let running = |at: NodeIndex| self.graph.graph[at].running;
+    fn serialize_wishes(&self, link: &Link, wishes: &mut Vec<Wish>) {
+        let at = |place: usize| self.of[place].iter().map(|made| self.made[*made].at);
+        for a in at(link.first) {
+            for b in at(link.then) {
+                let running = |at: At| self.graph.graph[at].running;
                 let (before, after) = if running(b) && !running(a) { (b, a) } else { (a, b) };
-                let (g, ordered) = (&self.graph.graph, has_path_connecting(&self.graph.graph, before, after, None));
-                if !ordered && !has_path_connecting(g, after, before, None) {
-                    self.edge(before, after);
-                }
+                wishes.push(Wish { before, after, turns: true });
             }
         }
     }
@@ -507,36 +530,37 @@ impl Builder<'_, '_> {
     }
 
     fn add(&mut self, kind: StepKind, inst: usize, node: usize, reason: Reason, running: bool) {
-        let key = ClaimKey { instance: self.wants.insts[inst].id.clone(), node: self.world.nodes[node].id.clone() };
-        if self.graph.index.contains_key(&(kind.clone(), key.clone())) || self.world.nodes[node].class != Class::Online
-        {
+        let known = self.of_inst[inst].iter().any(|made| self.made[*made].kind == kind && self.made[*made].node == node);
+        if known || self.world.nodes[node].class != Class::Online {
             return;
         }
+        let key = ClaimKey { instance: self.wants.insts[inst].id.clone(), node: self.world.nodes[node].id.clone() };
         let at = self.vertex(kind.clone(), key, reason, running);
         if let Some(place) = self.wants.insts[inst].place {
             self.of[place].push(self.made.len());
         }
+        self.of_inst[inst].push(self.made.len());
         self.made.push(Made { kind, inst, node, at });
     }
 
-    fn vertex(&mut self, kind: StepKind, key: ClaimKey, reason: Reason, running: bool) -> NodeIndex {
+    fn vertex(&mut self, kind: StepKind, key: ClaimKey, reason: Reason, running: bool) -> At {
         if let Some(at) = self.graph.index.get(&(kind.clone(), key.clone())) {
             return *at;
         }
         let step = Step { kind: kind.clone(), key: key.clone(), reason };
-        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running, unannounced: false });
+        let at = self.graph.graph.add(Vertex { step, blocked: None, running, unannounced: false });
         self.graph.index.insert((kind, key), at);
         at
     }
 
-    fn edge(&mut self, before: NodeIndex, after: NodeIndex) {
+    fn edge(&mut self, before: At, after: At) {
         // What its owner is doing cannot be put off any more.
         if !self.graph.graph[after].running {
-            self.graph.graph.update_edge(before, after, ());
+            self.graph.graph.edge(before, after);
         }
     }
 
-    fn block(&mut self, at: NodeIndex, why: Verdict) {
+    fn block(&mut self, at: At, why: Verdict) {
         let vertex = &mut self.graph.graph[at];
         if !vertex.running {
             vertex.blocked.get_or_insert(why);
@@ -548,14 +572,11 @@ impl Builder<'_, '_> {
     }
 }
 
-fn pairs(list: &[usize], made: &[Made]) -> Vec<(Made, Made)> {
-    let mut pairs = Vec::new();
-    for a in list {
-        for b in list.iter().filter(|b| *b != a) {
-            pairs.push((made[*a].clone(), made[*b].clone()));
-        }
-    }
-    pairs
+/// Those on one node, of a list in order of node.
+fn on_node(list: &[Made], node: usize) -> &[Made] {
+    let from = list.partition_point(|made| made.node < node);
+    let count = list[from..].partition_point(|made| made.node == node);
+    &list[from..from + count]
 }
 
 fn may_be_promoted(live: &Live<'_>) -> bool {

@@ -13,7 +13,7 @@ use super::instances::{Live, Tie, Unit, World};
 use super::nodes::{Ability, Unfit};
 use super::score::{Base, What, base, has_alternative, parts};
 use crate::model::{MultipleActive, Reason, Role, Score};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
@@ -84,12 +84,17 @@ impl<'w, 'a> Placer<'w, 'a> {
             (std::cmp::Reverse(lead.map(|lead| self.world.res[lead].spec.priority)), lead)
         });
         let mut begun = vec![false; self.world.units.len()];
+        // How many of its ties each unit has looked at.
+        let mut looked = vec![0; self.world.units.len()];
         let mut stack = Vec::new();
         for unit in order {
             stack.push(unit);
             while let Some(&top) = stack.last() {
                 begun[top] = true;
-                let before = self.with[top].iter().map(|tie| self.ties[*tie].primary).find(|primary| !begun[*primary]);
+                let more = &self.with[top][looked[top]..];
+                let begun_already = more.iter().take_while(|tie| begun[self.ties[**tie].primary]).count();
+                looked[top] += begun_already;
+                let before = more.get(begun_already).map(|tie| self.ties[*tie].primary);
                 match before {
                     _ if self.placed[top].is_some() => _ = stack.pop(),
                     Some(primary) => stack.push(primary),
@@ -160,7 +165,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
         let home = res.claims.first().map(|live| live.node);
         let assigned = || {
-            let assigned = self.world.state.assignment.get(&self.world.plain_instance(place))?;
+            let assigned = self.world.assignment.get(&self.world.plain_instance(place))?;
             self.world.node_ids.get(&assigned.to.node).copied()
         };
         let in_maintenance = home.is_some_and(|node| self.world.nodes[node].maintenance);
@@ -237,7 +242,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// Adds what the dependants of a unit would like, the strongest colocations first.
     fn wishes(&mut self, unit: usize, scores: Vec<Score>) -> Vec<Score> {
         let is_clone = matches!(self.world.units[unit], Unit::Clone(_));
-        let mut seen = vec![unit];
+        let mut seen = BTreeSet::from([unit]);
         let mut scores = scores;
         for place in self.dependants[unit].clone() {
             let tie = self.ties[place];
@@ -260,8 +265,8 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// A dependant's own scores with those of its dependants.
-    pub fn own_wish(&self, unit: usize, seen: &mut Vec<usize>) -> Vec<Score> {
-        seen.push(unit);
+    pub fn own_wish(&self, unit: usize, seen: &mut BTreeSet<usize>) -> Vec<Score> {
+        seen.insert(unit);
         let mut scores = self.unit_base(unit);
         for place in &self.dependants[unit] {
             let tie = self.ties[*place];

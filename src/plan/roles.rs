@@ -10,6 +10,7 @@
 use super::instances::{Unit, World};
 use super::place::{Copy, Placer, scaled};
 use crate::model::{Role, Score, Strength, TargetRole};
+use std::collections::BTreeSet;
 
 impl Placer<'_, '_> {
     pub fn choose_roles(&mut self, unit: usize) {
@@ -96,7 +97,7 @@ impl Placer<'_, '_> {
         }
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.primary_role == Some(Role::Promoted) && self.placed[tie.dependant].is_none() {
-                let wish = self.own_wish(tie.dependant, &mut vec![unit]);
+                let wish = self.own_wish(tie.dependant, &mut BTreeSet::from([unit]));
                 // What could run nowhere has no say.
                 if self.any_node(&wish) {
                     score += scaled(wish[node], tie.score);
