@@ -193,6 +193,9 @@ impl Builder {
         let definition = Definition { resource: self.cluster.spec.resources[&instance.resource].clone(), clone: None };
         let digest = State::identity(&definition);
         self.cluster.state.definitions.entry(digest).or_insert_with(|| Arc::new(definition));
+        // Names are shared, as a reader of a file would share them.
+        let resource = self.cluster.spec.resources.get_key_value(&instance.resource).map(|(name, _)| name.clone());
+        let instance = InstanceId { resource: resource.unwrap_or(instance.resource), number: instance.number };
         let node = self.nodes[node].clone();
         let claim = Claim {
             incarnation: self.cluster.state.nodes[&node].incarnation.clone(),

@@ -221,8 +221,7 @@ impl<'a> World<'a> {
     fn add_probes(&mut self) {
         let asked = |info: &NodeInfo<'_>| info.may_have_run && info.class != Class::Gone;
         let asked: Vec<bool> = self.nodes.iter().map(asked).collect();
-        let boots: Vec<Option<&str>> =
-            self.nodes.iter().map(|node| node.state.map(|state| state.incarnation.boot.as_str())).collect();
+        let boots: Vec<_> = self.nodes.iter().map(|node| node.state.map(|state| &state.incarnation.boot)).collect();
         let ids: Vec<&NodeId> = self.nodes.iter().map(|node| node.id).collect();
         let mut probes = self.state.probes.iter().peekable();
         let mut known = vec![false; ids.len()];
@@ -234,7 +233,7 @@ impl<'a> World<'a> {
             while let Some((key, probe)) = next() {
                 let Some(node) = node.find(&key.node) else { continue };
                 let current = *identity.get_or_insert_with(|| self::identity(res.spec));
-                if boots[node] == Some(probe.incarnation.boot.as_str()) && probe.identity == current {
+                if boots[node] == Some(&probe.incarnation.boot) && probe.identity == current {
                     known[node] = probe.reading.proves_stopped();
                     if probe.reading == Reading::NotInstalled {
                         res.not_installed.push((node, probe));
