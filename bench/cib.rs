@@ -55,7 +55,9 @@ fn configuration(out: &mut String, cluster: &Cluster) {
 }
 
 fn resources(out: &mut String, spec: &Spec) {
-    for (name, clone) in &spec.clones {
+    let mut clones: Vec<_> = spec.clones.iter().collect();
+    clones.sort_by_key(|(_, clone)| clone.rank);
+    for (name, clone) in clones {
         put!(out, "<clone id=\"{name}\"><meta_attributes id=\"{name}-meta\">");
         let mut meta = |key: &str, value: String| put!(out, "<nvpair id=\"{name}-{key}\" name=\"{key}\" value=\"{value}\"/>");
         meta("interleave", clone.interleave.to_string());
@@ -70,14 +72,18 @@ fn resources(out: &mut String, spec: &Spec) {
         primitive(out, spec, &clone.resource);
         put!(out, "</clone>");
     }
-    for (name, group) in &spec.groups {
+    let mut groups: Vec<_> = spec.groups.iter().collect();
+    groups.sort_by_key(|(_, group)| group.rank);
+    for (name, group) in groups {
         put!(out, "<group id=\"{name}\">");
         group.members.iter().for_each(|member| primitive(out, spec, member));
         put!(out, "</group>");
     }
     let grouped: std::collections::BTreeSet<&ResourceId> =
         spec.groups.values().flat_map(|group| &group.members).chain(spec.clones.values().map(|c| &c.resource)).collect();
-    spec.resources.keys().filter(|name| !grouped.contains(name)).for_each(|name| primitive(out, spec, name));
+    let mut lone: Vec<_> = spec.resources.iter().filter(|(name, _)| !grouped.contains(name)).collect();
+    lone.sort_by_key(|(_, resource)| resource.rank);
+    lone.into_iter().for_each(|(name, _)| primitive(out, spec, name));
 }
 
 fn primitive(out: &mut String, spec: &Spec, name: &ResourceId) {

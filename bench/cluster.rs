@@ -27,12 +27,13 @@ pub struct Cluster {
 /// Where everything runs before the node is lost.
 struct Builder {
     nodes: Vec<NodeId>,
+    documents: u32,
     cluster: Cluster,
 }
 
 /// A cluster of at least two nodes whose last one is silent.
 pub fn cluster(nodes: usize, resources: usize) -> Cluster {
-    let mut builder = Builder { nodes: Vec::new(), cluster: Cluster { spec: empty(), state: State::default() } };
+    let mut builder = Builder { nodes: Vec::new(), documents: 0, cluster: Cluster { spec: empty(), state: State::default() } };
     builder.cluster.state.now_ms = 1_790_000_100_000;
     builder.cluster.state.index = LogIndex(10);
     for number in 0..nodes {
@@ -103,7 +104,7 @@ impl Builder {
     fn clone(&mut self, number: usize) {
         let (name, inner) = (format!("clone{number}"), format!("base{number}"));
         self.resource(&inner, "Dummy");
-        let clone = copies(&inner, None, None);
+        let clone = copies(&inner, None, None, self.rank());
         self.cluster.spec.clones.insert(name.as_str().into(), clone);
         for node in 0..self.nodes.len() {
             self.runs(InstanceId::numbered(inner.as_str(), node as u32), node, Role::Started);
@@ -118,7 +119,7 @@ impl Builder {
     fn promotable(&mut self, number: usize) {
         let (name, inner) = (format!("ms{number}"), format!("db{number}"));
         self.resource(&inner, "Stateful");
-        let clone = copies(&inner, Some(2), Some(Promotable { max: 1, per_node: 1 }));
+        let clone = copies(&inner, Some(2), Some(Promotable { max: 1, per_node: 1 }), self.rank());
         self.cluster.spec.clones.insert(name.as_str().into(), clone);
         let count = self.nodes.len();
         let homes = [((2 * number + count - 1) % count, Role::Promoted, "10"), (2 * number % count, Role::Unpromoted, "5")];
@@ -139,7 +140,8 @@ impl Builder {
             self.resource(member, "Dummy");
             self.runs(InstanceId::plain(member.as_str()), node, Role::Started);
         }
-        let group = Group { members: members.iter().map(|member| member.as_str().into()).collect() };
+        let members = members.iter().map(|member| member.as_str().into()).collect();
+        let group = Group { members, rank: self.rank() };
         self.cluster.spec.groups.insert(name.as_str().into(), group);
         let under = format!("clone{}", number % clones);
         self.follow(&under, &name);
@@ -164,6 +166,12 @@ impl Builder {
         self.prefer(&name, number, node);
     }
 
+    /// The place of the next document.
+    fn rank(&mut self) -> u32 {
+        self.documents += 1;
+        self.documents
+    }
+
     fn resource(&mut self, name: &str, agent: &str) {
         let monitor = |interval| Operation {
             interval: Duration::from_secs(interval),
@@ -185,6 +193,8 @@ impl Builder {
             migratable: false,
             multiple_active: MultipleActive::StopStart,
             utilization: BTreeMap::new(),
+            influence: Influence::Always,
+            rank: self.rank(),
         };
         self.cluster.spec.resources.insert(name.into(), resource);
     }
@@ -219,14 +229,21 @@ impl Builder {
 
     fn follow(&mut self, first: &str, then: &str) {
         let end = |name: &str| OrderEnd { resource: name.into(), action: OrderAction::Start };
-        let order =
-            Order { first: end(first), then: end(then), strength: OrderStrength::Required, symmetric: true };
+        let order = Order {
+            first: end(first),
+            then: end(then),
+            strength: OrderStrength::Required,
+            symmetric: true,
+            or: Vec::new(),
+            any_copy: false,
+        };
         self.cluster.spec.orders.insert(format!("{then}-after-{first}"), order);
     }
 
     fn with(&mut self, what: &str, with: &str, strength: Strength, weight: u32) {
         let end = |name: &str| ColocationEnd { resource: name.into(), role: None };
-        let colocation = Colocation { resource: end(what), with: end(with), strength, weight };
+        let influence = Influence::Always;
+        let colocation = Colocation { resource: end(what), with: end(with), strength, weight, node_label: None, influence };
         self.cluster.spec.colocations.insert(format!("{what}-with-{with}"), colocation);
     }
 
@@ -272,7 +289,7 @@ fn zone(node: usize) -> &'static str {
     ["a", "b"][node % 2]
 }
 
-fn copies(of: &str, max: Option<u32>, promotable: Option<Promotable>) -> hafen::model::Clone {
+fn copies(of: &str, max: Option<u32>, promotable: Option<Promotable>, rank: u32) -> hafen::model::Clone {
     hafen::model::Clone {
         resource: of.into(),
         max,
@@ -282,6 +299,8 @@ fn copies(of: &str, max: Option<u32>, promotable: Option<Promotable>) -> hafen::
         interleave: true,
         ordered: false,
         globally_unique: false,
+        enough: None,
+        rank,
     }
 }
 
@@ -293,6 +312,7 @@ fn empty() -> Spec {
         require_tested: false,
         max_fences: 3,
         assume_off: None,
+        when: FenceWhen::Always,
     };
     let cluster = hafen::model::Cluster {
         name: "large".into(),
@@ -302,6 +322,7 @@ fn empty() -> Spec {
         join_grace: Duration::from_secs(120),
         max_removals: 5,
         symmetric: true,
+        placement: Placement::Spread,
         source: None,
     };
     Spec {

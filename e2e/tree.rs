@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("manifest", &["model"]),
     ("state", &["model"]),
     ("plan", &["model", "state"]),
+    ("pacemaker", &["model", "state"]),
     ("reconcile", &["model", "manifest", "state", "plan"]),
     ("source", &["model"]),
     ("agent", &["model"]),
@@ -18,11 +19,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("log", &["model", "state", "net"]),
     ("api", &["model", "manifest", "state", "plan", "reconcile", "net"]),
     ("daemon", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api"]),
-    ("cli", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api", "daemon"]),
+    ("cli", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api", "daemon", "pacemaker"]),
 ];
 
 /// Modules without clock, randomness, IO and unordered maps.
-const PURE: &[&str] = &["model", "manifest", "state", "plan", "reconcile"];
+const PURE: &[&str] = &["model", "manifest", "state", "plan", "reconcile", "pacemaker"];
 
 /// What a pure module never names. `std::io::Read` of memory is allowed where a decompressor needs it.
 const IMPURE: &[&str] = &[

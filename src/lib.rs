@@ -8,6 +8,7 @@
 //! | [`manifest`] | what do these files say, and what is wrong with them | model |
 //! | [`state`] | what is agreed, and is this command allowed | model |
 //! | [`plan`] | what should run where, and in which order | model, state |
+//! | [`pacemaker`] | what is configured and running in a Pacemaker cluster | model, state |
 //! | [`reconcile`] | what does this node do next | model, manifest, state, plan |
 //! | [`source`] | git: pushes, fetches, a revision's files | model |
 //! | [`net`] | who is who, and how do nodes reach each other | model |
@@ -28,6 +29,7 @@ pub mod log;
 pub mod manifest;
 pub mod model;
 pub mod net;
+pub mod pacemaker;
 pub mod plan;
 pub mod reconcile;
 pub mod source;

@@ -75,7 +75,7 @@ impl Catalogue {
             Ok(AgentRef::Ocf { provider, name }) => {
                 Some(self.ocf_root.join("resource.d").join(provider).join(name)).filter(|path| is_program(path))
             }
-            Ok(AgentRef::Systemd { .. }) => None,
+            Ok(AgentRef::Systemd { .. } | AgentRef::Foreign { .. }) => None,
             Err(_) if is_fence_name(name) => {
                 self.fence_dirs.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
             }

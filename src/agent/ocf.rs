@@ -240,6 +240,8 @@ pub mod tests {
             migratable: false,
             multiple_active: MultipleActive::StopStart,
             utilization: BTreeMap::new(),
+            rank: 0,
+            influence: Influence::Always,
         }
     }
 

@@ -179,6 +179,10 @@ impl Shared {
         let (status, output) = match &agent {
             AgentRef::Ocf { provider, name } => self.run_ocf(&request, provider, name, journalled).await,
             AgentRef::Systemd { unit } => self.run_unit(&request, unit, journalled).await,
+            // No claim on it is ever granted; a probe finds that nobody can tell.
+            AgentRef::Foreign { class, .. } => {
+                (ExecStatus::Failed, format!("agents of class `{class}` are planned for, but not run").into())
+            }
         };
         let secrets = ocf::secret_values(&request.definition.resource.params);
         let outcome = Outcome { status, output: ocf::scrub(output, &secrets), duration: began.elapsed() };
@@ -263,6 +267,7 @@ impl Shared {
 
     fn watch(&self, instance: &InstanceId, agent: &AgentRef) {
         match agent {
+            AgentRef::Foreign { .. } => {}
             AgentRef::Ocf { .. } => {
                 if let Some(folder) = self.cgroups.run_folder(instance) {
                     self.watches.arm(instance, folder);

@@ -7,6 +7,7 @@
 //! Deliberately absent: decisions. What can be decided is decided by `api` and behind it.
 
 mod agent;
+mod cib;
 mod cleanup;
 mod completion;
 mod diagnostics;

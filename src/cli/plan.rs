@@ -1,7 +1,7 @@
 //! `hafen plan`: what a push of these manifests would do, and what it would cost.
 
 use super::error::{CliError, Exit, Kind};
-use super::{Context, render};
+use super::{Context, cib, render};
 use crate::api::types::{ChangeKind, CheckRequest, CheckView, FailOn, FileText, Impact, PlanView, PlannedAction};
 use crate::model::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
@@ -14,11 +14,18 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   hafen plan
   hafen plan manifests/ --fail-on outage,fence
-  hafen plan -o md > comment.md")]
+  hafen plan -o md > comment.md
+  hafen plan --cib /var/lib/pacemaker/cib/cib.xml -o transition")]
 pub struct Args {
     /// A folder of manifests, or one file
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Plan for the cluster that a Pacemaker CIB describes, instead; no daemon is asked
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "fail_on", "out"])]
+    cib: Option<PathBuf>,
+    /// The time to plan for, such as 2026-11-22T12:00:00Z; now, if not given
+    #[arg(long, value_name = "TIME", requires = "cib")]
+    now: Option<jiff::Timestamp>,
     /// Exit with 1 if the plan does any of this
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     fail_on: Vec<FailOn>,
@@ -38,9 +45,19 @@ enum PlanFormat {
     Json,
     /// For a comment on a change
     Md,
+    /// With `--cib`: placement and actions, the same for every planner
+    Transition,
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    if let Some(path) = &args.cib {
+        let import = cib::read(path, args.now)?;
+        cib::tell_losses(&import);
+        return cib::transition(&import);
+    }
+    if args.output == PlanFormat::Transition {
+        return Err(CliError::usage("`-o transition` needs `--cib`"));
+    }
     let request = CheckRequest { files: read(&args.path)? };
     let check: CheckView = context.client()?.post("/v1/plan", &request).await?;
     for found in &check.diagnostics {
@@ -54,7 +71,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             .hint("`hafen explain CODE` says more about a finding"));
     };
     let document = match args.output {
-        PlanFormat::Text => text(plan),
+        PlanFormat::Text | PlanFormat::Transition => text(plan),
         PlanFormat::Md => markdown(plan),
         PlanFormat::Json => {
             serde_json::to_string_pretty(plan).map_err(|error| CliError::new(Kind::Bug, error.to_string()))? + "\n"

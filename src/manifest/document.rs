@@ -115,6 +115,12 @@ impl Tree {
         self.names.get(&space(kind)).and_then(|names| names.get(name)).map(|place| &self.docs[*place])
     }
 
+    /// The place of a document among all of them: files in order of path, documents as they are written.
+    pub fn rank(&self, doc: &Doc) -> u32 {
+        let place = self.names.get(&space(doc.kind)).and_then(|names| names.get(&doc.name));
+        place.map_or(0, |place| *place as u32)
+    }
+
     /// All names that a reference to this kind can use.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
         self.names.get(&space(kind)).into_iter().flat_map(|names| names.keys().map(String::as_str))

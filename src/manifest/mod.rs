@@ -85,7 +85,7 @@ pub fn agents_named(files: &[SourceFile]) -> BTreeSet<String> {
     let agents = documents.iter().filter_map(|(_, document)| document.root.at(&["spec", "agent"]));
     let wanted = |name: &&str| match name.parse() {
         Ok(crate::model::AgentRef::Ocf { .. }) => true,
-        Ok(crate::model::AgentRef::Systemd { .. }) => false,
+        Ok(crate::model::AgentRef::Systemd { .. } | crate::model::AgentRef::Foreign { .. }) => false,
         // Names become programs to run: nothing that leads elsewhere.
         Err(_) => name.starts_with("fence_") && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)),
     };

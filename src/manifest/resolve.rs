@@ -15,9 +15,9 @@ use super::raw::{
 use super::topology::Topology;
 use crate::model::{
     AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId,
-    FailurePolicy, FencingAction, FencingDevice, FencingPolicy, Group, Kind, Location, MultipleActive, Node, NodeId,
-    NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, OrderAction, OrderEnd, OrderStrength, Origin,
-    Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
+    FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
+    MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, OrderAction,
+    OrderEnd, OrderStrength, Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,16 +41,16 @@ pub(super) fn resolve(
     let id = |doc: &Doc| ResourceId::new(doc.name.as_str());
     let resources = tree.resources().filter_map(|(doc, raw)| {
         let chain = Chain::of(tree, topology, &doc.name, raw);
-        resource(raw, &chain, &cluster).map(|resource| (id(doc), resource))
+        resource(raw, &chain, &cluster, tree.rank(doc)).map(|resource| (id(doc), resource))
     });
     let groups =
-        tree.groups().map(|(doc, raw)| (id(doc), Group { members: raw.members.iter().map(resource_id).collect() }));
+        tree.groups().map(|(doc, raw)| (id(doc), Group { members: raw.members.iter().map(resource_id).collect(), rank: tree.rank(doc) }));
     Some(Spec {
         resources: resources.collect(),
         groups: groups.collect(),
         nodes: tree.nodes().map(|(doc, raw)| (NodeId::new(doc.name.as_str()), node(doc, raw))).collect(),
         devices: tree.devices().map(|(doc, raw)| (DeviceId::new(doc.name.as_str()), device(raw))).collect(),
-        clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw))).collect(),
+        clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw, tree.rank(doc)))).collect(),
         orders: orders(tree),
         colocations: colocations(tree),
         locations: locations(tree),
@@ -152,6 +152,7 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
             require_tested: fencing.and_then(|raw| raw.require_tested).unwrap_or(false),
             max_fences: fencing.and_then(|raw| raw.max_fences).unwrap_or(5),
             assume_off: fencing.and_then(|raw| raw.assume_off).map(|time| time.0),
+            when: FenceWhen::Needed,
         },
         quorum_loss: raw.quorum_loss.unwrap_or(QuorumLoss::Stop),
         join_grace: time_or(raw.join_grace, Duration::from_secs(120)),
@@ -163,6 +164,7 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
             path: raw.path.clone().unwrap_or_default(),
             interval: time_or(raw.interval, Duration::from_secs(60)),
         }),
+        placement: Placement::Spread,
     }
 }
 
@@ -193,7 +195,7 @@ fn device(raw: &RawFencingDevice) -> FencingDevice {
 }
 
 /// None only if the agent is not one, which the schema check refuses.
-fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster) -> Option<Resource> {
+fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> Option<Resource> {
     let fencing = cluster.fencing.enabled;
     let failure_field =
         |field: fn(super::raw::RawFailure) -> Option<u32>| chain.first(|level| level.failure.and_then(field));
@@ -219,6 +221,8 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster) -> Option<Resou
         migratable: chain.first(|level| level.migratable).unwrap_or(false),
         multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
         utilization: numbers(&raw.utilization),
+        rank,
+        influence: Influence::Always,
     })
 }
 
@@ -268,7 +272,7 @@ fn resource_operations(chain: &Chain, fencing: bool) -> BTreeMap<OpName, Operati
     operations
 }
 
-fn clone(raw: &super::raw::RawClone) -> CloneSpec {
+fn clone(raw: &super::raw::RawClone, rank: u32) -> CloneSpec {
     let promotable =
         |raw: super::raw::RawPromotable| Promotable { max: raw.max.unwrap_or(1), per_node: raw.per_node.unwrap_or(1) };
     CloneSpec {
@@ -280,6 +284,8 @@ fn clone(raw: &super::raw::RawClone) -> CloneSpec {
         interleave: raw.interleave.unwrap_or(false),
         ordered: raw.ordered.unwrap_or(false),
         globally_unique: raw.globally_unique.unwrap_or(false),
+        rank,
+        enough: None,
     }
 }
 
@@ -290,7 +296,8 @@ fn orders(tree: &Tree) -> BTreeMap<String, Order> {
     };
     let order = |raw: &super::raw::RawOrder| {
         let strength = raw.strength.unwrap_or(OrderStrength::Required);
-        Order { first: end(&raw.first), then: end(&raw.then), strength, symmetric: raw.symmetric.unwrap_or(true) }
+        let symmetric = raw.symmetric.unwrap_or(true);
+        Order { first: end(&raw.first), then: end(&raw.then), strength, symmetric, or: Vec::new(), any_copy: false }
     };
     tree.orders().map(|(doc, raw)| (doc.name.clone(), order(raw))).collect()
 }
@@ -301,6 +308,8 @@ fn colocations(tree: &Tree) -> BTreeMap<String, Colocation> {
         with: ColocationEnd { resource: resource_id(&raw.with.resource), role: raw.with.role },
         strength: raw.strength.unwrap_or(Strength::Required),
         weight: raw.weight.unwrap_or(WEIGHT),
+        node_label: None,
+        influence: Influence::Always,
     };
     tree.colocations().map(|(doc, raw)| (doc.name.clone(), colocation(raw))).collect()
 }

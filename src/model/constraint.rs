@@ -1,6 +1,6 @@
 //! Constraints: what must come before what, what belongs together, what belongs where.
 
-use super::{NodeId, ResourceId, Role, Score};
+use super::{Influence, NodeId, ResourceId, Role, Score};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,6 +12,12 @@ pub struct Order {
     pub strength: OrderStrength,
     /// The opposite actions happen in the opposite order.
     pub symmetric: bool,
+    /// More of `first`: any one of all of them is enough. Empty almost always.
+    #[serde(skip)]
+    pub or: Vec<OrderEnd>,
+    /// Of the copies of `first` one is enough, and the others are not waited for.
+    #[serde(skip)]
+    pub any_copy: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +63,13 @@ pub struct Colocation {
     pub resource: ColocationEnd,
     pub with: ColocationEnd,
     pub strength: Strength,
-    /// For `Preferred` and `Avoid`, 1 to 999,999.
+    /// For `Preferred` and `Avoid`, 1 to 1,000,000, which is infinite.
     pub weight: u32,
+    /// None: the same node. Else: a node with the same value of this label or attribute.
+    #[serde(skip)]
+    pub node_label: Option<String>,
+    #[serde(skip)]
+    pub influence: Influence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +84,8 @@ pub struct Location {
     pub resource: ResourceId,
     pub nodes: NodeSelector,
     pub strength: Strength,
-    /// For `Preferred` and `Avoid`, 1 to 999,999.
+    /// For `Preferred` and `Avoid`, 1 to 1,000,000, which is infinite: unlike `Required`, `Preferred` with that weight
+    /// leaves the nodes that are not named to fall back on.
     pub weight: u32,
     /// None: whatever its role.
     pub role: Option<Role>,

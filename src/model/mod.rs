@@ -33,11 +33,13 @@ pub use id::{
     Revision,
 };
 pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, AgentTraits, ParameterMeta, Reload};
-pub use node::{Cluster, Detection, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, SecretRef, Source};
+pub use node::{
+    Cluster, Detection, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, Placement, SecretRef, Source,
+};
 pub use notice::{Copies, CopyAt, Moment, NoticeView};
 pub use reason::Reason;
 pub use resource::{
-    AgentRef, Clone, FailurePolicy, Group, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,
+    AgentRef, Clone, FailurePolicy, Group, Influence, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,
     Resource, Role, TargetRole,
 };
 pub use score::Score;

@@ -20,6 +20,22 @@ pub struct Cluster {
     /// True: every resource may run everywhere unless a constraint says otherwise. False: only where one allows it.
     pub symmetric: bool,
     pub source: Option<Source>,
+    #[serde(skip)]
+    pub placement: Placement,
+}
+
+/// How capacity counts in the choice of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Placement {
+    /// Nodes without room are out; few instances on each node; placed in order of priority and document.
+    #[default]
+    Spread,
+    /// As `Spread`, but what is large is placed first (Pacemaker's `utilization`).
+    Utilization,
+    /// As `Utilization`, and the node with the most room left is taken.
+    Balanced,
+    /// As `Utilization`, and as few nodes as possible are used.
+    Minimal,
 }
 
 /// When a silent node counts as suspect.
@@ -48,6 +64,18 @@ pub struct FencingPolicy {
     pub max_fences: u32,
     /// UNSAFE: with fencing disabled, a node silent for so long is taken to be off.
     pub assume_off: Option<Duration>,
+    #[serde(skip)]
+    pub when: FenceWhen,
+}
+
+/// Which lost nodes are fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum FenceWhen {
+    /// Those on which something depends.
+    #[default]
+    Needed,
+    /// Every one.
+    Always,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]

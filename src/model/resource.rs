@@ -26,13 +26,55 @@ pub struct Resource {
     pub multiple_active: MultipleActive,
     /// What it takes of a node's capacity.
     pub utilization: BTreeMap<String, i64>,
+    /// Its place among all documents: of two with the same priority the lower one is placed first.
+    #[serde(skip)]
+    pub rank: u32,
+    /// Whether its own wishes count while what it is colocated with already runs (`critical` in Pacemaker): of the
+    /// members of a group, of which no Colocation can say it.
+    #[serde(skip)]
+    pub influence: Influence,
 }
 
-/// `ocf:PROVIDER:TYPE` or `systemd:UNIT`.
+/// Whether what depends on a resource has a say in where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Influence {
+    /// It may move what it depends on.
+    #[default]
+    Always,
+    /// Not while that runs: then it rather stays stopped itself.
+    WhileStopped,
+}
+
+/// `ocf:PROVIDER:TYPE` or `systemd:UNIT`; of the other classes that Pacemaker knows, `CLASS:TYPE`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AgentRef {
-    Ocf { provider: String, name: String },
-    Systemd { unit: String },
+    Ocf {
+        provider: String,
+        name: String,
+    },
+    Systemd {
+        unit: String,
+    },
+    /// Plans, but does not run: no claim on it is ever granted.
+    Foreign {
+        /// One of [`AgentRef::FOREIGN`] where it comes from a manifest; whatever it says where it comes from a CIB.
+        class: String,
+        provider: Option<String>,
+        name: String,
+    },
+}
+
+impl AgentRef {
+    /// Classes of agents that are planned for, but not run.
+    pub const FOREIGN: [&str; 7] = ["stonith", "lsb", "service", "heartbeat", "upstart", "nagios", "other"];
+
+    /// Whether this program can run it.
+    pub fn runs(&self) -> bool {
+        match self {
+            Self::Ocf { .. } | Self::Systemd { .. } => true,
+            Self::Foreign { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for AgentRef {
@@ -40,6 +82,8 @@ impl fmt::Display for AgentRef {
         match self {
             Self::Ocf { provider, name } => write!(f, "ocf:{provider}:{name}"),
             Self::Systemd { unit } => write!(f, "systemd:{unit}"),
+            Self::Foreign { class, provider: Some(provider), name } => write!(f, "{class}:{provider}:{name}"),
+            Self::Foreign { class, provider: None, name } => write!(f, "{class}:{name}"),
         }
     }
 }
@@ -60,6 +104,12 @@ impl FromStr for AgentRef {
             }
             ["systemd", unit @ ..] if !unit.is_empty() && unit.iter().all(clean) => {
                 Ok(Self::Systemd { unit: unit.join(":") })
+            }
+            [class, provider @ .., name]
+                if Self::FOREIGN.contains(class) && provider.len() < 2 && provider.iter().all(clean) && clean(name) =>
+            {
+                let provider = provider.first().map(|provider| (*provider).to_owned());
+                Ok(Self::Foreign { class: (*class).into(), provider, name: (*name).into() })
             }
             _ => Err(format!("`{text}` is not an agent: write `ocf:PROVIDER:TYPE` or `systemd:UNIT`")),
         }
@@ -206,6 +256,9 @@ pub enum MultipleActive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     pub members: Vec<ResourceId>,
+    /// As [`Resource::rank`].
+    #[serde(skip)]
+    pub rank: u32,
 }
 
 /// Several copies of one resource or group.
@@ -224,6 +277,12 @@ pub struct Clone {
     pub ordered: bool,
     /// Each copy is a different thing, told apart by its number.
     pub globally_unique: bool,
+    /// As [`Resource::rank`].
+    #[serde(skip)]
+    pub rank: u32,
+    /// So many running copies are enough for what is ordered after it; None: all that are starting are waited for.
+    #[serde(skip)]
+    pub enough: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

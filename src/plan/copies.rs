@@ -75,7 +75,7 @@ impl Placer<'_, '_> {
         if info.max < slots.nodes() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
-                *score += self.promotion_attribute(clone, node).unwrap_or(Score::ZERO).max(Score::ZERO);
+                *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);
             }
         }
         for copy in copies.iter().filter(|copy| copy.pinned) {
@@ -86,9 +86,10 @@ impl Placer<'_, '_> {
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();
         for copy in existing {
-            let best = slots.best(&scores);
-            let stays = slots.room(info.max, copy.node)
-                && best.is_some_and(|best| scores[copy.node] + stickiness >= scores[best]);
+            // Better nodes are for copies that run nowhere yet, as long as there are such.
+            let own = scores[copy.node] + stickiness;
+            let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
+            let stays = slots.room(info.max, copy.node) && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {
@@ -101,7 +102,7 @@ impl Placer<'_, '_> {
         let mut waiting: Vec<u32> = homeless.iter().map(|copy| copy.number).collect();
         waiting.extend((0..=u32::MAX).filter(|number| !numbers.contains(number)).take(slots.left(info.max)));
         for number in waiting {
-            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(&scores, &self.load)).flatten();
+            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &scores)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
                 None => {
@@ -226,7 +227,6 @@ fn nowhere(number: u32, why: Reason) -> Copy {
 /// How many copies each node can still take.
 struct Slots {
     free: Vec<usize>,
-    taken: Vec<usize>,
     given: usize,
     eligible: usize,
 }
@@ -238,7 +238,6 @@ impl Slots {
         let eligible = |node: usize| world.nodes[node].fit() && scores[node] >= Score::ZERO;
         let mut slots = Self {
             free: (0..scores.len()).map(|node| if eligible(node) { per_node } else { 0 }).collect(),
-            taken: vec![0; scores.len()],
             given: 0,
             eligible: (0..scores.len()).filter(|node| eligible(*node)).count(),
         };
@@ -261,18 +260,11 @@ impl Slots {
 
     fn take(&mut self, node: usize) {
         self.free[node] = self.free[node].saturating_sub(1);
-        self.taken[node] += 1;
         self.given += 1;
     }
 
-    fn best(&self, scores: &[Score]) -> Option<usize> {
-        (0..scores.len()).filter(|node| self.free[*node] > 0).max_by_key(|node| scores[*node])
-    }
-
-    /// The node for one more copy: as even as the scores allow.
-    fn choose(&self, scores: &[Score], load: &[u32]) -> Option<usize> {
-        (0..scores.len())
-            .filter(|node| self.free[*node] > 0)
-            .min_by_key(|node| (self.taken[*node], std::cmp::Reverse(scores[*node]), load[*node], *node))
+    /// The node for one more copy.
+    fn choose(&self, placer: &Placer<'_, '_>, scores: &[Score]) -> Option<usize> {
+        (0..scores.len()).filter(|node| self.free[*node] > 0).min_by(|a, b| placer.compare(*a, *b, scores, None))
     }
 }

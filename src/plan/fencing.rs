@@ -12,7 +12,7 @@ use super::Verdict;
 use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
-use crate::model::{BootId, DeviceId, FencingAction, Incarnation, InstanceId, NodeId, Reason};
+use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
 use crate::state::{Assigned, Attempt, ClaimKey, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,20 @@ pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option
     (0..world.nodes.len())
         .filter(lost)
         .filter_map(|node| attempt(world, &depends, node, needed(world, &depends, node)?))
+        .collect()
+}
+
+/// All nodes that are to be proven off by an attempt, whether one can begin just now or not.
+pub(super) fn victims(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<NodeId> {
+    let lost = |node: &usize| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt;
+    if !(0..world.nodes.len()).any(|node| lost(&node)) {
+        return BTreeSet::new();
+    }
+    let depends = Depends::new(world, placements);
+    (0..world.nodes.len())
+        .filter(lost)
+        .filter(|node| needed(world, &depends, *node).is_some())
+        .map(|node| world.nodes[node].id.clone())
         .collect()
 }
 
@@ -87,12 +101,16 @@ fn needed(world: &World<'_>, depends: &Depends<'_>, node: usize) -> Option<Strin
     if let Some(why) = &info.doomed {
         return Some(why.clone());
     }
+    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
+    match world.spec.cluster.fencing.when {
+        FenceWhen::Always => return Some(silent().to_owned()),
+        FenceWhen::Needed => {}
+    }
     if let Some(state) = info.state
         && state.burnt.contains(&state.incarnation.boot)
     {
         return Some("it was proven off, but lives".into());
     }
-    let silent = || info.state.and_then(|state| state.suspicion.as_ref()).map_or("not heard", |s| &s.reason);
     if let Some(key) = depends.held[node] {
         return Some(format!("{}; it may run {}", silent(), key.instance));
     }

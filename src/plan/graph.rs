@@ -8,7 +8,7 @@
 use super::Verdict;
 use crate::model::{ActionKind, Epoch, InstanceId, NodeId, Reason, ResourceId};
 use crate::state::ClaimKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 
 /// One action on one node.
@@ -89,7 +89,7 @@ impl At {
 pub(super) struct Web {
     vertices: Vec<Vertex>,
     /// By vertex. May name one twice until [`Web::tidy`].
-    before: Vec<Vec<At>>,
+    before: Vec<Vec<(At, Bond)>>,
 }
 
 impl Web {
@@ -100,23 +100,23 @@ impl Web {
         at
     }
 
-    pub fn edge(&mut self, before: At, after: At) {
+    pub fn edge(&mut self, before: At, after: At, bond: Bond) {
         let list = &mut self.before[after.index()];
-        if list.last() != Some(&before) {
-            list.push(before);
+        if list.last() != Some(&(before, bond)) {
+            list.push((before, bond));
         }
     }
 
     /// What comes directly before a vertex.
-    pub fn before(&self, at: At) -> &[At] {
+    pub fn before(&self, at: At) -> &[(At, Bond)] {
         &self.before[at.index()]
     }
 
-    /// Names every predecessor once, in order.
+    /// Names every predecessor once, in order, by its firmest bond.
     pub fn tidy(&mut self) {
         for list in &mut self.before {
             list.sort_unstable();
-            list.dedup();
+            list.dedup_by_key(|(before, _)| *before);
         }
     }
 
@@ -144,6 +144,17 @@ pub struct Graph {
     pub(super) graph: Web,
     pub(super) index: BTreeMap<(StepKind, ClaimKey), At>,
     pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
+    /// Steps that need one of some others.
+    pub(super) any_of: Vec<(At, Vec<At>)>,
+}
+
+/// How one step is tied to another that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Bond {
+    /// The second does not happen without the first.
+    Firm,
+    /// Only the order is kept, if both happen.
+    Loose,
 }
 
 impl Graph {
@@ -199,7 +210,7 @@ impl Graph {
     /// The steps that must be done before this one.
     pub fn waiting_for(&self, step: &Step) -> Vec<&Step> {
         let Some(place) = self.index.get(&(step.kind.clone(), step.key.clone())) else { return Vec::new() };
-        self.graph.before(*place).iter().map(|place| &self.graph[*place].step).collect()
+        self.graph.before(*place).iter().map(|(place, _)| &self.graph[*place].step).collect()
     }
 
     /// Why a step cannot be done even when its predecessors are; None: it can.
@@ -210,7 +221,7 @@ impl Graph {
 
     /// Pairs (before, after), in a fixed order.
     pub fn edges(&self) -> Vec<(&Step, &Step)> {
-        let into = |after: At| self.graph.before(after).iter().map(move |before| (*before, after));
+        let into = |after: At| self.graph.before(after).iter().map(move |(before, _)| (*before, after));
         let mut edges: Vec<(At, At)> = self.graph.places().flat_map(into).collect();
         edges.sort_unstable();
         edges.into_iter().map(|(a, b)| (&self.graph[a].step, &self.graph[b].step)).collect()
@@ -219,6 +230,56 @@ impl Graph {
     /// What is to become of every instance that has a claim or an assignment.
     pub fn verdicts(&self) -> &BTreeMap<InstanceId, Verdict> {
         &self.verdicts
+    }
+
+    /// Every step with its place.
+    pub(super) fn placed_steps(&self) -> impl Iterator<Item = (At, &Step)> {
+        self.index.values().map(|place| (*place, &self.graph[*place].step))
+    }
+
+    /// What does not happen in this plan: what is blocked, and what would have to come after it.
+    ///
+    /// What only waits for a node's word, or for a node to be proven off, does happen.
+    pub(super) fn blocked_with_followers(&self) -> BTreeSet<At> {
+        let ends = |verdict: &Verdict| {
+            let word = |reason: &Reason| {
+                matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
+            };
+            !matches!(verdict, Verdict::Wait(reason) if word(reason))
+        };
+        let stuck = |place: &At| self.graph[*place].blocked.as_ref().is_some_and(ends);
+        let mut blocked: BTreeSet<At> = self.graph.places().filter(stuck).collect();
+        if blocked.is_empty() {
+            return blocked;
+        }
+        let mut firm: BTreeMap<At, Vec<At>> = BTreeMap::new();
+        for after in self.graph.places() {
+            for (before, _) in self.graph.before(after).iter().filter(|(_, bond)| *bond == Bond::Firm) {
+                firm.entry(*before).or_default().push(after);
+            }
+        }
+        // Of steps that need one of some others: how many of these may still happen.
+        let mut left: Vec<usize> = self.any_of.iter().map(|(_, one_of)| one_of.len()).collect();
+        let mut one_of: BTreeMap<At, Vec<usize>> = BTreeMap::new();
+        for (number, (_, list)) in self.any_of.iter().enumerate() {
+            list.iter().for_each(|before| one_of.entry(*before).or_default().push(number));
+        }
+        let mut queue: Vec<At> = blocked.iter().copied().collect();
+        while let Some(place) = queue.pop() {
+            for after in firm.get(&place).into_iter().flatten() {
+                if blocked.insert(*after) {
+                    queue.push(*after);
+                }
+            }
+            for number in one_of.get(&place).into_iter().flatten() {
+                left[*number] -= 1;
+                let after = self.any_of[*number].0;
+                if left[*number] == 0 && blocked.insert(after) {
+                    queue.push(after);
+                }
+            }
+        }
+        blocked
     }
 
     /// Nothing is to be done.
@@ -239,7 +300,7 @@ impl Graph {
         if let Some(blocked) = &self.graph[place].blocked {
             return blocked.clone();
         }
-        let Some(before) = self.graph.before(place).iter().min() else { return Verdict::Act };
+        let Some((before, _)) = self.graph.before(place).first() else { return Verdict::Act };
         let before = &self.graph[*before].step;
         Verdict::Wait(match &before.kind {
             StepKind::Fence { node } => Reason::Fencing { node: node.clone() },

@@ -9,8 +9,8 @@
 
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use crate::model::{
-    Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, Reading, Reason, Resource, ResourceId, Role,
-    Score, Spec, TargetRole,
+    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reading, Reason,
+    Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
@@ -38,6 +38,9 @@ pub(super) struct World<'a> {
     pub unit_of: Vec<usize>,
     /// Claims on resources that are no longer in the spec.
     pub removed: Vec<Live<'a>>,
+    /// What would be done by a program that asks for less: no word of lost nodes is needed but where fencing is
+    /// required, and what can move while it runs does.
+    pub outline: bool,
 }
 
 pub(super) struct Res<'a> {
@@ -104,6 +107,10 @@ pub(super) struct Tie<'a> {
     pub score: Score,
     pub dependant_role: Option<Role>,
     pub primary_role: Option<Role>,
+    /// None: the same node. Else: a node with the same value of this label or attribute.
+    pub label: Option<&'a str>,
+    /// Whether the dependant has a say in where the primary goes.
+    pub influence: bool,
 }
 
 impl<'a> World<'a> {
@@ -123,6 +130,7 @@ impl<'a> World<'a> {
             units: Vec::new(),
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
+            outline: false,
         };
         world.add_resources();
         world.add_clones();
@@ -130,6 +138,7 @@ impl<'a> World<'a> {
         world.add_probes();
         world.add_constraints();
         world.add_overrides();
+        world.lose_quorum();
         doom(&mut world);
         world
     }
@@ -264,6 +273,33 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Without the quorum: what stops, what stays as it is.
+    fn lose_quorum(&mut self) {
+        if !self.state.without_quorum {
+            return;
+        }
+        for place in 0..self.res.len() {
+            let promotable = self.promotable(place);
+            let res = &mut self.res[place];
+            let needs = res.spec.requires != Requires::Nothing;
+            match res.spec.quorum_loss {
+                QuorumLoss::Demote if promotable => {}
+                QuorumLoss::Stop | QuorumLoss::Demote if needs => _ = res.stopped.get_or_insert(Reason::NoQuorum),
+                QuorumLoss::Stop | QuorumLoss::Demote | QuorumLoss::Freeze | QuorumLoss::Fence => {}
+            }
+        }
+    }
+
+    /// Whether nothing of this resource may be started or promoted for want of the quorum.
+    pub fn frozen(&self, place: usize) -> bool {
+        let spec = self.res[place].spec;
+        let frozen = match spec.quorum_loss {
+            QuorumLoss::Freeze => true,
+            QuorumLoss::Stop | QuorumLoss::Demote | QuorumLoss::Fence => false,
+        };
+        self.state.without_quorum && frozen && spec.requires != Requires::Nothing
+    }
+
     fn override_resource(&mut self, name: &'a ResourceId, kind: &OverrideKind, o: &'a Override) {
         for (position, place) in self.members(name).into_iter().enumerate() {
             let res = &mut self.res[place];
@@ -306,21 +342,41 @@ impl<'a> World<'a> {
     }
 
     /// Every colocation between different units: those of the spec, and those within plain groups.
+    ///
+    /// Of a group the first member goes with what any member goes with. What goes with a group needs its last member,
+    /// or, if it only likes to be there, its first.
     pub fn ties(&self) -> Vec<Tie<'a>> {
         let mut ties = Vec::new();
         for (name, colocation) in &self.spec.colocations {
-            let ends = (self.first_of(&colocation.resource.resource), self.last_of(&colocation.with.resource));
-            let (Some(dependant), Some(primary)) = ends else { continue };
-            if self.unit_of[dependant] != self.unit_of[primary] {
-                ties.push(Tie {
-                    name: Some(name),
-                    dependant: self.unit_of[dependant],
-                    primary: self.unit_of[primary],
-                    primary_res: primary,
-                    score: colocation.strength.score(colocation.weight),
-                    dependant_role: colocation.resource.role,
-                    primary_role: colocation.with.role,
-                });
+            let score = colocation.strength.score(colocation.weight);
+            let primary = match score.is_infinite() {
+                true => self.last_of(&colocation.with.resource),
+                false => self.first_of(&colocation.with.resource),
+            };
+            let (Some(dependant), Some(primary)) = (self.first_of(&colocation.resource.resource), primary) else {
+                continue;
+            };
+            if self.unit_of[dependant] == self.unit_of[primary] {
+                continue;
+            }
+            let tie = Tie {
+                name: Some(name),
+                dependant: self.unit_of[dependant],
+                primary: self.unit_of[primary],
+                primary_res: primary,
+                score,
+                dependant_role: colocation.resource.role,
+                primary_role: colocation.with.role,
+                label: colocation.node_label.as_deref(),
+                influence: self.has_influence(colocation.influence, primary),
+            };
+            ties.push(tie);
+            let group = self.res[dependant].group.filter(|_| self.res[dependant].clone.is_none());
+            let outside = self.res[primary].group != self.res[dependant].group;
+            if let Some(first) = group.and_then(|group| self.first_of(group)).filter(|first| *first != dependant)
+                && outside
+            {
+                ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
             }
         }
         for group in self.spec.groups.keys() {
@@ -334,10 +390,40 @@ impl<'a> World<'a> {
                     score: Score::INFINITY,
                     dependant_role: None,
                     primary_role: None,
+                    label: None,
+                    influence: self.has_influence(self.res[pair[1]].spec.influence, pair[0]),
                 });
             }
         }
         ties
+    }
+
+    fn has_influence(&self, influence: Influence, primary: usize) -> bool {
+        match influence {
+            Influence::Always => true,
+            Influence::WhileStopped => self.res[primary].claims.is_empty(),
+        }
+    }
+
+    /// The place of a unit among those of the same priority: that of its document, or of the document around it.
+    pub fn rank(&self, unit: usize) -> (u32, usize) {
+        match self.units[unit] {
+            Unit::Clone(clone) => (self.clones[clone].spec.rank, 0),
+            Unit::Plain(place) => match self.res[place].group.and_then(|group| self.spec.groups.get(group)) {
+                Some(group) => (group.rank, self.res[place].position),
+                None => (self.res[place].spec.rank, 0),
+            },
+        }
+    }
+
+    /// A label of a node as rules and colocations see it: what its agents set now before what its document says.
+    pub fn label(&self, node: usize, name: &str) -> Option<&'a str> {
+        let info = &self.nodes[node];
+        if name == "#uname" {
+            return Some(info.id.as_str());
+        }
+        let set = info.state.and_then(|state| state.attributes.get(name).or(state.permanent_attributes.get(name)));
+        set.or_else(|| info.document.and_then(|document| document.labels.get(name))).map(String::as_str)
     }
 
     pub fn remembers(&self, place: usize, record: &OpRecord) -> bool {
@@ -368,6 +454,14 @@ impl<'a> World<'a> {
         let Some(pinned) = self.state.definitions.get(&claim.definition) else { return true };
         let current = self.res[place].spec;
         pinned.resource.agent == current.agent && pinned.resource.params == current.params
+    }
+
+    /// A move of a running instance that was begun and not ended: from where, to where.
+    pub fn migrating(&self, place: usize) -> Option<(usize, usize)> {
+        let claims = &self.res[place].claims;
+        let at = |phase: Phase| claims.iter().find(|live| live.claim.phase == phase).map(|live| live.node);
+        let both = at(Phase::MigratingTo).zip(at(Phase::MigratingFrom));
+        both.filter(|_| self.res[place].clone.is_none() && claims.len() == 2)
     }
 
     /// Whether a changed definition can be taken over in place.

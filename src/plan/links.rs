@@ -6,7 +6,7 @@
 //! one end of it; the members in between follow by the links of the group.
 
 use super::instances::World;
-use crate::model::{OrderAction, OrderStrength};
+use crate::model::{Order, OrderAction, OrderEnd, OrderStrength};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
@@ -17,6 +17,10 @@ pub(super) struct Link {
     pub strength: OrderStrength,
     pub symmetric: bool,
     pub pair: Pair,
+    /// Links with the same number are alternatives: one that holds is enough.
+    pub either: Option<usize>,
+    /// So many copies of `first` are enough; None: one, but all that are starting are waited for.
+    pub enough: Option<u32>,
 }
 
 impl Link {
@@ -52,6 +56,8 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
                 strength: OrderStrength::Required,
                 symmetric: true,
                 pair: Pair::SameCopy,
+                either: None,
+                enough: None,
             };
             links.push(link(OrderAction::Start));
             if world.promotable(pair[0]) {
@@ -59,24 +65,53 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
             }
         }
     }
-    for order in world.spec.orders.values() {
-        let first = world.order_end(&order.first.resource, order.first.action, true);
-        let then = world.order_end(&order.then.resource, order.then.action, false);
-        let (Some(first), Some(then)) = (first, then) else { continue };
-        if first == then {
-            continue;
+    for (number, order) in world.spec.orders.values().enumerate() {
+        let either = (!order.or.is_empty()).then_some(number);
+        for end in std::iter::once(&order.first).chain(&order.or) {
+            links.extend(link(world, order, end, either));
         }
-        links.push(Link {
-            first,
-            first_action: order.first.action,
-            then,
-            then_action: order.then.action,
-            strength: order.strength,
-            symmetric: order.symmetric,
-            pair: pairing(world, first, then),
-        });
     }
     links
+}
+
+fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>) -> Option<Link> {
+    let first = world.order_end(&end.resource, end.action, true)?;
+    let then = world.order_end(&order.then.resource, order.then.action, false)?;
+    let enough = match order.any_copy {
+        true => Some(1),
+        false => world.spec.clones.get(&end.resource).and_then(|clone| clone.enough),
+    };
+    (first != then).then(|| Link {
+        first,
+        first_action: end.action,
+        then,
+        then_action: order.then.action,
+        strength: order.strength,
+        symmetric: order.symmetric,
+        // Where some copies are enough it does not matter where they run.
+        pair: if enough.is_some() { Pair::All } else { pairing(world, first, then) },
+        either,
+        enough,
+    })
+}
+
+/// What is needed, one way or another: each set holds if one of its links does.
+pub(super) fn needs(links: &[Link]) -> Vec<Vec<&Link>> {
+    let mut sets: Vec<Vec<&Link>> = Vec::new();
+    let mut places = std::collections::BTreeMap::new();
+    for link in links.iter().filter(|link| link.is_need()) {
+        match link.either {
+            None => sets.push(vec![link]),
+            Some(number) => {
+                let place = *places.entry(number).or_insert(sets.len());
+                if place == sets.len() {
+                    sets.push(Vec::new());
+                }
+                sets[place].push(link);
+            }
+        }
+    }
+    sets
 }
 
 fn pairing(world: &World<'_>, first: usize, then: usize) -> Pair {

@@ -15,9 +15,11 @@
 //! suits a resource · `place` and `copies` who goes where · `roles` who is promoted · `needs` what cannot run alone ·
 //! `fencing` whom to fence · `assign` these as steps · `want` what each claim needs · `links` order constraints
 //! resolved · `order` the graph · `graph` its questions · `explain`, `obstacles`, `predict`
-//! for people.
+//! for people · `transition` one plan to its end.
 
 mod assign;
+#[cfg(test)]
+mod cases;
 mod copies;
 mod explain;
 mod fencing;
@@ -38,6 +40,7 @@ mod score;
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transition;
 mod want;
 
 pub use assign::{Assignment, assign};
@@ -47,6 +50,7 @@ pub use graph::{Graph, Step, StepKind, ToAnnounce};
 pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};
 pub use order::{order, order_untold};
 pub use predict::{PredictedAction, PredictedKind, predict};
+pub use transition::{Action, Op, Outcome, Roles, transition};
 
 use crate::model::Reason;
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 //! Invariant: afterwards no instance is assigned whose mandatory predecessor is assigned nowhere.
 
 use super::instances::World;
-use super::links::{Link, Pair};
+use super::links::{Link, Pair, needs};
 use super::place::{Copy, Placer};
 use crate::model::{InstanceId, OrderAction, Reason, Role};
 use crate::state::{Fact, FactPhase};
@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 /// Repeats until nothing changes. Each round takes back at least one instance or promotion, so it ends; it looks only at
 /// what depends on something that changed.
 pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
-    let mut rules: Vec<Rule<'_>> = links.iter().filter(|link| link.is_need()).map(Rule::Need).collect();
+    let mut rules: Vec<Rule<'_>> = needs(links).into_iter().map(Rule::Need).collect();
     rules.extend((0..placer.ties.len()).filter(|tie| placer.ties[*tie].score.is_infinite()).map(Rule::Tie));
     let mut rests_on: Vec<Vec<usize>> = vec![Vec::new(); placer.world.units.len()];
     for (place, rule) in rules.iter().enumerate() {
-        rests_on[rule.first(placer)].push(place);
+        rule.firsts(placer).into_iter().for_each(|unit| rests_on[unit].push(place));
     }
     let mut due: BTreeSet<usize> = (0..rules.len()).collect();
     let mut later = BTreeSet::new();
@@ -37,24 +37,25 @@ pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
 
 /// Something without which a unit, or some of its members, cannot be.
 enum Rule<'l> {
-    Need(&'l Link),
+    /// One of these holds.
+    Need(Vec<&'l Link>),
     /// A mandatory colocation, by its place among the ties.
     Tie(usize),
 }
 
 impl Rule<'_> {
-    /// The unit that must be there.
-    fn first(&self, placer: &Placer<'_, '_>) -> usize {
+    /// The units it looks at.
+    fn firsts(&self, placer: &Placer<'_, '_>) -> Vec<usize> {
         match self {
-            Self::Need(link) => placer.world.unit_of[link.first],
-            Self::Tie(tie) => placer.ties[*tie].primary,
+            Self::Need(either) => either.iter().map(|link| placer.world.unit_of[link.first]).collect(),
+            Self::Tie(tie) => vec![placer.ties[*tie].primary],
         }
     }
 
     /// The unit of which something was taken back.
     fn enforce(&self, placer: &mut Placer<'_, '_>) -> Option<usize> {
         match self {
-            Self::Need(link) => enforce_link(placer, link),
+            Self::Need(either) => enforce_need(placer, either),
             Self::Tie(tie) => enforce_tie(placer, *tie),
         }
     }
@@ -63,8 +64,13 @@ impl Rule<'_> {
 /// The facts before a start and before a promotion of one copy's member.
 pub(super) fn facts(placer: &Placer<'_, '_>, needs: &[(&Link, Firsts)], copy: &Copy) -> (Vec<Fact>, Vec<Fact>) {
     let (mut start, mut promote) = (Vec::new(), Vec::new());
+    let mut met = BTreeSet::new();
     for (link, firsts) in needs {
+        if link.either.is_some() && met.contains(&link.either) {
+            continue;
+        }
         let Some((number, node)) = firsts.of_copy(link, copy) else { continue };
+        met.insert(link.either);
         let instance = InstanceId { resource: placer.world.res[link.first].id.clone(), number };
         let phase = if link.first_promoted() { FactPhase::Promoted } else { FactPhase::Running };
         let fact = Fact { instance, node: Some(placer.world.nodes[node].id.clone()), phase };
@@ -106,6 +112,7 @@ impl Firsts {
             (found.0 == node).then_some((found.1, node))
         };
         match link.pair {
+            Pair::All if self.by_number.len() < link.enough.unwrap_or(1) as usize => None,
             Pair::SameCopy => {
                 let found = self.by_number.get(self.by_number.partition_point(|(number, _)| *number < copy.number))?;
                 (found.0 == copy.number).then_some(*found)
@@ -124,23 +131,34 @@ pub(super) fn position(world: &World<'_>, place: usize) -> usize {
     }
 }
 
-fn enforce_link(placer: &mut Placer<'_, '_>, link: &Link) -> Option<usize> {
+fn enforce_need(placer: &mut Placer<'_, '_>, either: &[&Link]) -> Option<usize> {
     let world = placer.world;
-    let firsts = Firsts::of(placer, link);
+    let link = either.first()?;
+    let firsts: Vec<(&Link, Firsts)> = either.iter().map(|link| (*link, Firsts::of(placer, link))).collect();
     let promotes = link.then_action == OrderAction::Promote;
     let why = || {
         let number = world.res[link.first].clone.map(|_| 0);
         let instance = InstanceId { resource: world.res[link.first].id.clone(), number };
         Reason::After { instance, role: link.first_promoted().then_some(Role::Promoted) }
     };
-    let holds = |copy: &Copy| firsts.of_copy(link, copy).is_some();
+    let holds = |copy: &Copy| {
+        let stays = || !link.symmetric && runs(world, link.then, copy, promotes);
+        firsts.iter().any(|(link, firsts)| firsts.of_copy(link, copy).is_some()) || stays()
+    };
     take_back(placer, world.unit_of[link.then], position(world, link.then), promotes, why, holds)
+}
+
+/// Whether a copy runs already where it is to be, in the role that counts.
+fn runs(world: &World<'_>, place: usize, copy: &Copy, promoted: bool) -> bool {
+    world.claims_of(place, copy.number).iter().any(|live| {
+        Some(live.node) == copy.node && !live.settling() && (!promoted || live.claim.role == Role::Promoted)
+    })
 }
 
 fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> Option<usize> {
     let world = placer.world;
     let tie = placer.ties[tie];
-    let there = placer.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
+    let there = placer.tie_nodes(&tie);
     let why = || {
         let why = format!("{}, with which it belongs, does not run there", world.res[tie.primary_res].id);
         Reason::NoNode { why }

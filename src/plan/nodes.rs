@@ -10,7 +10,7 @@
 
 use super::instances::World;
 use super::score::has_alternative;
-use crate::model::{DeviceId, Node, NodeId, ResourceId, Spec};
+use crate::model::{DeviceId, FenceWhen, Node, NodeId, QuorumLoss, ResourceId, Spec};
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,7 +146,10 @@ fn describe<'a>(
         unfit,
         maintenance,
         doomed: None,
-        ability: ability(spec, node, document),
+        ability: match state.without_quorum && class != Class::Online {
+            true => Ability::Impossible("there is no quorum".into()),
+            false => ability(spec, node, document),
+        },
         may_have_run: document.is_none_or(|document| document.role.runs_resources()),
     }
 }
@@ -187,17 +190,36 @@ pub(super) fn is_watchdog(
 /// Marks nodes that must be fenced whatever runs there: heard ones on which something failed for good, where somebody
 /// else could go on, and those that an operator wants off.
 pub(super) fn doom(world: &mut World<'_>) {
+    nothing_to_protect(world);
     let online = world.nodes.iter().filter(|info| info.class == Class::Online).count();
     let (mut asked, mut failed) = (asked_by_hand(world.state), failed_for_good(world));
+    let always = world.spec.cluster.fencing.when == FenceWhen::Always;
+    let fences_itself = fences_itself(world);
     for (place, info) in world.nodes.iter_mut().enumerate() {
         if info.class == Class::Gone || info.ability != Ability::Attempt {
             continue;
         }
-        let others = online > usize::from(info.class == Class::Online);
-        let failed = failed.remove(&place).filter(|_| info.class == Class::Online);
-        if let Some(why) = asked.remove(info.id).or(failed).filter(|_| others) {
+        let heard = info.class == Class::Online;
+        let others = online > usize::from(heard);
+        let failed = failed.remove(&place).filter(|_| heard);
+        let alone = || (heard && fences_itself).then(|| "no quorum".to_owned());
+        if let Some(why) = asked.remove(info.id).or(failed).filter(|_| others || always).or_else(alone) {
             info.doomed = Some(why);
             info.unfit.get_or_insert(Unfit::Doomed);
+        }
+    }
+}
+
+/// Without the quorum, and told to power its own part of the cluster off then.
+fn fences_itself(world: &World<'_>) -> bool {
+    world.state.without_quorum && world.spec.cluster.quorum_loss == QuorumLoss::Fence
+}
+
+/// Where nothing at all is managed nobody is powered off.
+fn nothing_to_protect(world: &mut World<'_>) {
+    if world.spec.cluster.fencing.when == FenceWhen::Always && !world.res.iter().any(|res| res.managed) {
+        for info in world.nodes.iter_mut().filter(|info| info.ability == Ability::Attempt) {
+            info.ability = Ability::Impossible("nothing is managed".into());
         }
     }
 }
@@ -214,11 +236,12 @@ fn asked_by_hand(state: &State) -> BTreeMap<&NodeId, String> {
 
 /// What failed on nodes so that they must be fenced. A resource that only one node may run blocks instead.
 fn failed_for_good(world: &World<'_>) -> BTreeMap<usize, String> {
+    let always = world.spec.cluster.fencing.when == FenceWhen::Always;
     let mut failed = BTreeMap::new();
     for (place, res) in world.res.iter().enumerate() {
         for live in &res.claims {
             let failure = live.claim.failure.as_ref().filter(|failure| failure.fence && !failure.blocked);
-            if let Some(failure) = failure.filter(|_| has_alternative(world, place)) {
+            if let Some(failure) = failure.filter(|_| always || has_alternative(world, place)) {
                 failed.entry(live.node).or_insert_with(|| format!("{}: {}", live.key.instance, failure.text));
             }
         }

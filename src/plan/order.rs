@@ -15,33 +15,41 @@ mod soft;
 
 use super::Verdict;
 use super::fencing::waits_for;
-use super::graph::{At, Graph, Step, StepKind, Vertex};
+use super::graph::{At, Bond, Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
-use super::links::{Link, Pair, links};
+use super::links::{Link, Pair, links, needs};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
 use super::want::{Fate, Firsts, Inst, Wants, wants};
-use crate::model::{InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec};
+use crate::model::{
+    FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec,
+};
 use crate::state::{ClaimKey, Phase, State};
 use soft::Wish;
 use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
 pub fn order(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, true)
+    build(&World::new(spec, state), true)
 }
 
 /// As [`order`], where nobody can be told of anything: in imagination, and on a node that acts alone.
 pub fn order_untold(spec: &Spec, state: &State) -> Graph {
-    build(spec, state, false)
+    build(&World::new(spec, state), false)
 }
 
-fn build(spec: &Spec, state: &State, told: bool) -> Graph {
-    let world = World::new(spec, state);
-    let links = links(&world);
-    let wants = wants(&world, &links);
+/// As [`order_untold`], for an outline of what follows ([`World::outline`]).
+pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
+    let mut world = World::new(spec, state);
+    world.outline = true;
+    build(&world, false)
+}
+
+fn build(world: &World<'_>, told: bool) -> Graph {
+    let links = links(world);
+    let wants = wants(world, &links);
     let mut builder = Builder {
-        world: &world,
+        world,
         wants: &wants,
         graph: Graph::default(),
         made: Vec::new(),
@@ -79,6 +87,13 @@ struct Made {
     inst: usize,
     node: usize,
     at: At,
+}
+
+/// How far what a step needs is there.
+struct Met {
+    ready: bool,
+    /// What brings it, where it is not.
+    steps: Vec<At>,
 }
 
 struct Builder<'w, 'a> {
@@ -294,6 +309,7 @@ impl Builder<'_, '_> {
                     self.edge(probes[found].1, start);
                 }
             }
+            Class::Suspect | Class::Joining if self.world.outline => {}
             Class::Suspect => self.wait_for_fencing(node, start),
             Class::Joining => self.block(start, Verdict::Wait(Reason::NotProbed { node: info.id.clone() })),
             Class::Gone => {}
@@ -313,6 +329,7 @@ impl Builder<'_, '_> {
         let claims = wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
         let lasting: Vec<(usize, &(Live<'_>, Fate))> =
             claims.filter(|(_, (_, fate))| matches!(fate, Fate::Lost | Fate::Stuck(_))).collect();
+        let (unfenced, frozen) = (self.unfenced(place), world.frozen(place));
         for start in starts {
             // An instance that holds a claim has a place of its own.
             let holds = !wants.insts[start.inst].claims.is_empty();
@@ -337,11 +354,31 @@ impl Builder<'_, '_> {
                     Fate::Stay | Fate::Stop(_) | Fate::Found => {}
                 }
             }
+            if let Some(why) = &unfenced {
+                self.block(start.at, Verdict::Blocked(why.clone()));
+            }
+            let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
+            if frozen && (start.kind == StepKind::Promote || !active) {
+                self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
+            }
             if res.spec.requires == Requires::Unfencing {
                 let what = "`requires: Unfencing`".to_owned();
                 self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
             }
         }
+    }
+
+    /// Where every lost node is fenced, what requires fencing waits for each of them, whatever ran there.
+    fn unfenced(&self, place: usize) -> Option<Reason> {
+        let fencing = &self.world.spec.cluster.fencing;
+        let requires = matches!(self.world.res[place].spec.requires, Requires::Fencing | Requires::Unfencing);
+        if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
+            return None;
+        }
+        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| match &info.ability {
+            Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
+            Ability::Attempt | Ability::ByItself => None,
+        })
     }
 
     fn wait_for_fencing(&mut self, node: usize, start: At) {
@@ -362,32 +399,40 @@ impl Builder<'_, '_> {
     }
 
     fn link_edges(&mut self, link: &Link) {
-        if self.of[link.first].is_empty() || self.of[link.then].is_empty() {
+        if self.of[link.first].is_empty() {
             return;
         }
         let (up_first, up_then) = (kind(link.first_action), kind(link.then_action));
         let (down_first, down_then) = (kind(link.first_action.opposite()), kind(link.then_action.opposite()));
         let restarts = link.is_need() && link.symmetric;
+        let required = if link.strength == OrderStrength::Required { Bond::Firm } else { Bond::Loose };
+        // Of several copies one that comes up is enough.
+        let several = link.either.is_some() || (link.pair == Pair::All && self.world.res[link.first].clone.is_some());
+        let up = if link.is_need() && several { Bond::Loose } else { required };
         let wants = self.wants;
-        let side = |made: &Made| match link.pair {
-            Pair::SameCopy => wants.insts[made.inst].id.number.map_or(0, |number| number as usize + 1),
-            Pair::SameNode => made.node,
+        let side = |inst: usize, node: usize| match link.pair {
+            Pair::SameCopy => wants.insts[inst].id.number.map_or(0, |number| number as usize + 1),
+            Pair::SameNode => node,
             Pair::All => 0,
         };
+        if restarts {
+            self.held_by_stuck(link, side);
+        }
         let mut thens = self.made_of(link.then);
-        thens.sort_by_key(side);
+        thens.sort_by_key(|then| side(then.inst, then.node));
         for first in self.made_of(link.first) {
-            let from = thens.partition_point(|then| side(then) < side(&first));
-            for then in thens[from..].iter().take_while(|then| side(then) == side(&first)) {
+            let at = side(first.inst, first.node);
+            let from = thens.partition_point(|then| side(then.inst, then.node) < at);
+            for then in thens[from..].iter().take_while(|then| side(then.inst, then.node) == at) {
                 if first.kind == up_first && then.kind == up_then {
-                    self.edge(first.at, then.at);
+                    self.bind(first.at, then.at, up);
                 }
                 // What was promoted may have to stop without a demote of its own.
                 let goes = first.kind == down_first || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
                 if link.symmetric && goes && then.kind == down_then {
                     // Even if the commit to stop it is there already: it may have come late, or together with a grant
                     // to what needs it. What its owner has begun goes on in any case.
-                    self.graph.graph.edge(then.at, first.at);
+                    self.graph.graph.edge(then.at, first.at, required);
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
                 if restarts && first.kind == up_first && then.kind == down_then {
@@ -397,34 +442,70 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// What cannot be stopped keeps what it needs.
+    fn held_by_stuck(&mut self, link: &Link, side: impl Fn(usize, usize) -> usize) {
+        let wants = self.wants;
+        let mut stuck: BTreeMap<usize, &Reason> = BTreeMap::new();
+        for &then in &wants.by_res[link.then] {
+            for (live, fate) in &wants.insts[then].claims {
+                if let Fate::Stuck(why) = fate {
+                    stuck.entry(side(then, live.node)).or_insert(why);
+                }
+            }
+        }
+        let down = kind(link.first_action.opposite());
+        for first in self.made_of(link.first).into_iter().filter(|first| first.kind == down) {
+            if let Some(why) = stuck.get(&side(first.inst, first.node)) {
+                self.block(first.at, Verdict::Blocked((*why).clone()));
+            }
+        }
+    }
+
     /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
     fn need_blocks(&mut self, links: &[Link]) {
-        for link in links.iter().filter(|link| link.is_need()) {
-            if self.of[link.then].is_empty() {
+        let wants = self.wants;
+        for either in needs(links) {
+            let (up_then, then) = (kind(either[0].then_action), either[0].then);
+            let made: Vec<Made> = self.made_of(then).into_iter().filter(|made| made.kind == up_then).collect();
+            if made.is_empty() {
                 continue;
             }
-            let up_then = kind(link.then_action);
-            let firsts = Firsts::of(link, self.wants);
-            let ready = |insts: &[usize]| {
-                let good = |first: &usize| self.wants.insts[*first].is_good(link.first_promoted());
-                insts.iter().any(|first| good(first) || self.comes(link, *first))
-            };
-            let all = (link.pair == Pair::All).then(|| ready(&self.wants.by_res[link.first]));
-            let mut blocked = Vec::new();
-            for then in self.of[link.then].iter().map(|made| &self.made[*made]).filter(|made| made.kind == up_then) {
-                if self.graph.graph[then.at].running && up_then == StepKind::Start {
-                    continue;
+            let firsts: Vec<Firsts<'_>> = either.iter().map(|link| Firsts::of(link, wants)).collect();
+            // Where all copies count the answer is the same for every step.
+            let whole = |link: &&Link| (link.pair == Pair::All).then(|| self.met(link, &wants.by_res[link.first]));
+            let all: Vec<Option<Met>> = either.iter().map(whole).collect();
+            let mut ends = Vec::new();
+            for then in made.iter().filter(|then| !(self.graph.graph[then.at].running && up_then == StepKind::Start)) {
+                let mut steps = Vec::new();
+                let mut ready = false;
+                for ((link, firsts), all) in either.iter().zip(&firsts).zip(&all) {
+                    match all {
+                        Some(met) => {
+                            ready |= met.ready;
+                            steps.extend_from_slice(&met.steps);
+                        }
+                        None => {
+                            let met = self.met(link, firsts.of_inst(wants, then.inst, then.node));
+                            ready |= met.ready;
+                            steps.extend(met.steps);
+                        }
+                    }
                 }
-                let paired = firsts.of_inst(self.wants, then.inst, then.node);
-                if !all.unwrap_or_else(|| ready(paired)) {
-                    blocked.push((then.at, paired.first().copied()));
+                if !ready {
+                    let first = firsts[0].of_inst(wants, then.inst, then.node).first().copied();
+                    ends.push((then.at, steps, first));
                 }
             }
-            for (at, first) in blocked {
+            for (at, steps, first) in ends {
+                if !steps.is_empty() {
+                    self.graph.any_of.push((at, steps));
+                    continue;
+                }
+                let link = either[0];
                 let number = self.world.res[link.first].clone.map(|_| 0);
                 let instance = first.map_or_else(
                     || InstanceId { resource: self.world.res[link.first].id.clone(), number },
-                    |first| self.wants.insts[first].id.clone(),
+                    |first| wants.insts[first].id.clone(),
                 );
                 let role = link.first_promoted().then_some(Role::Promoted);
                 self.block(at, Verdict::Wait(Reason::After { instance, role }));
@@ -432,10 +513,23 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn comes(&self, link: &Link, first: usize) -> bool {
-        let Some((node, _)) = self.wants.insts[first].assigned else { return false };
+    /// Whether enough of these instances run already; else the steps that bring as many.
+    fn met(&self, link: &Link, firsts: &[usize]) -> Met {
+        let enough = link.enough.unwrap_or(1) as usize;
+        let good = |first: &&usize| self.wants.insts[**first].is_good(link.first_promoted());
+        let good = firsts.iter().filter(good).count();
+        let mut steps: Vec<At> = firsts.iter().filter_map(|first| self.comes(link, *first)).collect();
+        if good >= enough || good + steps.len() < enough {
+            steps.clear();
+        }
+        Met { ready: good >= enough, steps }
+    }
+
+    fn comes(&self, link: &Link, first: usize) -> Option<At> {
+        let (node, _) = self.wants.insts[first].assigned?;
         let kind = kind(link.first_action);
-        self.of_inst[first].iter().map(|made| &self.made[*made]).any(|made| made.kind == kind && made.node == node)
+        let mut made = self.of_inst[first].iter().map(|made| &self.made[*made]);
+        made.find(|made| made.kind == kind && made.node == node).map(|made| made.at)
     }
 
     /// `ordered: true`: copies start one after the other and stop in reverse.
@@ -454,7 +548,7 @@ impl Builder<'_, '_> {
             stops.reverse();
             stops.sort_by_key(|at| !self.graph.graph[*at].running);
             for pair in starts.windows(2).chain(stops.windows(2)) {
-                self.edge(pair[0], pair[1]);
+                self.bind(pair[0], pair[1], Bond::Loose);
             }
         }
     }
@@ -466,7 +560,7 @@ impl Builder<'_, '_> {
             for b in at(link.then) {
                 let running = |at: At| self.graph.graph[at].running;
                 let (before, after) = if running(b) && !running(a) { (b, a) } else { (a, b) };
-                wishes.push(Wish { before, after, turns: true });
+                wishes.push(Wish { before, after, bond: Bond::Loose, turns: true });
             }
         }
     }
@@ -554,9 +648,13 @@ impl Builder<'_, '_> {
     }
 
     fn edge(&mut self, before: At, after: At) {
+        self.bind(before, after, Bond::Firm);
+    }
+
+    fn bind(&mut self, before: At, after: At, bond: Bond) {
         // What its owner is doing cannot be put off any more.
         if !self.graph.graph[after].running {
-            self.graph.graph.edge(before, after);
+            self.graph.graph.edge(before, after, bond);
         }
     }
 

@@ -12,8 +12,9 @@
 use super::instances::{Live, Tie, Unit, World};
 use super::nodes::{Ability, Unfit};
 use super::score::{Base, What, base, has_alternative, parts};
-use crate::model::{MultipleActive, Reason, Role, Score};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
@@ -61,7 +62,13 @@ impl<'w, 'a> Placer<'w, 'a> {
             dependants[tie.primary].push(place);
         }
         for list in with.iter_mut().chain(&mut dependants) {
-            list.sort_by_key(|tie| std::cmp::Reverse(ties[*tie].score.value().abs()));
+            list.sort_by_key(|tie| {
+                let tie = &ties[*tie];
+                let (dependant, primary) = (lead(world, tie.dependant), lead(world, tie.primary));
+                let priority = |lead: Option<usize>| lead.map(|lead| std::cmp::Reverse(world.res[lead].spec.priority));
+                let ranks = (world.rank(tie.dependant), world.rank(tie.primary));
+                (std::cmp::Reverse(tie.score.value().abs()), priority(dependant), priority(primary), ranks)
+            });
         }
         Self {
             world,
@@ -78,28 +85,24 @@ impl<'w, 'a> Placer<'w, 'a> {
 
     /// Places everything. Iterative, so that a long chain of colocations costs no stack.
     pub fn run(&mut self) {
-        let mut order: Vec<usize> = (0..self.world.units.len()).collect();
-        order.sort_by_key(|unit| {
+        let world = self.world;
+        let mut order: Vec<usize> = (0..world.units.len()).collect();
+        order.sort_by_cached_key(|unit| {
             let lead = self.lead(*unit);
-            (std::cmp::Reverse(lead.map(|lead| self.world.res[lead].spec.priority)), lead)
+            (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)
         });
-        let mut begun = vec![false; self.world.units.len()];
-        // How many of its ties each unit has looked at.
-        let mut looked = vec![0; self.world.units.len()];
+        let mut begun = vec![false; world.units.len()];
         let mut stack = Vec::new();
         for unit in order {
             stack.push(unit);
             while let Some(&top) = stack.last() {
                 begun[top] = true;
-                let more = &self.with[top][looked[top]..];
-                let begun_already = more.iter().take_while(|tie| begun[self.ties[**tie].primary]).count();
-                looked[top] += begun_already;
-                let before = more.get(begun_already).map(|tie| self.ties[*tie].primary);
+                let before = self.before(top, &begun);
                 match before {
                     _ if self.placed[top].is_some() => _ = stack.pop(),
                     Some(primary) => stack.push(primary),
                     None => {
-                        let copies = match self.world.units[top] {
+                        let copies = match world.units[top] {
                             Unit::Plain(place) => vec![self.place_plain(top, place)],
                             Unit::Clone(clone) => self.place_clone(top, clone),
                         };
@@ -112,12 +115,38 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
+    /// Something that is to be placed before a unit: what it goes with, and of a group the whole group.
+    fn before(&self, unit: usize, begun: &[bool]) -> Option<usize> {
+        self.with[unit].iter().map(|tie| self.ties[*tie].primary).find_map(|primary| {
+            if !begun[primary] {
+                return Some(primary);
+            }
+            let Unit::Plain(place) = self.world.units[primary] else { return None };
+            let group = self.world.res[place].group?;
+            let apart = lead(self.world, unit).is_none_or(|lead| self.world.res[lead].group != Some(group));
+            let members = apart.then(|| self.world.members(group)).unwrap_or_default();
+            members.into_iter().map(|member| self.world.unit_of[member]).find(|member| !begun[*member])
+        })
+    }
+
+    /// Where capacity decides: what is best where it runs goes first, then what is best anywhere.
+    fn size(&self, unit: usize) -> (std::cmp::Reverse<Score>, std::cmp::Reverse<Score>) {
+        let none = (std::cmp::Reverse(Score::ZERO), std::cmp::Reverse(Score::ZERO));
+        if self.world.spec.cluster.placement == Placement::Spread {
+            return none;
+        }
+        let Some(place) = self.lead(unit) else { return none };
+        let scores = self.wanted(unit, self.bases[place].score.clone());
+        let best = |nodes: &mut dyn Iterator<Item = usize>| {
+            nodes.filter(|node| self.world.nodes[*node].fit()).map(|node| scores[node]).max().unwrap_or(Score::NEVER)
+        };
+        let here = best(&mut self.world.res[place].claims.iter().map(|live| live.node));
+        (std::cmp::Reverse(here), std::cmp::Reverse(best(&mut (0..scores.len()))))
+    }
+
     /// The resource that stands for a unit: the first member.
     pub fn lead(&self, unit: usize) -> Option<usize> {
-        match self.world.units[unit] {
-            Unit::Plain(place) => Some(place),
-            Unit::Clone(clone) => self.world.clones[clone].members.first().copied(),
-        }
+        lead(self.world, unit)
     }
 
     fn place_plain(&mut self, unit: usize, place: usize) -> Copy {
@@ -132,7 +161,8 @@ impl<'w, 'a> Placer<'w, 'a> {
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
         }
-        let several = res.claims.iter().filter(|live| !live.settling()).count() > 1;
+        let migrating = self.world.migrating(place).is_some();
+        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
         if several && res.spec.multiple_active == MultipleActive::StopOnly {
             return nowhere(Reason::MultipleActive);
         }
@@ -172,7 +202,8 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
-        let several = res.claims.iter().filter(|live| !live.settling()).count() > 1;
+        let migrating = self.world.migrating(place).is_some();
+        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
         let block = several && res.spec.multiple_active == MultipleActive::Block;
         block.then(|| keep(assigned().or(home), Reason::MultipleActive))
     }
@@ -187,8 +218,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, Ability::Impossible(why)) if info.unclean() => {
                 Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }
             }
-            // Nobody could take over: it comes back with its node.
-            (_, _) if info.unclean() && !has_alternative(self.world, place) => {
+            // Nobody could take over: it comes back with its node, unless that is fenced whatever runs there.
+            (_, _) if info.unclean() && !has_alternative(self.world, place) && !self.fenced_anyway(live.node) => {
                 Reason::NodeLost { node: info.id.clone() }
             }
             (_, _) => return None,
@@ -197,35 +228,61 @@ impl<'w, 'a> Placer<'w, 'a> {
         Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true })
     }
 
-    /// Own scores, then those it is colocated with, then the wishes of what is colocated with it.
+    fn fenced_anyway(&self, node: usize) -> bool {
+        let always = self.world.spec.cluster.fencing.when == FenceWhen::Always;
+        always && self.world.nodes[node].ability == Ability::Attempt
+    }
+
+    /// Own scores, then those of the neighbours: mandatory colocations before others, and within each what the unit goes
+    /// with before what goes with it. Room comes last.
     pub fn scores(&mut self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
+        for mandatory in [true, false] {
+            scores = self.primaries(unit, scores, mandatory);
+            scores = self.wishes(unit, scores, mandatory);
+        }
+        let all = self.demand(unit, true);
+        let own = self.demand(unit, false);
+        let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
+            let full = |node| if self.fits(demand, node) { Score::ZERO } else { Score::NEVER };
+            (0..scores.len()).map(full).collect()
+        };
+        if !all.is_empty() {
+            let mut parts = room(&all);
+            if !self.any_node(&add(&scores, &parts)) {
+                // Room for all that belongs together is nowhere: room for itself must do.
+                parts = room(&own);
+            }
+            self.note(unit, &parts, &What::Capacity);
+            scores = add(&scores, &parts);
+        }
+        scores
+    }
+
+    /// Adds what the placed primaries of a unit mean for it.
+    fn primaries(&mut self, unit: usize, mut scores: Vec<Score>, mandatory: bool) -> Vec<Score> {
         for place in self.with[unit].clone() {
             let tie = self.ties[place];
-            if tie.dependant_role == Some(Role::Promoted) || self.placed[tie.primary].is_none() {
+            if is_mandatory(tie.score) != mandatory
+                || tie.dependant_role == Some(Role::Promoted)
+                || self.placed[tie.primary].is_none()
+            {
                 continue;
             }
             let parts = self.tie_parts(&tie);
             let next = add(&scores, &parts);
             // An advisory colocation that would leave no node is dropped.
-            if is_mandatory(tie.score) || self.any_node(&next) || !self.any_node(&scores) {
+            if mandatory || self.any_node(&next) || !self.any_node(&scores) {
                 self.note(unit, &parts, &What::With(tie.name));
                 scores = next;
             }
         }
-        let demand = self.demand(unit);
-        if !demand.is_empty() {
-            let full = |node| if self.fits(&demand, node) { Score::ZERO } else { Score::NEVER };
-            let parts: Vec<Score> = (0..scores.len()).map(full).collect();
-            self.note(unit, &parts, &What::Capacity);
-            scores = add(&scores, &parts);
-        }
-        self.wishes(unit, scores)
+        scores
     }
 
     /// What a placed primary means for its dependant, per node.
     pub fn tie_parts(&self, tie: &Tie<'_>) -> Vec<Score> {
-        let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
+        let there = self.tie_nodes(tie);
         let nowhere = !there.contains(&true);
         there
             .into_iter()
@@ -239,48 +296,101 @@ impl<'w, 'a> Placer<'w, 'a> {
             .collect()
     }
 
-    /// Adds what the dependants of a unit would like, the strongest colocations first.
-    fn wishes(&mut self, unit: usize, scores: Vec<Score>) -> Vec<Score> {
-        let is_clone = matches!(self.world.units[unit], Unit::Clone(_));
-        let mut seen = BTreeSet::from([unit]);
-        let mut scores = scores;
+    /// The nodes that count as those of a tie's primary.
+    pub fn tie_nodes(&self, tie: &Tie<'_>) -> Vec<bool> {
+        let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
+        let Some(label) = tie.label else { return there };
+        let values: Vec<&str> = (0..there.len())
+            .filter(|node| there[*node])
+            .filter_map(|node| self.world.label(node, label))
+            .collect();
+        (0..there.len()).map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value))).collect()
+    }
+
+    /// Adds what the dependants of a unit would like.
+    fn wishes(&mut self, unit: usize, mut scores: Vec<Score>, mandatory: bool) -> Vec<Score> {
         for place in self.dependants[unit].clone() {
             let tie = self.ties[place];
-            if !travels(&tie) || self.placed[tie.dependant].is_some() || seen.contains(&tie.dependant) {
+            if is_mandatory(tie.score) != mandatory {
                 continue;
             }
-            let wish = self.own_wish(tie.dependant, &mut seen);
-            let mut parts: Vec<Score> = wish.into_iter().map(|score| scaled(score, tie.score)).collect();
-            if is_clone {
-                // Copies go where they can; one dependant does not forbid a node to all of them.
-                parts.iter_mut().for_each(|part| *part = (*part).max(Score::ZERO));
-            }
-            let next = add(&scores, &parts);
-            if self.any_node(&next) || !self.any_node(&scores) {
-                self.note(unit, &parts, &What::Dependant(tie.name));
-                scores = next;
+            let before = scores.clone();
+            self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+            let parts: Vec<Score> = scores
+                .iter()
+                .zip(&before)
+                .map(|(after, before)| match (after.is_never(), before.is_never()) {
+                    (true, false) => Score::NEVER,
+                    _ => Score::new(i64::from(after.value()) - i64::from(before.value())),
+                })
+                .collect();
+            self.note(unit, &parts, &What::Dependant(tie.name));
+        }
+        scores
+    }
+
+    /// Own scores with the wishes of all dependants, without those of primaries.
+    pub fn wanted(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
+        let mut scores = own;
+        for mandatory in [true, false] {
+            for place in &self.dependants[unit] {
+                let tie = self.ties[*place];
+                if is_mandatory(tie.score) == mandatory {
+                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+                }
             }
         }
         scores
     }
 
-    /// A dependant's own scores with those of its dependants.
-    pub fn own_wish(&self, unit: usize, seen: &mut BTreeSet<usize>) -> Vec<Score> {
-        seen.insert(unit);
-        let mut scores = self.unit_base(unit);
-        for place in &self.dependants[unit] {
-            let tie = self.ties[*place];
-            if !travels(&tie) || seen.contains(&tie.dependant) || seen.len() > INFLUENCE_DEPTH {
-                continue;
-            }
-            let wish = self.own_wish(tie.dependant, seen);
-            let next: Vec<Score> =
-                scores.iter().zip(wish).map(|(score, wish)| *score + scaled(wish, tie.score)).collect();
-            if self.any_node(&next) {
-                scores = next;
+    /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
+    /// would leave no node.
+    fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+        // Copies go where they can; one dependant does not forbid a node to all of them.
+        let floor = matches!(self.world.units[target], Unit::Clone(_));
+        if travels(tie) {
+            self.add_wish(floor, tie, factor, scores, seen);
+        }
+    }
+
+    /// As told above; with a floor nothing becomes negative by it.
+    pub fn add_wish(&self, floor: bool, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+        let done = self.placed[tie.dependant].is_some();
+        if !tie.influence || done || seen.contains(&tie.dependant) || seen.len() > INFLUENCE_DEPTH {
+            return;
+        }
+        let wish = self.unit_base(tie.dependant);
+        let fits = |node: &usize| wish[*node] >= Score::ZERO && self.world.nodes[*node].fit();
+        let one_way = (0..wish.len()).filter(fits).count() == 1;
+        let mut next = scores.clone();
+        for (node, score) in next.iter_mut().enumerate() {
+            let sum = *score + scaled(self.alike(tie, &wish, node), factor, one_way);
+            *score = match floor && sum < Score::ZERO {
+                true if *score > Score::ZERO => Score::new(1),
+                true => *score,
+                false => sum,
+            };
+        }
+        if !self.any_node(&next) && self.any_node(scores) {
+            return;
+        }
+        *scores = next;
+        seen.push(tie.dependant);
+        for place in &self.dependants[tie.dependant] {
+            let further = self.ties[*place];
+            if travels(&further) {
+                self.add_wish(floor, &further, factor * self::factor(further.score), scores, seen);
             }
         }
-        scores
+        seen.pop();
+    }
+
+    /// What a dependant thinks of a node: the best of all that are alike by the tie's label.
+    fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
+        let Some(label) = tie.label else { return wish[node] };
+        let value = self.world.label(node, label);
+        let alike = (0..wish.len()).filter(|other| value.is_some() && self.world.label(*other, label) == value);
+        alike.map(|other| wish[other]).max().unwrap_or(Score::NEVER)
     }
 
     /// A unit's own scores. What is stopped has no wishes.
@@ -315,11 +425,42 @@ impl<'w, 'a> Placer<'w, 'a> {
     fn choose(&self, scores: &[Score], current: Option<usize>) -> Option<usize> {
         let best = (0..scores.len())
             .filter(|node| self.world.nodes[*node].fit() && scores[*node] >= Score::ZERO)
-            .min_by_key(|node| (std::cmp::Reverse(scores[*node]), self.load[*node], current != Some(*node), *node))?;
+            .min_by(|a, b| self.compare(*a, *b, scores, current))?;
         match current {
             Some(current) if scores[current] == scores[best] && scores[best] > Score::ZERO => Some(current),
             Some(_) | None => Some(best),
         }
+    }
+
+    /// The better node comes first: score, room where that is wanted, few instances, where it is now, name.
+    pub fn compare(&self, a: usize, b: usize, scores: &[Score], current: Option<usize>) -> Ordering {
+        let placement = self.world.spec.cluster.placement;
+        let room = || match placement {
+            Placement::Balanced => self.more_room(b, a).cmp(&self.more_room(a, b)),
+            Placement::Spread | Placement::Utilization | Placement::Minimal => Ordering::Equal,
+        };
+        let load = || match placement {
+            Placement::Minimal => Ordering::Equal,
+            Placement::Spread | Placement::Utilization | Placement::Balanced => self.load[a].cmp(&self.load[b]),
+        };
+        let away = |node: usize| current != Some(node);
+        scores[b]
+            .cmp(&scores[a])
+            .then_with(room)
+            .then_with(load)
+            .then_with(|| away(a).cmp(&away(b)))
+            .then_with(|| a.cmp(&b))
+    }
+
+    /// Of how many things node `a` has more left than `b`.
+    fn more_room(&self, a: usize, b: usize) -> usize {
+        let left = |node: usize, what: &str| {
+            let capacity = self.world.nodes[node].document.and_then(|document| document.capacity.get(what));
+            capacity.copied().unwrap_or(0).saturating_sub(self.used[node].get(what).copied().unwrap_or(0))
+        };
+        let names = |node: usize| self.world.nodes[node].document.into_iter().flat_map(|d| d.capacity.keys());
+        let all: std::collections::BTreeSet<&String> = names(a).chain(names(b)).collect();
+        all.into_iter().filter(|what| left(a, what) > left(b, what)).count()
     }
 
     pub fn any_node(&self, scores: &[Score]) -> bool {
@@ -334,20 +475,27 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// What a unit takes of a node; the first member of a group asks for room for all.
-    fn demand(&self, unit: usize) -> BTreeMap<&'a str, i64> {
+    /// What a unit takes of a node, alone or with all that belongs to it and is not placed yet.
+    fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
         let world = self.world;
-        let members = match world.units[unit] {
-            Unit::Plain(place) => match world.res[place].group {
-                Some(group) if world.res[place].position == 0 => world.members(group),
-                Some(_) | None => vec![place],
-            },
-            Unit::Clone(clone) => world.clones[clone].members.clone(),
-        };
+        let mut units = vec![unit];
+        let mut next = 0;
+        while let Some(&unit) = units.get(next).filter(|_| together) {
+            let ties = self.with[unit].iter().chain(&self.dependants[unit]).map(|tie| self.ties[*tie]);
+            for tie in ties.filter(|tie| tie.score.is_infinite()) {
+                let other = if tie.dependant == unit { tie.primary } else { tie.dependant };
+                if self.placed[other].is_none() && !units.contains(&other) {
+                    units.push(other);
+                }
+            }
+            next += 1;
+        }
         let mut demand: BTreeMap<&'a str, i64> = BTreeMap::new();
-        for (what, amount) in members.iter().flat_map(|member| &world.res[*member].spec.utilization) {
-            let sum = demand.entry(what).or_default();
-            *sum = sum.saturating_add(*amount);
+        for member in units.into_iter().flat_map(|unit| world.members_of_unit(unit)) {
+            for (what, amount) in &world.res[member].spec.utilization {
+                let sum = demand.entry(what).or_default();
+                *sum = sum.saturating_add(*amount);
+            }
         }
         demand
     }
@@ -395,8 +543,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             return Reason::Backoff { node: self.world.nodes[node].id.clone(), until_ms };
         }
         for tie in self.with[unit].iter().map(|tie| self.ties[*tie]).filter(|tie| tie.score.is_infinite()) {
-            let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
-            if !there.contains(&true) {
+            if !self.tie_nodes(&tie).contains(&true) {
                 let other = self.world.res[tie.primary_res].id;
                 return Reason::NoNode { why: format!("{other}, with which it belongs, runs nowhere") };
             }
@@ -453,26 +600,40 @@ pub(super) fn add(a: &[Score], b: &[Score]) -> Vec<Score> {
     a.iter().zip(b).map(|(a, b)| *a + *b).collect()
 }
 
+/// How strongly a colocation hands on what its dependant would like: from -1 to 1.
+pub(super) fn factor(score: Score) -> f64 {
+    f64::from(score.value()) / f64::from(Score::INFINITY.value())
+}
+
 /// A dependant's score as its primary feels it: scaled by the colocation, rounded away from zero.
-pub(super) fn scaled(score: Score, by: Score) -> Score {
-    if by < Score::ZERO && score < Score::ZERO {
-        // What the dependant dislikes does not attract whom it avoids.
+fn scaled(score: Score, by: f64, one_way: bool) -> Score {
+    if by < 0.0 && score < Score::ZERO && !one_way {
+        // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
     }
-    if by.is_infinite() {
-        return score;
+    let product = by * f64::from(score.value());
+    Score::new(if product < 0.0 { product.floor() } else { product.ceil() } as i64)
+}
+
+/// The resource that stands for a unit: the first member.
+fn lead(world: &World<'_>, unit: usize) -> Option<usize> {
+    match world.units[unit] {
+        Unit::Plain(place) => Some(place),
+        Unit::Clone(clone) => world.clones[clone].members.first().copied(),
     }
-    let product = i64::from(score.value()) * i64::from(by.value());
-    let million = i64::from(Score::INFINITY.value());
-    let rounded = product / million + if product % million == 0 { 0 } else { product.signum() };
-    Score::new(rounded)
+}
+
+/// A group is placed as one: its first member's priority counts for all.
+fn priority(world: &World<'_>, place: usize) -> i32 {
+    let first = world.res[place].group.and_then(|group| world.first_of(group));
+    world.res[first.unwrap_or(place)].spec.priority
 }
 
 pub(super) fn is_mandatory(score: Score) -> bool {
     score.is_infinite() || score.is_never()
 }
 
-/// Wishes travel along colocations of places, not along those of roles.
+/// Wishes travel along colocations of places, not along those that only say who is promoted.
 fn travels(tie: &Tie<'_>) -> bool {
-    tie.dependant_role != Some(Role::Promoted) && tie.primary_role != Some(Role::Promoted)
+    tie.dependant_role != Some(Role::Promoted)
 }

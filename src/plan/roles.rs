@@ -8,9 +8,8 @@
 //! never promoted, so without any score nothing is.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Placer, scaled};
-use crate::model::{Role, Score, Strength, TargetRole};
-use std::collections::BTreeSet;
+use super::place::{Copy, Placer, factor};
+use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
 
 impl Placer<'_, '_> {
     pub fn choose_roles(&mut self, unit: usize) {
@@ -39,12 +38,12 @@ impl Placer<'_, '_> {
     }
 
     /// The sum of the members' promotion attributes on a node; None: no member has one.
-    pub fn promotion_attribute(&self, clone: usize, node: usize) -> Option<Score> {
-        let attributes = self.world.nodes[node].state?;
+    pub fn promotion_attribute(&self, clone: usize, node: usize, number: Option<u32>) -> Option<Score> {
         let scores = self.world.clones[clone].members.iter().filter_map(|member| {
             let name = format!("master-{}", self.world.res[*member].id);
-            let text = attributes.attributes.get(&name).or_else(|| attributes.permanent_attributes.get(&name))?;
-            parse_score(text)
+            let own = number.filter(|_| self.world.clones[clone].spec.globally_unique);
+            let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
+            parse_score(self.world.label(node, &name)?)
         });
         scores.reduce(|a, b| a + b)
     }
@@ -58,10 +57,12 @@ impl Placer<'_, '_> {
             };
             res.spec.target_role == TargetRole::Unpromoted || res.history.iter().any(demoted)
         });
-        if forbidden || copy.running < members.len() {
+        let lead = self.world.clones[clone].members.first().map(|member| self.world.res[*member].spec);
+        let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
+        if forbidden || lost || copy.running < members.len() {
             return Score::NEVER;
         }
-        let mut score = self.promotion_attribute(clone, node).unwrap_or(Score::new(-1));
+        let mut score = self.promotion_attribute(clone, node, copy.number).unwrap_or(Score::new(-1));
         for member in members {
             for (_, location) in &self.world.res[*member].locations {
                 let Some(document) = self.world.nodes[node].document else { continue };
@@ -86,7 +87,7 @@ impl Placer<'_, '_> {
         let mut score = Score::ZERO;
         for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.dependant_role == Some(Role::Promoted) && self.placed[tie.primary].is_some() {
-                let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role)[node];
+                let there = self.tie_nodes(&tie)[node];
                 score += match there {
                     true if tie.score.is_infinite() => Score::ZERO,
                     true => tie.score,
@@ -95,15 +96,13 @@ impl Placer<'_, '_> {
                 };
             }
         }
+        let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
-            if tie.primary_role == Some(Role::Promoted) && self.placed[tie.dependant].is_none() {
-                let wish = self.own_wish(tie.dependant, &mut BTreeSet::from([unit]));
-                // What could run nowhere has no say.
-                if self.any_node(&wish) {
-                    score += scaled(wish[node], tie.score);
-                }
+            if tie.primary_role == Some(Role::Promoted) {
+                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut vec![unit]);
             }
         }
+        score += wishes[node];
         score
     }
 }

@@ -110,6 +110,9 @@ pub(super) fn sticky_node(world: &World<'_>, place: usize) -> Option<usize> {
     if res.clone.is_some() || !res.managed {
         return None;
     }
+    if let Some((_, to)) = world.migrating(place) {
+        return Some(to);
+    }
     match res.claims.as_slice() {
         [live] => Some(live.node),
         // On several nodes: none of them is home, unless it was sent there.

@@ -73,12 +73,14 @@ impl World {
                 require_tested: false,
                 max_fences: 3,
                 assume_off: None,
+                when: FenceWhen::Needed,
             },
             quorum_loss: QuorumLoss::Stop,
             join_grace: Duration::from_secs(120),
             max_removals: 5,
             symmetric: true,
             source: None,
+            placement: Placement::Spread,
         };
         let spec = Spec {
             cluster,
@@ -183,6 +185,8 @@ impl World {
                 migratable: false,
                 multiple_active: MultipleActive::StopStart,
                 utilization: BTreeMap::new(),
+                rank: 0,
+                influence: Influence::Always,
             };
             self.spec.resources.insert((*name).into(), resource);
         }
@@ -223,7 +227,7 @@ impl World {
 
     pub fn group(&mut self, name: &str, members: &[&str]) -> &mut Self {
         let members = members.iter().map(|member| (*member).into()).collect();
-        self.spec.groups.insert(name.into(), Group { members });
+        self.spec.groups.insert(name.into(), Group { members, rank: 0 });
         self
     }
 
@@ -237,6 +241,8 @@ impl World {
             interleave: false,
             ordered: false,
             globally_unique: false,
+            rank: 0,
+            enough: None,
         };
         self.spec.clones.insert(name.into(), clone);
         self.spec.clones.get_mut(name).unwrap()
@@ -255,7 +261,14 @@ impl World {
             };
             OrderEnd { resource: resource.into(), action }
         };
-        let order = Order { first: end(first), then: end(then), strength: OrderStrength::Required, symmetric: true };
+        let order = Order {
+            first: end(first),
+            then: end(then),
+            strength: OrderStrength::Required,
+            symmetric: true,
+            or: Vec::new(),
+            any_copy: false,
+        };
         let name = format!("{first}-{then}");
         self.spec.orders.insert(name.clone(), order);
         self.spec.orders.get_mut(&name).unwrap()
@@ -263,7 +276,14 @@ impl World {
 
     pub fn colocate(&mut self, resource: &str, with: &str, strength: Strength, weight: u32) -> &mut Colocation {
         let end = |resource: &str| ColocationEnd { resource: resource.into(), role: None };
-        let colocation = Colocation { resource: end(resource), with: end(with), strength, weight };
+        let colocation = Colocation {
+            resource: end(resource),
+            with: end(with),
+            strength,
+            weight,
+            node_label: None,
+            influence: Influence::Always,
+        };
         let name = format!("{resource}-with-{with}");
         self.spec.colocations.insert(name.clone(), colocation);
         self.spec.colocations.get_mut(&name).unwrap()

@@ -11,7 +11,7 @@
 
 use super::assign::solve;
 use super::instances::{Live, World};
-use super::links::{Link, Pair};
+use super::links::{Link, Pair, needs};
 use super::needs::position;
 use super::place::why_leaves;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
@@ -27,6 +27,8 @@ pub(super) struct Inst<'a> {
     pub assigned: Option<(usize, &'a Assigned)>,
     /// Something it needs for its promotion goes away.
     pub demote: Option<Reason>,
+    /// It moves while it runs. Only in an outline: this program does not do that yet.
+    pub migrates: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +68,8 @@ impl Inst<'_> {
             let up = match claim.phase {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
-                Phase::Reloading => true,
-                Phase::Starting | Phase::Stopping | Phase::MigratingTo | Phase::MigratingFrom => false,
+                Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom => true,
+                Phase::Starting | Phase::Stopping => false,
             };
             let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
             let in_role = !promoted || (claim.role == Role::Promoted && (stuck || self.wants_promoted()));
@@ -76,16 +78,12 @@ impl Inst<'_> {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
+        !self.migrates && self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
     }
 
     /// It has a claim of which nothing can be said.
     fn is_unknown(&self) -> bool {
         self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stuck(_) | Fate::Lost | Fate::Found))
-    }
-
-    pub fn is_on(&self, node: usize) -> bool {
-        self.claims.iter().any(|(live, _)| live.node == node) || self.assigned.is_some_and(|(to, _)| to == node)
     }
 }
 
@@ -98,7 +96,9 @@ pub(super) fn wants<'a>(world: &World<'a>, links: &[Link]) -> Wants<'a> {
 
 fn collect<'a>(world: &World<'a>) -> Wants<'a> {
     let mut insts: Vec<Inst<'a>> = Vec::new();
-    let fresh = |id: &'a InstanceId, place| Inst { id, place, claims: Vec::new(), assigned: None, demote: None };
+    let fresh = |id: &'a InstanceId, place| {
+        Inst { id, place, claims: Vec::new(), assigned: None, demote: None, migrates: false }
+    };
     // Both lists are in order of instance, so that one walk merges them.
     let live = world.res.iter().enumerate().flat_map(|(place, res)| res.claims.iter().map(move |l| (Some(place), l)));
     let mut live: Vec<_> = live.chain(world.removed.iter().map(|live| (None, live))).collect();
@@ -143,6 +143,43 @@ fn judge<'a>(world: &World<'a>, links: &[Link], wants: &mut Wants<'a>) {
         for ((_, now), fate) in inst.claims.iter_mut().zip(fates) {
             *now = fate;
         }
+        inst.migrates = world.outline && may_migrate(world, inst);
+    }
+}
+
+/// Whether an instance, taken by itself, can move while it runs.
+fn may_migrate(world: &World<'_>, inst: &Inst<'_>) -> bool {
+    let ([(live, Fate::Stop(_))], Some((to, _)), Some(place)) = (inst.claims.as_slice(), inst.assigned, inst.place)
+    else {
+        return false;
+    };
+    let res = &world.res[place];
+    let clean = |node: usize| world.nodes[node].class == super::nodes::Class::Online && !world.nodes[node].unclean();
+    res.spec.migratable
+        && res.managed
+        && res.clone.is_none()
+        && res.stopped.is_none()
+        && live.claim.phase == Phase::Running
+        && live.claim.failure.is_none()
+        && world.same_definition(place, live.claim)
+        && to != live.node
+        && clean(to)
+        && clean(live.node)
+}
+
+/// Whether what an instance is ordered after lets it move while it runs: nothing of it moves in another way, and no copies
+/// come and go.
+fn lets_migrate(world: &World<'_>, link: &Link, wants: &Wants<'_>) -> bool {
+    let firsts = || wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+    let starts = |first: &Inst<'_>| {
+        first.assigned.is_some_and(|(node, _)| {
+            !first.claims.iter().any(|(live, fate)| live.node == node && !matches!(fate, Fate::Stop(_)))
+        })
+    };
+    let stops = |first: &Inst<'_>| !first.claims.is_empty() && first.is_stopping();
+    match world.res[link.first].clone {
+        Some(_) => !(firsts().any(stops) && firsts().any(starts)),
+        None => !firsts().any(|first| stops(first) && starts(first)),
     }
 }
 
@@ -166,6 +203,12 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     }
     if let Some(why) = &res.stopped {
         return Fate::Stop(why.clone());
+    }
+    if let Some((_, to)) = world.migrating(place) {
+        return match inst.assigned.is_some_and(|(node, _)| node == to) {
+            true => Fate::Stay,
+            false => Fate::Stop(Reason::BetterNode { from: info.id.clone() }),
+        };
     }
     let several = res.clone.is_none() && res.claims.iter().filter(|live| !live.settling()).count() > 1;
     match res.spec.multiple_active {
@@ -223,37 +266,47 @@ fn why_stop(world: &World<'_>, inst: &Inst<'_>, place: usize, live: &Live<'_>) -
 
 /// Stops and demotes what cannot go on without what goes away, until nothing changes.
 fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
-    let mut by_first: BTreeMap<usize, Vec<&Link>> = BTreeMap::new();
-    for link in links.iter().filter(|link| link.is_need() && link.symmetric) {
-        by_first.entry(link.first).or_default().push(link);
+    let mut by_first: BTreeMap<usize, Vec<Vec<&Link>>> = BTreeMap::new();
+    for either in needs(links).into_iter().filter(|either| either.iter().all(|link| link.symmetric)) {
+        for link in &either {
+            by_first.entry(link.first).or_default().push(either.clone());
+        }
     }
     let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
-        for link in by_first.get(&first).into_iter().flatten() {
-            if follow_link(world, link, wants) && by_first.contains_key(&link.then) {
-                queue.push(link.then);
+        for either in by_first.get(&first).into_iter().flatten() {
+            if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
+                queue.push(either[0].then);
             }
         }
     }
 }
 
-fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
+fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bool {
+    let Some(link) = either.first() else { return false };
     let promotes = link.then_action == OrderAction::Promote;
     let relevant = |live: &Live<'_>, fate: &Fate| *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
-    let mut ends = Vec::new();
-    let mut footings: Option<Footings> = None;
+    let (mut ends, mut stays) = (Vec::new(), Vec::new());
+    let mut footings: Option<Vec<Footings<'_>>> = None;
     for &then in &wants.by_res[link.then] {
         let inst = &wants.insts[then];
+        if inst.migrates && !either.iter().any(|link| lets_migrate(world, link, wants)) {
+            stays.push(then);
+        }
         if promotes && inst.demote.is_some() {
             continue;
         }
-        for (claim, (live, fate)) in inst.claims.iter().enumerate() {
-            let footings = footings.get_or_insert_with(|| Footings::of(world, link, wants));
-            if relevant(live, fate) && !footings.hold(wants, then, live.node) {
+        for (claim, (live, _)) in inst.claims.iter().enumerate().filter(|(_, (live, fate))| relevant(live, fate)) {
+            let footings = footings
+                .get_or_insert_with(|| either.iter().map(|link| Footings::of(world, link, wants)).collect());
+            if !footings.iter().any(|footing| footing.hold(wants, then, live.node)) {
                 ends.push((then, claim));
             }
         }
+    }
+    for then in &stays {
+        wants.insts[*then].migrates = false;
     }
     for (then, claim) in &ends {
         let why = Reason::Follows { other: world.res[link.first].id.clone() };
@@ -264,7 +317,7 @@ fn follow_link(world: &World<'_>, link: &Link, wants: &mut Wants<'_>) -> bool {
             inst.claims[*claim].1 = Fate::Stop(why);
         }
     }
-    !ends.is_empty()
+    !ends.is_empty() || !stays.is_empty()
 }
 
 /// Whether what an instance needs by a link goes on running, asked for all instances of its second.
@@ -287,6 +340,7 @@ struct Footing {
     stopping: bool,
     restarting: bool,
     good: bool,
+    good_or_coming: usize,
 }
 
 impl<'l> Footings<'l> {
@@ -318,6 +372,10 @@ impl<'l> Footings<'l> {
         if (self.unknown || footing.unknown) && !footing.stopping {
             return true;
         }
+        if let Some(enough) = self.firsts.link.enough {
+            // What comes back elsewhere counts: the others are not waited for.
+            return footing.good_or_coming >= enough as usize;
+        }
         // Not interleaved: one copy that restarts restarts all dependants.
         let all_restart = self.clone_needs_clone && footing.restarting;
         let local_stops = self.plain_needs_clone && !self.promoted && self.stops_on.contains(&node);
@@ -328,11 +386,14 @@ impl<'l> Footings<'l> {
 impl Footing {
     fn of(wants: &Wants<'_>, firsts: &[usize], promoted: bool) -> Self {
         let any = |what: &dyn Fn(&Inst<'_>) -> bool| firsts.iter().any(|first| what(&wants.insts[*first]));
+        let good = |first: &Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
+        let comes = |first: &&usize| good(&wants.insts[**first]) || wants.insts[**first].assigned.is_some();
         Self {
             unknown: any(&|first| first.is_unknown()),
             stopping: any(&|first| first.is_stopping()),
             restarting: any(&|first| first.is_stopping() && first.assigned.is_some()),
-            good: any(&|first| first.is_good(promoted)),
+            good: any(&good),
+            good_or_coming: firsts.iter().filter(comes).count(),
         }
     }
 }

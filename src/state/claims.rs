@@ -44,6 +44,10 @@ impl State {
         if definition.resource.requires == Requires::Unfencing {
             return Err(Refusal::NotAllowed { why: "`requires: Unfencing` does not run in this version".into() });
         }
+        if !definition.resource.agent.runs() {
+            let why = format!("`{}` is planned for, but agents of its class do not run", definition.resource.agent);
+            return Err(Refusal::NotAllowed { why });
+        }
         let role = if definition.clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some()) {
             Role::Unpromoted
         } else {

@@ -108,6 +108,10 @@ pub struct State {
     /// Stopped for running more than once (`multipleActive: StopOnly`), until an operator's cleanup. Format 2, as above.
     #[serde(skip)]
     pub halted: BTreeSet<ResourceId>,
+    /// The nodes of this state are no majority. Only of states that were read from elsewhere: this cluster agrees on
+    /// nothing without a quorum, so it has no such state of its own. Never stored.
+    #[serde(skip)]
+    pub without_quorum: bool,
 }
 
 /// The commit that the cluster is to follow.

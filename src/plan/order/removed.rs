@@ -6,7 +6,7 @@ use super::Builder;
 use super::soft::Wish;
 use crate::model::{AgentRef, Reason};
 use crate::plan::Verdict;
-use crate::plan::graph::{At, StepKind};
+use crate::plan::graph::{At, Bond, StepKind};
 use crate::state::ClaimKey;
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Builder<'_, '_> {
             for instance in &claim.after {
                 let firsts = state.claims_of(&instance.resource).filter(|(key, _)| &key.instance == instance);
                 for (first, _) in firsts.filter(|(first, _)| !named(then) || !named(first)) {
-                    wishes.extend(stop(first).map(|after| Wish { before, after, turns: false }));
+                    wishes.extend(stop(first).map(|after| Wish { before, after, bond: Bond::Firm, turns: false }));
                 }
             }
         }

@@ -6,13 +6,14 @@
 //! edges along one order close no circle, so no paths are searched.
 
 use super::Builder;
-use crate::plan::graph::At;
+use crate::plan::graph::{At, Bond};
 use std::collections::BTreeSet;
 
 /// An edge that is asked for.
 pub(super) struct Wish {
     pub before: At,
     pub after: At,
+    pub bond: Bond,
     /// Where it cannot be had the other direction is as good; else none is drawn.
     pub turns: bool,
 }
@@ -25,9 +26,9 @@ impl Builder<'_, '_> {
         let ranks = self.ranks(wishes);
         for wish in wishes {
             if ranks[wish.before.index()] < ranks[wish.after.index()] {
-                self.edge(wish.before, wish.after);
+                self.bind(wish.before, wish.after, wish.bond);
             } else if wish.turns {
-                self.edge(wish.after, wish.before);
+                self.bind(wish.after, wish.before, wish.bond);
             }
         }
     }
@@ -43,7 +44,7 @@ impl Builder<'_, '_> {
         let mut soft_after: Vec<Vec<At>> = vec![Vec::new(); count];
         for after in web.places() {
             hard[after.index()] = web.before(after).len();
-            web.before(after).iter().for_each(|before| hard_after[before.index()].push(after));
+            web.before(after).iter().for_each(|(before, _)| hard_after[before.index()].push(after));
         }
         for wish in wishes {
             soft[wish.after.index()] += 1;

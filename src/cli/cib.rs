@@ -1,0 +1,38 @@
+//! `hafen plan --cib`: what would be done with the cluster that a Pacemaker CIB describes. No daemon is asked.
+//!
+//! Input → output: a CIB and a time → the transition, as JSON or for people, on stdout; what was left out on stderr.
+//! Exit codes: 0 planned; 2 the file cannot be read.
+
+use super::error::{CliError, Exit, Kind};
+use super::render;
+use crate::pacemaker::{self, Import};
+use crate::plan;
+use std::path::Path;
+
+/// Reads a CIB. Without a time it is read as of now.
+pub fn read(path: &Path, now: Option<jiff::Timestamp>) -> Result<Import, CliError> {
+    let could_not = |why: String| CliError::new(Kind::CouldNotTell, format!("`{}`: {why}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| could_not(error.to_string()))?;
+    if metadata.len() > pacemaker::MAX_BYTES as u64 {
+        return Err(could_not(format!("larger than {} bytes", pacemaker::MAX_BYTES)));
+    }
+    let bytes = std::fs::read(path).map_err(|error| could_not(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| could_not("it is not UTF-8".into()))?;
+    let now = now.unwrap_or_else(jiff::Timestamp::now).as_second();
+    pacemaker::import(&text, Some(now)).map_err(|error| could_not(error.to_string()))
+}
+
+/// Says what was left out.
+pub fn tell_losses(import: &Import) {
+    for loss in &import.losses {
+        let word = if loss.changes_plan { render::warn("lost") } else { render::faint("left out") };
+        render::say(&format!("{word}: {loss}"));
+    }
+}
+
+/// `-o transition`: the neutral document.
+pub fn transition(import: &Import) -> Result<Exit, CliError> {
+    let outcome = plan::transition(&import.spec, &import.state);
+    render::print_json(&outcome)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,297 @@
+//! One resource's action history on one node: is it running there, in which role, and what went wrong.
+//!
+//! Input: an `lrm_resource` with its `lrm_rsc_op` entries, and the configured operations. Output: a [`Found`].
+//!
+//! Semantics as in Pacemaker Explained, "Action history", and Pacemaker Administration, "agents": entries in order of
+//! their call; a result that was not expected is a failure, and `on-fail` says what follows; some failures are undone by
+//! a later success.
+//!
+//! Does not know of other nodes: what a migration means on both sides is put together by `status`.
+
+use super::operations::{Op, usual};
+use super::xml::El;
+use crate::model::{ActionKind, ExecStatus, OnFail, Role};
+use crate::state::FailureKind;
+
+/// What an history says.
+#[derive(Debug, Clone)]
+pub(super) struct Found<'a> {
+    /// None: stopped.
+    pub role: Option<Role>,
+    /// Anything is known at all.
+    pub known: bool,
+    pub pending: Option<ActionKind>,
+    /// What went wrong and was not undone, with what follows from it.
+    pub failure: Option<Failed>,
+    /// Whatever the count, this node may not run it.
+    pub banned: bool,
+    /// No node may.
+    pub banned_everywhere: bool,
+    /// What it needs is not on this node.
+    pub not_installed: bool,
+    /// The newest entry that changed something is a migration with this node on the other side.
+    pub migration: Option<Migration<'a>>,
+    pub last: (ActionKind, ExecStatus),
+    /// When it was started, or last changed its state, in seconds.
+    pub changed: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub action: ActionKind,
+    pub kind: FailureKind,
+    pub on_fail: OnFail,
+    pub rc: i32,
+    pub at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Migration<'a> {
+    pub peer: &'a str,
+    pub away: bool,
+    pub failed: bool,
+    pub pending: bool,
+    pub at: i64,
+}
+
+/// What is known of failures from elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'c> {
+    pub ops: &'c [Op],
+    pub fencing: bool,
+    pub promotable: bool,
+    /// Failures at or before this second do not count any more.
+    pub expired: Option<i64>,
+}
+
+struct Entry<'a> {
+    el: El<'a>,
+    action: ActionKind,
+    interval_ms: u64,
+    call: i64,
+    status: i32,
+    rc: i32,
+    expected: Option<i32>,
+    at: i64,
+}
+
+fn number<T: std::str::FromStr>(el: El<'_>, name: &str) -> Option<T> {
+    el.attr(name)?.trim().parse().ok()
+}
+
+fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
+    let read = |el: El<'a>| {
+        let interval_ms = number(el, "interval").unwrap_or(0);
+        let action = match el.attr("operation")? {
+            "monitor" if interval_ms == 0 => ActionKind::Probe,
+            "monitor" => ActionKind::Monitor,
+            "start" => ActionKind::Start,
+            "stop" => ActionKind::Stop,
+            "promote" => ActionKind::Promote,
+            "demote" => ActionKind::Demote,
+            "migrate_to" => ActionKind::MigrateTo,
+            "migrate_from" => ActionKind::MigrateFrom,
+            _ => return None,
+        };
+        // ACTION:GRAPH:EXPECTED_RC:UUID
+        let key: Vec<&str> = el.attr("transition-key").unwrap_or("").split(':').collect();
+        let expected = if key.len() >= 4 { key[2].parse().ok() } else { None };
+        let status = number(el, "op-status").unwrap_or(0);
+        let at = number(el, "last-rc-change").unwrap_or(0);
+        let (call, rc) = (number(el, "call-id").unwrap_or(0), number(el, "rc-code").unwrap_or(0));
+        Some(Entry { el, action, interval_ms, call, status, rc, expected, at })
+    };
+    let mut entries: Vec<Entry<'a>> = resource.all("lrm_rsc_op").filter_map(read).collect();
+    // What is pending was asked for last.
+    entries.sort_by_key(|entry| if entry.call < 0 { i64::MAX } else { entry.call });
+    entries
+}
+
+pub(super) fn read<'a>(resource: El<'a>, context: &Context<'_>) -> Found<'a> {
+    let mut found = Found {
+        role: None,
+        known: false,
+        pending: None,
+        failure: None,
+        banned: false,
+        banned_everywhere: false,
+        not_installed: false,
+        migration: None,
+        last: (ActionKind::Probe, ExecStatus::Exited(0)),
+        changed: 0,
+    };
+    for entry in entries(resource) {
+        found.entry(&entry, context);
+    }
+    found
+}
+
+impl<'a> Found<'a> {
+    fn entry(&mut self, entry: &Entry<'a>, context: &Context<'_>) {
+        match entry.status {
+            1 => return,
+            -1 => return self.pending_entry(entry, context),
+            _ => {}
+        }
+        let mut rc = match entry.rc {
+            190 => 0,
+            191 => 8,
+            rc => rc,
+        };
+        let expected = entry.expected.unwrap_or(if entry.action == ActionKind::Probe { 7 } else { 0 });
+        let probe = entry.action == ActionKind::Probe;
+        let last = if entry.status == 2 { ExecStatus::TimedOut } else { ExecStatus::Exited(entry.rc) };
+        self.last = (entry.action, last);
+        // What the result says by itself counts, unless its execution failed for good.
+        let executed = matches!(entry.status, 0 | 4);
+        if !executed && rc == 0 {
+            rc = 1;
+        }
+        let ok = executed && (rc == expected || (probe && matches!(rc, 0 | 7 | 8)));
+        if ok {
+            return self.success(entry, rc);
+        }
+        if context.expired.is_some_and(|until| entry.at <= until) {
+            self.known = true;
+            return;
+        }
+        if probe && (matches!(rc, 2 | 5) || entry.status == 7) {
+            // It cannot run where what it needs is not there.
+            self.known = true;
+            self.not_installed = true;
+            return;
+        }
+        let on_fail = on_fail(entry, context, self.role == Some(Role::Promoted));
+        if on_fail == OnFail::Ignore {
+            return self.success(entry, expected);
+        }
+        self.fail(entry, rc, on_fail, context);
+    }
+
+    fn pending_entry(&mut self, entry: &Entry<'a>, context: &Context<'_>) {
+        let active = if context.promotable { Role::Unpromoted } else { Role::Started };
+        match entry.action {
+            ActionKind::Start => self.role = Some(active),
+            ActionKind::Promote => self.role = self.role.or(Some(active)),
+            ActionKind::MigrateTo => self.migrated(entry, true, false, true),
+            ActionKind::MigrateFrom => {
+                self.role = Some(active);
+                self.migrated(entry, false, false, true);
+            }
+            ActionKind::Probe | ActionKind::Monitor | ActionKind::Stop | ActionKind::Demote => return,
+            ActionKind::Notify | ActionKind::Reload => return,
+        }
+        self.known = true;
+        self.pending = Some(entry.action);
+    }
+
+    fn migrated(&mut self, entry: &Entry<'a>, away: bool, failed: bool, pending: bool) {
+        let peer = entry.el.attr(if away { "migrate_target" } else { "migrate_source" });
+        self.migration = peer.map(|peer| Migration { peer, away, failed, pending, at: entry.at });
+    }
+
+    fn success(&mut self, entry: &Entry<'a>, rc: i32) {
+        self.known = true;
+        self.pending = None;
+        let mut forgives = false;
+        match entry.action {
+            ActionKind::Probe | ActionKind::Monitor => match rc {
+                7 => {
+                    (self.role, forgives) = (None, true);
+                    self.migration = None;
+                }
+                8 => self.role = Some(Role::Promoted),
+                _ if self.role.is_none() => self.role = Some(Role::Started),
+                _ => forgives = self.failure.is_some_and(|failure| failure.action == entry.action),
+            },
+            ActionKind::Start => {
+                (self.role, forgives, self.migration) = (Some(Role::Started), true, None);
+                self.not_installed = false;
+            }
+            ActionKind::Stop => (self.role, forgives, self.migration) = (None, true, None),
+            ActionKind::Promote => (self.role, forgives) = (Some(Role::Promoted), true),
+            ActionKind::Demote => {
+                self.role = Some(Role::Unpromoted);
+                forgives = self.failure.is_some_and(|failure| failure.on_fail == OnFail::Demote);
+            }
+            ActionKind::MigrateTo => self.migrated(entry, true, false, false),
+            ActionKind::MigrateFrom => {
+                (self.role, forgives) = (Some(Role::Started), true);
+                self.migrated(entry, false, false, false);
+            }
+            ActionKind::Notify | ActionKind::Reload => {}
+        }
+        if !matches!(entry.action, ActionKind::Monitor) {
+            self.changed = entry.at;
+        }
+        let stays = self.failure.is_some_and(|failure| match failure.on_fail {
+            OnFail::Stop | OnFail::Standby | OnFail::Fence | OnFail::Move => true,
+            OnFail::Restart | OnFail::Ignore | OnFail::Block | OnFail::Demote => false,
+        });
+        if forgives && !stays {
+            self.failure = None;
+        }
+    }
+
+    fn fail(&mut self, entry: &Entry<'a>, rc: i32, on_fail: OnFail, context: &Context<'_>) {
+        self.known = true;
+        self.pending = None;
+        let active = Some(self.role.unwrap_or(Role::Started));
+        self.role = match (entry.action, rc) {
+            (ActionKind::Promote, _) | (_, 8 | 9) if context.promotable => Some(Role::Promoted),
+            (ActionKind::Demote, 7) => None,
+            (ActionKind::Demote, _) => Some(Role::Unpromoted),
+            (_, _) => active,
+        };
+        match entry.action {
+            ActionKind::MigrateTo => self.migrated(entry, true, true, false),
+            ActionKind::MigrateFrom => self.migrated(entry, false, true, false),
+            _ => {}
+        }
+        let kind = match (entry.status, rc) {
+            (2, _) => FailureKind::TimedOut,
+            (_, 7) => FailureKind::Died,
+            (_, 5) => FailureKind::NotInstalled,
+            (_, _) => FailureKind::Failed,
+        };
+        let stop = entry.action == ActionKind::Stop;
+        match (entry.status, rc) {
+            (6, _) | (_, 6) if !stop => self.banned_everywhere = true,
+            (3, _) if !stop => self.banned = true,
+            (5 | 7, _) | (_, 2 | 4 | 5) if !stop => self.banned = true,
+            (_, 3) if entry.action == ActionKind::Probe => self.banned = true,
+            (_, _) => {}
+        }
+        let failed = Failed { action: entry.action, kind, on_fail, rc, at: entry.at };
+        if self.failure.is_none_or(|known| severity(known.on_fail) <= severity(on_fail)) {
+            self.failure = Some(failed);
+        }
+        self.changed = entry.at;
+    }
+}
+
+/// Of several failures the strongest counts.
+pub(super) fn severity(on_fail: OnFail) -> u8 {
+    match on_fail {
+        OnFail::Ignore => 0,
+        OnFail::Demote => 1,
+        OnFail::Restart => 2,
+        OnFail::Move => 3,
+        OnFail::Block => 4,
+        OnFail::Stop => 5,
+        OnFail::Standby => 6,
+        OnFail::Fence => 7,
+    }
+}
+
+fn on_fail(entry: &Entry<'_>, context: &Context<'_>, promoted: bool) -> OnFail {
+    let name = entry.el.attr("operation").unwrap_or("");
+    let same = |op: &&Op| op.name == name && op.interval_ms == entry.interval_ms;
+    let probe = |op: &&Op| op.name == name && entry.interval_ms == 0;
+    let ops = || context.ops.iter().filter(|op| op.enabled);
+    // A failed probe is as bad as a failed monitor.
+    let exact = ops().find(same);
+    let alike = || ops().filter(probe).find(|op| op.promoted == promoted).or_else(|| ops().find(probe));
+    let op = exact.or_else(|| alike().filter(|_| entry.action == ActionKind::Probe));
+    op.and_then(|op| op.on_fail).unwrap_or_else(|| usual(name, context.fencing))
+}

