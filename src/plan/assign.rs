@@ -11,7 +11,7 @@ use super::Verdict;
 use super::fencing::{FenceDecision, decide, waits_for};
 use super::instances::{Live, World};
 use super::links::{Link, links};
-use super::needs::{enforce, facts};
+use super::needs::{Firsts, enforce, facts};
 use super::nodes::Ability;
 use super::place::{Copy, Placer};
 use crate::model::{InstanceId, Reason, Role, Spec};
@@ -73,9 +73,10 @@ fn same(a: Option<&Assigned>, b: Option<&Assigned>) -> bool {
 
 fn placements(placer: &Placer<'_, '_>, links: &[Link]) -> BTreeMap<InstanceId, Option<Assigned>> {
     let world = placer.world;
-    let mut needs: Vec<Vec<&Link>> = vec![Vec::new(); world.res.len()];
+    let mut needs: Vec<Vec<(&Link, Firsts)>> = Vec::new();
+    needs.resize_with(world.res.len(), Vec::new);
     for link in links.iter().filter(|link| link.is_need()) {
-        needs[link.then].push(link);
+        needs[link.then].push((link, Firsts::of(placer, link)));
     }
     let mut placements = BTreeMap::new();
     for (unit, copies) in placer.placed.iter().enumerate() {
@@ -115,12 +116,11 @@ fn verdicts(
         for member in world.members_of_unit(unit) {
             for copy in copies.iter().flatten() {
                 let id = InstanceId { resource: world.res[member].id.clone(), number: copy.number };
-                let claims = world.res[member].claims.iter().filter(|live| live.key.instance == id);
-                let claims: Vec<&Live<'_>> = claims.collect();
+                let claims = world.claims_of(member, copy.number);
                 let verdict = match placements.get(&id).and_then(Option::as_ref) {
                     _ if copy.pinned => pinned_verdict(copy),
-                    None => nowhere_verdict(&copy.why, &claims),
-                    Some(assigned) => placed_verdict(world, assigned, &claims),
+                    None => nowhere_verdict(&copy.why, claims),
+                    Some(assigned) => placed_verdict(world, assigned, claims),
                 };
                 verdicts.insert(id, verdict);
             }
@@ -140,7 +140,7 @@ fn pinned_verdict(copy: &Copy) -> Verdict {
     }
 }
 
-fn nowhere_verdict(why: &Reason, claims: &[&Live<'_>]) -> Verdict {
+fn nowhere_verdict(why: &Reason, claims: &[Live<'_>]) -> Verdict {
     match why {
         Reason::Backoff { .. } | Reason::After { .. } => Verdict::Wait(why.clone()),
         Reason::NoNode { .. } | Reason::FailedBlocked { .. } => Verdict::Blocked(why.clone()),
@@ -149,7 +149,7 @@ fn nowhere_verdict(why: &Reason, claims: &[&Live<'_>]) -> Verdict {
     }
 }
 
-fn placed_verdict(world: &World<'_>, assigned: &Assigned, claims: &[&Live<'_>]) -> Verdict {
+fn placed_verdict(world: &World<'_>, assigned: &Assigned, claims: &[Live<'_>]) -> Verdict {
     if let Some(lost) = claims.iter().find_map(|live| lost_verdict(world, live)) {
         return lost;
     }

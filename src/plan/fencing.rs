@@ -13,7 +13,7 @@ use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
 use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
-use crate::state::{Assigned, Attempt, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
+use crate::state::{Assigned, Attempt, ClaimKey, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,25 +36,68 @@ pub struct FenceDecision {
 }
 
 pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> Vec<FenceDecision> {
-    let waiting = waiting_resources(world, placements);
+    let lost = |node: &usize| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt;
+    if !(0..world.nodes.len()).any(|node| lost(&node)) {
+        return Vec::new();
+    }
+    let depends = Depends::new(world, placements);
     (0..world.nodes.len())
-        .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)
-        .filter_map(|node| attempt(world, node, needed(world, &waiting, node)?))
+        .filter(lost)
+        .filter_map(|node| attempt(world, &depends, node, needed(world, &depends, node)?))
         .collect()
 }
 
 /// All nodes that are to be proven off by an attempt, whether one can begin just now or not.
 pub(super) fn victims(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<NodeId> {
-    let waiting = waiting_resources(world, placements);
+    let lost = |node: &usize| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt;
+    if !(0..world.nodes.len()).any(|node| lost(&node)) {
+        return BTreeSet::new();
+    }
+    let depends = Depends::new(world, placements);
     (0..world.nodes.len())
-        .filter(|node| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt)
-        .filter(|node| needed(world, &waiting, *node).is_some())
+        .filter(lost)
+        .filter(|node| needed(world, &depends, *node).is_some())
         .map(|node| world.nodes[node].id.clone())
         .collect()
 }
 
+/// What depends on each node, gathered in one walk.
+struct Depends<'a> {
+    /// A claim that another node could take over.
+    held: Vec<Option<&'a ClaimKey>>,
+    /// A resource that is to start and of which the node has not said whether it runs there.
+    waits: Vec<Option<usize>>,
+    /// How many claims it holds.
+    load: Vec<usize>,
+}
+
+impl<'a> Depends<'a> {
+    fn new(world: &World<'a>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> Self {
+        let count = world.nodes.len();
+        let mut depends = Self { held: vec![None; count], waits: vec![None; count], load: vec![0; count] };
+        for (place, res) in world.res.iter().enumerate() {
+            for live in &res.claims {
+                depends.load[live.node] += 1;
+                if depends.held[live.node].is_none()
+                    && world.nodes[live.node].unclean()
+                    && has_alternative(world, place)
+                {
+                    depends.held[live.node] = Some(live.key);
+                }
+            }
+        }
+        world.removed.iter().for_each(|live| depends.load[live.node] += 1);
+        for place in waiting_resources(world, placements) {
+            for node in &world.res[place].unprobed {
+                depends.waits[*node].get_or_insert(place);
+            }
+        }
+        depends
+    }
+}
+
 /// Why a node must be proven off; None: nothing depends on it.
-pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) -> Option<String> {
+fn needed(world: &World<'_>, depends: &Depends<'_>, node: usize) -> Option<String> {
     let info = &world.nodes[node];
     if let Some(why) = &info.doomed {
         return Some(why.clone());
@@ -69,27 +112,19 @@ pub(super) fn needed(world: &World<'_>, waiting: &BTreeSet<usize>, node: usize) 
     {
         return Some("it was proven off, but lives".into());
     }
-    let held = world.res.iter().enumerate().find_map(|(place, res)| {
-        let live = res.claims.iter().find(|live| live.node == node)?;
-        has_alternative(world, place).then_some(live.key)
-    });
-    if let Some(key) = held {
+    if let Some(key) = depends.held[node] {
         return Some(format!("{}; it may run {}", silent(), key.instance));
     }
-    let place = waiting.iter().find(|place| world.unprobed(**place, node))?;
-    Some(format!("{}; {} waits to know that it does not run there", silent(), world.res[*place].id))
+    let place = depends.waits[node]?;
+    Some(format!("{}; {} waits to know that it does not run there", silent(), world.res[place].id))
 }
 
 /// Resources with an instance that is to start.
-pub(super) fn waiting_resources(
-    world: &World<'_>,
-    placements: &BTreeMap<InstanceId, Option<Assigned>>,
-) -> BTreeSet<usize> {
+fn waiting_resources(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<usize> {
     let mut waiting = BTreeSet::new();
     for (id, assigned) in placements {
         let (Some(&place), Some(assigned)) = (world.res_ids.get(&id.resource), assigned) else { continue };
-        let claims = &world.res[place].claims;
-        let there = claims.iter().any(|live| &live.key.instance == id && live.key.node == assigned.node);
+        let there = world.claims_of(place, id.number).iter().any(|live| live.key.node == assigned.node);
         if !there && world.res[place].managed {
             waiting.insert(place);
         }
@@ -97,7 +132,7 @@ pub(super) fn waiting_resources(
     waiting
 }
 
-fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecision> {
+fn attempt(world: &World<'_>, depends: &Depends<'_>, node: usize, reason: String) -> Option<FenceDecision> {
     let info = &world.nodes[node];
     let state = info.state?;
     let now_ms = world.state.now_ms;
@@ -141,7 +176,7 @@ fn attempt(world: &World<'_>, node: usize, reason: String) -> Option<FenceDecisi
     };
     let failed =
         tried.iter().rev().find(|attempt| attempt.level as usize == level).map(|attempt| &attempt.executor_node);
-    let executor = executor(world, node, failed, &levels[level])?;
+    let executor = executor(world, depends, node, failed, &levels[level])?;
     let policy = &world.spec.cluster.fencing;
     let recent = state.fenced_ms.iter().filter(|at| at.saturating_add(HOUR_MS) > now_ms).count();
     let action = if recent >= policy.max_fences as usize { FencingAction::Off } else { policy.action };
@@ -184,17 +219,19 @@ pub(super) fn is_open(world: &World<'_>, attempt: &Attempt) -> bool {
 
 /// Who runs the fence agents: not the victim, rather not who failed before or whose checks of these devices fail, rather
 /// a resource node with little to do.
-fn executor(world: &World<'_>, victim: usize, failed: Option<&NodeId>, devices: &[DeviceId]) -> Option<usize> {
-    let load = |node: usize| {
-        let id = world.nodes[node].id;
-        world.state.claims.keys().filter(|key| &key.node == id).count()
-    };
+fn executor(
+    world: &World<'_>,
+    depends: &Depends<'_>,
+    victim: usize,
+    failed: Option<&NodeId>,
+    devices: &[DeviceId],
+) -> Option<usize> {
     (0..world.nodes.len()).filter(|node| *node != victim && world.nodes[*node].class == Class::Online).min_by_key(
         |node| {
             let info = &world.nodes[*node];
             let bad =
                 info.state.is_some_and(|state| devices.iter().any(|device| state.bad_devices.contains_key(device)));
-            (info.doomed.is_some(), failed == Some(info.id), bad, !info.may_have_run, load(*node), *node)
+            (info.doomed.is_some(), failed == Some(info.id), bad, !info.may_have_run, depends.load[*node], *node)
         },
     )
 }

@@ -8,10 +8,8 @@
 use super::Verdict;
 use crate::model::{ActionKind, Epoch, InstanceId, NodeId, Reason, ResourceId};
 use crate::state::ClaimKey;
-use petgraph::Direction;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Index, IndexMut};
 
 /// One action on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,18 +74,82 @@ pub(super) struct Vertex {
     pub unannounced: bool,
 }
 
+/// A vertex's place in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At(u32);
+
+impl At {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Vertices, each with those that come before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Web {
+    vertices: Vec<Vertex>,
+    /// By vertex. May name one twice until [`Web::tidy`].
+    before: Vec<Vec<(At, Bond)>>,
+}
+
+impl Web {
+    pub fn add(&mut self, vertex: Vertex) -> At {
+        let at = At(self.vertices.len() as u32);
+        self.vertices.push(vertex);
+        self.before.push(Vec::new());
+        at
+    }
+
+    pub fn edge(&mut self, before: At, after: At, bond: Bond) {
+        let list = &mut self.before[after.index()];
+        if list.last() != Some(&(before, bond)) {
+            list.push((before, bond));
+        }
+    }
+
+    /// What comes directly before a vertex.
+    pub fn before(&self, at: At) -> &[(At, Bond)] {
+        &self.before[at.index()]
+    }
+
+    /// Names every predecessor once, in order, by its firmest bond.
+    pub fn tidy(&mut self) {
+        for list in &mut self.before {
+            list.sort_unstable();
+            list.dedup_by_key(|(before, _)| *before);
+        }
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = At> {
+        (0..self.vertices.len() as u32).map(At)
+    }
+}
+
+impl Index<At> for Web {
+    type Output = Vertex;
+    fn index(&self, at: At) -> &Vertex {
+        &self.vertices[at.index()]
+    }
+}
+
+impl IndexMut<At> for Web {
+    fn index_mut(&mut self, at: At) -> &mut Vertex {
+        &mut self.vertices[at.index()]
+    }
+}
+
 /// What [`order`](super::order()) returns.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    pub(super) graph: StableDiGraph<Vertex, Bond>,
-    pub(super) index: BTreeMap<(StepKind, ClaimKey), NodeIndex>,
+    pub(super) graph: Web,
+    pub(super) index: BTreeMap<(StepKind, ClaimKey), At>,
     pub(super) verdicts: BTreeMap<InstanceId, Verdict>,
     /// Steps that need one of some others.
-    pub(super) any_of: Vec<(NodeIndex, Vec<NodeIndex>)>,
+    pub(super) any_of: Vec<(At, Vec<At>)>,
 }
 
 /// How one step is tied to another that comes after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bond {
     /// The second does not happen without the first.
     Firm,
@@ -115,15 +177,19 @@ impl Graph {
                 groups.entry((&step.key.instance.resource, operation)).or_default().push(step.key.clone());
             }
         }
-        let planned = |resource: &ResourceId| {
-            let steps = self.steps().filter(|step| &step.key.instance.resource == resource);
-            steps.filter_map(|step| Some((step.kind.operation()?, step.key.clone()))).collect()
-        };
+        groups.retain(|_, keys| keys.iter().any(|key| &key.node == node));
+        let mut planned: BTreeMap<&ResourceId, Vec<(ActionKind, ClaimKey)>> =
+            groups.keys().map(|(resource, _)| (*resource, Vec::new())).collect();
+        for step in self.steps() {
+            if let (Some(list), Some(operation)) = (planned.get_mut(&step.key.instance.resource), step.kind.operation())
+            {
+                list.push((operation, step.key.clone()));
+            }
+        }
         groups
             .into_iter()
-            .filter(|(_, keys)| keys.iter().any(|key| &key.node == node))
             .map(|((resource, operation), keys)| {
-                let planned = planned(resource);
+                let planned = planned.get(resource).cloned().unwrap_or_default();
                 ToAnnounce { resource: resource.clone(), operation, keys, planned }
             })
             .collect()
@@ -131,7 +197,9 @@ impl Graph {
 
     /// Whether a step of this kind is still to be done.
     pub fn has(&self, operation: ActionKind, key: &ClaimKey) -> bool {
-        self.steps().any(|step| step.kind.operation() == Some(operation) && &step.key == key)
+        let of = |kind: StepKind| self.index.contains_key(&(kind, key.clone()));
+        let kinds = [StepKind::Start, StepKind::Stop, StepKind::Promote, StepKind::Demote];
+        kinds.into_iter().filter(|kind| kind.operation() == Some(operation)).any(of)
     }
 
     /// Every step, by kind and then by instance and node.
@@ -142,9 +210,7 @@ impl Graph {
     /// The steps that must be done before this one.
     pub fn waiting_for(&self, step: &Step) -> Vec<&Step> {
         let Some(place) = self.index.get(&(step.kind.clone(), step.key.clone())) else { return Vec::new() };
-        let mut before: Vec<NodeIndex> = self.graph.neighbors_directed(*place, Direction::Incoming).collect();
-        before.sort();
-        before.into_iter().map(|place| &self.graph[place].step).collect()
+        self.graph.before(*place).iter().map(|(place, _)| &self.graph[*place].step).collect()
     }
 
     /// Why a step cannot be done even when its predecessors are; None: it can.
@@ -155,8 +221,9 @@ impl Graph {
 
     /// Pairs (before, after), in a fixed order.
     pub fn edges(&self) -> Vec<(&Step, &Step)> {
-        let mut edges: Vec<_> = self.graph.edge_references().map(|edge| (edge.source(), edge.target())).collect();
-        edges.sort();
+        let into = |after: At| self.graph.before(after).iter().map(move |(before, _)| (*before, after));
+        let mut edges: Vec<(At, At)> = self.graph.places().flat_map(into).collect();
+        edges.sort_unstable();
         edges.into_iter().map(|(a, b)| (&self.graph[a].step, &self.graph[b].step)).collect()
     }
 
@@ -166,14 +233,14 @@ impl Graph {
     }
 
     /// Every step with its place.
-    pub(super) fn placed_steps(&self) -> impl Iterator<Item = (NodeIndex, &Step)> {
+    pub(super) fn placed_steps(&self) -> impl Iterator<Item = (At, &Step)> {
         self.index.values().map(|place| (*place, &self.graph[*place].step))
     }
 
     /// What does not happen in this plan: what is blocked, and what would have to come after it.
     ///
     /// What only waits for a node's word, or for a node to be proven off, does happen.
-    pub(super) fn blocked_with_followers(&self) -> BTreeSet<NodeIndex> {
+    pub(super) fn blocked_with_followers(&self) -> BTreeSet<At> {
         let ends = |verdict: &Verdict| {
             let word = |reason: &Reason| {
                 // What this program does not do is no obstacle to others.
@@ -182,34 +249,39 @@ impl Graph {
             };
             !matches!(verdict, Verdict::Wait(reason) | Verdict::Blocked(reason) if word(reason))
         };
-        let stuck = |place: &NodeIndex| self.graph[*place].blocked.as_ref().is_some_and(ends);
-        let mut blocked: BTreeSet<NodeIndex> = self.graph.node_indices().filter(stuck).collect();
-        let mut queue: Vec<NodeIndex> = blocked.iter().copied().collect();
-        loop {
-            while let Some(place) = queue.pop() {
-                for edge in self.graph.edges(place).filter(|edge| *edge.weight() == Bond::Firm) {
-                    if blocked.insert(edge.target()) {
-                        queue.push(edge.target());
-                    }
-                }
+        let stuck = |place: &At| self.graph[*place].blocked.as_ref().is_some_and(ends);
+        let mut blocked: BTreeSet<At> = self.graph.places().filter(stuck).collect();
+        if blocked.is_empty() {
+            return blocked;
+        }
+        let mut firm: BTreeMap<At, Vec<At>> = BTreeMap::new();
+        for after in self.graph.places() {
+            for (before, _) in self.graph.before(after).iter().filter(|(_, bond)| *bond == Bond::Firm) {
+                firm.entry(*before).or_default().push(after);
             }
-            for (after, one_of) in &self.any_of {
-                if one_of.iter().all(|before| blocked.contains(before)) && blocked.insert(*after) {
+        }
+        // Of steps that need one of some others: how many of these may still happen.
+        let mut left: Vec<usize> = self.any_of.iter().map(|(_, one_of)| one_of.len()).collect();
+        let mut one_of: BTreeMap<At, Vec<usize>> = BTreeMap::new();
+        for (number, (_, list)) in self.any_of.iter().enumerate() {
+            list.iter().for_each(|before| one_of.entry(*before).or_default().push(number));
+        }
+        let mut queue: Vec<At> = blocked.iter().copied().collect();
+        while let Some(place) = queue.pop() {
+            for after in firm.get(&place).into_iter().flatten() {
+                if blocked.insert(*after) {
                     queue.push(*after);
                 }
             }
-            if queue.is_empty() {
-                return blocked;
+            for number in one_of.get(&place).into_iter().flatten() {
+                left[*number] -= 1;
+                let after = self.any_of[*number].0;
+                if left[*number] == 0 && blocked.insert(after) {
+                    queue.push(after);
+                }
             }
         }
-    }
-
-    pub(super) fn join(&mut self, before: NodeIndex, after: NodeIndex, bond: Bond) {
-        match self.graph.find_edge(before, after).and_then(|edge| self.graph.edge_weight_mut(edge)) {
-            Some(there) if bond == Bond::Firm => *there = Bond::Firm,
-            Some(_) => {}
-            None => _ = self.graph.add_edge(before, after, bond),
-        }
+        blocked
     }
 
     /// Nothing is to be done.
@@ -217,24 +289,21 @@ impl Graph {
         self.index.is_empty()
     }
 
-    pub(super) fn is_ready(&self, place: NodeIndex) -> bool {
+    pub(super) fn is_ready(&self, place: At) -> bool {
         !self.graph[place].unannounced && self.is_free(place)
     }
 
-    fn is_free(&self, place: NodeIndex) -> bool {
-        self.graph[place].blocked.is_none()
-            && self.graph.neighbors_directed(place, Direction::Incoming).next().is_none()
+    fn is_free(&self, place: At) -> bool {
+        self.graph[place].blocked.is_none() && self.graph.before(place).is_empty()
     }
 
     /// What a step waits for, as a verdict; `Act` if for nothing.
-    pub(super) fn verdict_of(&self, place: NodeIndex) -> Verdict {
+    pub(super) fn verdict_of(&self, place: At) -> Verdict {
         if let Some(blocked) = &self.graph[place].blocked {
             return blocked.clone();
         }
-        let Some(before) = self.graph.neighbors_directed(place, Direction::Incoming).min() else {
-            return Verdict::Act;
-        };
-        let before = &self.graph[before].step;
+        let Some((before, _)) = self.graph.before(place).first() else { return Verdict::Act };
+        let before = &self.graph[*before].step;
         Verdict::Wait(match &before.kind {
             StepKind::Fence { node } => Reason::Fencing { node: node.clone() },
             StepKind::Probe => Reason::NotProbed { node: before.key.node.clone() },

@@ -9,11 +9,16 @@
 
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use crate::model::{
-    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reason, Requires,
-    Resource, ResourceId, Role, Score, Spec, TargetRole,
+    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reading, Reason,
+    Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
-use crate::state::{Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, RELOAD_LEVEL, Scope, State};
-use std::collections::BTreeMap;
+use crate::state::{
+    Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
+};
+use std::cell::OnceCell;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 
 /// More copies of one clone than this are never planned: 64 nodes with a hundred each are far beyond any use, and the
 /// bound keeps a mistyped `max` from filling the memory.
@@ -22,6 +27,8 @@ const MOST_COPIES: usize = 10_000;
 pub(super) struct World<'a> {
     pub spec: &'a Spec,
     pub state: &'a State,
+    /// What is committed; the planner may look at one that is about to be.
+    pub assignment: &'a BTreeMap<InstanceId, Assignment>,
     pub nodes: Vec<NodeInfo<'a>>,
     pub node_ids: BTreeMap<&'a NodeId, usize>,
     pub res: Vec<Res<'a>>,
@@ -34,8 +41,6 @@ pub(super) struct World<'a> {
     /// What would be done by a program that asks for less: no word of lost nodes is needed but where fencing is
     /// required, and what can move while it runs does.
     pub outline: bool,
-    /// By resource and node: what the node said, if that still counts.
-    probes: Vec<Option<&'a Probe>>,
 }
 
 pub(super) struct Res<'a> {
@@ -49,11 +54,17 @@ pub(super) struct Res<'a> {
     pub stopped: Option<Reason>,
     /// False: left alone.
     pub managed: bool,
+    /// In order of instance and node.
     pub claims: Vec<Live<'a>>,
+    /// Nodes, in order, that must still say if it runs there before it may be started anywhere. A claim is an answer.
+    pub unprobed: Vec<usize>,
+    /// What nodes said that lack its agent, in order of node.
+    pub not_installed: Vec<(usize, &'a Probe)>,
+    /// Whether the manifests let it run on more than one node; asked seldom.
+    pub alternative: OnceCell<bool>,
     pub history: Vec<(usize, &'a OpRecord)>,
     pub locations: Vec<(&'a str, &'a Location)>,
     pub overrides: Vec<&'a Override>,
-    pub identity: Digest,
 }
 
 #[derive(Clone, Copy)]
@@ -110,6 +121,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             spec,
             state,
+            assignment: &state.assignment,
             nodes,
             node_ids,
             res: Vec::with_capacity(spec.resources.len()),
@@ -119,7 +131,6 @@ impl<'a> World<'a> {
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
             outline: false,
-            probes: Vec::new(),
         };
         world.add_resources();
         world.add_clones();
@@ -154,10 +165,12 @@ impl<'a> World<'a> {
                 stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
                 claims: Vec::new(),
+                unprobed: Vec::new(),
+                not_installed: Vec::new(),
+                alternative: OnceCell::new(),
                 history: Vec::new(),
                 locations: Vec::new(),
                 overrides: Vec::new(),
-                identity: identity(resource),
             });
         }
     }
@@ -189,17 +202,19 @@ impl<'a> World<'a> {
     }
 
     fn add_claims(&mut self) {
+        let ids: Vec<&ResourceId> = self.spec.resources.keys().collect();
+        let mut place = Cursor::new(&ids);
         for (key, claim) in &self.state.claims {
             let Some(&node) = self.node_ids.get(&key.node) else { continue };
             let live = Live { key, node, claim };
-            match self.res_ids.get(&key.instance.resource) {
-                Some(&place) => self.res[place].claims.push(live),
+            match place.find(&key.instance.resource) {
+                Some(place) => self.res[place].claims.push(live),
                 None => self.removed.push(live),
             }
         }
+        let mut place = Cursor::new(&ids);
         for (key, record) in &self.state.history {
-            let (Some(&place), Some(&node)) = (self.res_ids.get(&key.instance.resource), self.node_ids.get(&key.node))
-            else {
+            let (Some(place), Some(&node)) = (place.find(&key.instance.resource), self.node_ids.get(&key.node)) else {
                 continue;
             };
             if record.stopped && self.remembers(place, record) {
@@ -210,16 +225,32 @@ impl<'a> World<'a> {
         }
     }
 
+    /// One walk along resources and probes, which are both in order of name; there is a probe for most pairs of a
+    /// resource and a node, so this is the largest part of the input.
     fn add_probes(&mut self) {
-        self.probes = vec![None; self.res.len() * self.nodes.len()];
-        for (key, probe) in &self.state.probes {
-            let (Some(&place), Some(&node)) = (self.res_ids.get(&key.resource), self.node_ids.get(&key.node)) else {
-                continue;
-            };
-            let boot = self.nodes[node].state.map(|node| &node.incarnation.boot);
-            if boot == Some(&probe.incarnation.boot) && probe.identity == self.res[place].identity {
-                self.probes[place * self.nodes.len() + node] = Some(probe);
+        let asked = |info: &NodeInfo<'_>| info.may_have_run && info.class != Class::Gone;
+        let asked: Vec<bool> = self.nodes.iter().map(asked).collect();
+        let boots: Vec<_> = self.nodes.iter().map(|node| node.state.map(|state| &state.incarnation.boot)).collect();
+        let ids: Vec<&NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        let mut probes = self.state.probes.iter().peekable();
+        let mut known = vec![false; ids.len()];
+        for res in &mut self.res {
+            known.fill(false);
+            let mut node = Cursor::new(&ids);
+            let mut identity = None;
+            let mut next = || next_of(&mut probes, res.id);
+            while let Some((key, probe)) = next() {
+                let Some(node) = node.find(&key.node) else { continue };
+                let current = *identity.get_or_insert_with(|| self::identity(res.spec));
+                if boots[node] == Some(&probe.incarnation.boot) && probe.identity == current {
+                    known[node] = probe.reading.proves_stopped();
+                    if probe.reading == Reading::NotInstalled {
+                        res.not_installed.push((node, probe));
+                    }
+                }
             }
+            res.claims.iter().for_each(|live| known[live.node] = true);
+            res.unprobed = (0..ids.len()).filter(|node| asked[*node] && !known[*node]).collect();
         }
     }
 
@@ -422,18 +453,12 @@ impl<'a> World<'a> {
         InstanceId { resource: self.res[place].id.clone(), number }
     }
 
-    /// What a node said of a resource in its current boot and of the current definition.
-    pub fn probe(&self, place: usize, node: usize) -> Option<&'a Probe> {
-        self.probes[place * self.nodes.len() + node]
-    }
-
-    /// Whether a node must still say if a resource runs there before it may be started anywhere. A claim is an answer.
-    pub fn unprobed(&self, place: usize, node: usize) -> bool {
-        let info = &self.nodes[node];
-        let asked = info.may_have_run && info.class != Class::Gone;
-        asked
-            && !self.probe(place, node).is_some_and(|probe| probe.reading.proves_stopped())
-            && !self.res[place].claims.iter().any(|live| live.node == node)
+    /// The claims of one copy.
+    pub fn claims_of(&self, place: usize, number: Option<u32>) -> &[Live<'a>] {
+        let claims = &self.res[place].claims;
+        let from = claims.partition_point(|live| live.key.instance.number < number);
+        let count = claims[from..].partition_point(|live| live.key.instance.number == number);
+        &claims[from..from + count]
     }
 
     /// Whether two definitions are the same service with the same parameters.
@@ -466,6 +491,44 @@ impl<'a> World<'a> {
     pub fn order_end(&self, name: &ResourceId, action: OrderAction, is_first: bool) -> Option<usize> {
         let up = matches!(action, OrderAction::Start | OrderAction::Promote);
         if is_first == up { self.last_of(name) } else { self.first_of(name) }
+    }
+}
+
+/// Finds names in a list, asked for in the order of the list.
+struct Cursor<'c, T> {
+    names: &'c [&'c T],
+    at: usize,
+}
+
+impl<'c, T: Ord> Cursor<'c, T> {
+    fn new(names: &'c [&'c T]) -> Self {
+        Self { names, at: 0 }
+    }
+
+    fn find(&mut self, name: &T) -> Option<usize> {
+        while let Some(next) = self.names.get(self.at) {
+            match (*next).cmp(name) {
+                Ordering::Less => self.at += 1,
+                Ordering::Equal => return Some(self.at),
+                Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+}
+
+/// The next probe of a resource; those of resources before it, which nobody asked for, are skipped.
+fn next_of<'a>(
+    probes: &mut Peekable<btree_map::Iter<'a, ProbeKey, Probe>>,
+    resource: &ResourceId,
+) -> Option<(&'a ProbeKey, &'a Probe)> {
+    loop {
+        let (key, _) = probes.peek()?;
+        match key.resource.cmp(resource) {
+            Ordering::Less => _ = probes.next(),
+            Ordering::Equal => return probes.next(),
+            Ordering::Greater => return None,
+        }
     }
 }
 

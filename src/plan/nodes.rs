@@ -79,8 +79,15 @@ pub(super) enum Ability {
 pub(super) fn classify<'a>(spec: &'a Spec, state: &'a State) -> Vec<NodeInfo<'a>> {
     let names: BTreeSet<&NodeId> = spec.nodes.keys().chain(state.nodes.keys()).collect();
     let all_in_maintenance = cluster_in_maintenance(state);
+    let mut overrides: BTreeMap<&NodeId, Vec<&'a Override>> = BTreeMap::new();
+    for o in state.overrides.values().filter(|o| in_force(state, o)) {
+        if let Scope::Node(node) = &o.scope {
+            overrides.entry(node).or_default().push(o);
+        }
+    }
+    let of = |id| overrides.get(id).map_or(&[][..], Vec::as_slice);
     let mut nodes: Vec<NodeInfo<'a>> =
-        names.into_iter().map(|id| describe(spec, state, id, all_in_maintenance)).collect();
+        names.into_iter().map(|id| describe(spec, state, id, of(id), all_in_maintenance)).collect();
     standby(spec, state, &mut nodes);
     nodes
 }
@@ -104,7 +111,13 @@ pub(super) fn remembered(spec: &Spec, state: &State, resource: &ResourceId, last
     timeout_ms == 0 || state.now_ms < last_failure_ms.saturating_add(timeout_ms)
 }
 
-fn describe<'a>(spec: &'a Spec, state: &'a State, id: &'a NodeId, all_in_maintenance: bool) -> NodeInfo<'a> {
+fn describe<'a>(
+    spec: &'a Spec,
+    state: &'a State,
+    id: &'a NodeId,
+    overrides: &[&'a Override],
+    all_in_maintenance: bool,
+) -> NodeInfo<'a> {
     let node = state.nodes.get(id);
     let kept = node.and_then(|node| node.document.as_deref());
     let class = match node.map(|node| node.membership) {
@@ -113,10 +126,8 @@ fn describe<'a>(spec: &'a Spec, state: &'a State, id: &'a NodeId, all_in_mainten
         Some(Membership::Suspect) => Class::Suspect,
         Some(Membership::Fenced | Membership::Left) | None => Class::Gone,
     };
-    let overrides =
-        || state.overrides.values().filter(|o| matches!(&o.scope, Scope::Node(n) if n == id) && in_force(state, o));
-    let maintenance = all_in_maintenance || overrides().any(|o| matches!(o.kind, OverrideKind::Maintenance));
-    let drained = overrides().find(|o| empties(&o.kind));
+    let maintenance = all_in_maintenance || overrides.iter().any(|o| matches!(o.kind, OverrideKind::Maintenance));
+    let drained = overrides.iter().copied().find(|o| empties(&o.kind));
     let listed = spec.nodes.get(id);
     let unfit = match (listed, class, drained) {
         (None, _, _) => Some(Unfit::Unlisted),
@@ -180,20 +191,21 @@ pub(super) fn is_watchdog(
 /// else could go on, and those that an operator wants off.
 pub(super) fn doom(world: &mut World<'_>) {
     nothing_to_protect(world);
-    for place in 0..world.nodes.len() {
-        let info = &world.nodes[place];
+    let online = world.nodes.iter().filter(|info| info.class == Class::Online).count();
+    let (mut asked, mut failed) = (asked_by_hand(world.state), failed_for_good(world));
+    let always = world.spec.cluster.fencing.when == FenceWhen::Always;
+    let fences_itself = fences_itself(world);
+    for (place, info) in world.nodes.iter_mut().enumerate() {
         if info.class == Class::Gone || info.ability != Ability::Attempt {
             continue;
         }
-        let others = world.nodes.iter().any(|other| other.id != info.id && other.class == Class::Online);
         let heard = info.class == Class::Online;
-        let failed = || heard.then(|| failed_for_good(world, place)).flatten();
-        let alone = || (heard && fences_itself(world)).then(|| "no quorum".to_owned());
-        let always = world.spec.cluster.fencing.when == FenceWhen::Always;
-        let why = asked_by_hand(world.state, info.id).or_else(failed).filter(|_| others || always).or_else(alone);
-        if let Some(why) = why {
-            world.nodes[place].doomed = Some(why);
-            world.nodes[place].unfit.get_or_insert(Unfit::Doomed);
+        let others = online > usize::from(heard);
+        let failed = failed.remove(&place).filter(|_| heard);
+        let alone = || (heard && fences_itself).then(|| "no quorum".to_owned());
+        if let Some(why) = asked.remove(info.id).or(failed).filter(|_| others || always).or_else(alone) {
+            info.doomed = Some(why);
+            info.unfit.get_or_insert(Unfit::Doomed);
         }
     }
 }
@@ -212,24 +224,29 @@ fn nothing_to_protect(world: &mut World<'_>) {
     }
 }
 
-fn asked_by_hand(state: &State, node: &NodeId) -> Option<String> {
-    let asked = state.overrides.values().find(|o| {
-        matches!(&o.scope, Scope::Node(n) if n == node) && matches!(o.kind, OverrideKind::Fence) && in_force(state, o)
-    })?;
-    Some(format!("{} asked for it: {}", asked.by, asked.reason))
+fn asked_by_hand(state: &State) -> BTreeMap<&NodeId, String> {
+    let mut asked = BTreeMap::new();
+    for o in state.overrides.values().filter(|o| matches!(o.kind, OverrideKind::Fence) && in_force(state, o)) {
+        if let Scope::Node(node) = &o.scope {
+            asked.entry(node).or_insert_with(|| format!("{} asked for it: {}", o.by, o.reason));
+        }
+    }
+    asked
 }
 
-/// What failed on this node so that it must be fenced. A resource that only this node may run blocks instead.
-fn failed_for_good(world: &World<'_>, node: usize) -> Option<String> {
-    world.res.iter().enumerate().find_map(|(place, res)| {
-        let live = res.claims.iter().find(|live| {
-            let failure = live.claim.failure.as_ref();
-            live.node == node && failure.is_some_and(|failure| failure.fence && !failure.blocked)
-        })?;
-        let text = live.claim.failure.as_ref().map_or("", |failure| failure.text.as_str());
-        let always = world.spec.cluster.fencing.when == FenceWhen::Always;
-        (always || has_alternative(world, place)).then(|| format!("{}: {text}", live.key.instance))
-    })
+/// What failed on nodes so that they must be fenced. A resource that only one node may run blocks instead.
+fn failed_for_good(world: &World<'_>) -> BTreeMap<usize, String> {
+    let always = world.spec.cluster.fencing.when == FenceWhen::Always;
+    let mut failed = BTreeMap::new();
+    for (place, res) in world.res.iter().enumerate() {
+        for live in &res.claims {
+            let failure = live.claim.failure.as_ref().filter(|failure| failure.fence && !failure.blocked);
+            if let Some(failure) = failure.filter(|_| always || has_alternative(world, place)) {
+                failed.entry(live.node).or_insert_with(|| format!("{}: {}", live.key.instance, failure.text));
+            }
+        }
+    }
+    failed
 }
 
 /// `onFail: Standby`: nothing runs on such a node until it is cleaned up or forgotten.
@@ -238,8 +255,8 @@ fn standby<'a>(spec: &'a Spec, state: &'a State, nodes: &mut [NodeInfo<'a>]) {
         if !remembered(spec, state, &key.instance.resource, record.last_failure_ms) {
             continue;
         }
-        if let Some(node) = nodes.iter_mut().find(|node| node.id == &key.node) {
-            node.unfit.get_or_insert(Unfit::Standby(&key.instance.resource));
+        if let Ok(node) = nodes.binary_search_by(|node| node.id.cmp(&key.node)) {
+            nodes[node].unfit.get_or_insert(Unfit::Standby(&key.instance.resource));
         }
     }
 }

@@ -11,21 +11,21 @@
 
 mod notices;
 mod removed;
+mod soft;
 
 use super::Verdict;
 use super::fencing::waits_for;
-use super::graph::{Bond, Graph, Step, StepKind, Vertex};
+use super::graph::{At, Bond, Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
 use super::links::{Link, Pair, links, needs};
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
-use super::want::{Fate, Inst, Wants, firsts, wants};
+use super::want::{Fate, Firsts, Inst, Wants, wants};
 use crate::model::{
     FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec,
 };
 use crate::state::{ClaimKey, Phase, State};
-use petgraph::algo::has_path_connecting;
-use petgraph::stable_graph::NodeIndex;
+use soft::Wish;
 use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
@@ -48,25 +48,34 @@ pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
 fn build(world: &World<'_>, told: bool) -> Graph {
     let links = links(world);
     let wants = wants(world, &links);
-    let mut builder = Builder { world, wants: &wants, graph: Graph::default(), made: Vec::new(), of: Vec::new() };
-    builder.of = vec![Vec::new(); world.res.len()];
+    let mut builder = Builder {
+        world,
+        wants: &wants,
+        graph: Graph::default(),
+        made: Vec::new(),
+        of: vec![Vec::new(); world.res.len()],
+        of_inst: vec![Vec::new(); wants.insts.len()],
+        probes: vec![Vec::new(); world.res.len()],
+    };
     builder.steps();
     builder.own_edges();
     builder.limit_edges();
     builder.probe_and_fence_edges();
     builder.removed_edges();
-    builder.pinned_edges();
     for link in links.iter().filter(|link| link.strength != OrderStrength::Serialize) {
         builder.link_edges(link);
     }
     builder.need_blocks(&links);
     builder.clone_edges();
+    let mut wishes = builder.pinned_wishes();
     for link in links.iter().filter(|link| link.strength == OrderStrength::Serialize) {
-        builder.serialize_edges(link);
+        builder.serialize_wishes(link, &mut wishes);
     }
+    builder.soft_edges(&wishes);
     if told {
         builder.notice_edges();
     }
+    builder.graph.graph.tidy();
     builder.verdicts();
     builder.graph
 }
@@ -77,7 +86,14 @@ struct Made {
     kind: StepKind,
     inst: usize,
     node: usize,
-    at: NodeIndex,
+    at: At,
+}
+
+/// How far what a step needs is there.
+struct Met {
+    ready: bool,
+    /// What brings it, where it is not.
+    steps: Vec<At>,
 }
 
 struct Builder<'w, 'a> {
@@ -85,22 +101,22 @@ struct Builder<'w, 'a> {
     wants: &'w Wants<'a>,
     graph: Graph,
     made: Vec<Made>,
-    /// Actions by resource, as indices into `made`.
+    /// Actions by resource and by instance, as indices into `made`.
     of: Vec<Vec<usize>>,
+    of_inst: Vec<Vec<usize>>,
+    /// Probes by resource: node and vertex, in order of node.
+    probes: Vec<Vec<(usize, At)>>,
 }
 
 impl Builder<'_, '_> {
     fn steps(&mut self) {
-        for place in 0..self.world.res.len() {
-            for node in 0..self.world.nodes.len() {
-                if self.world.nodes[node].class == Class::Online && self.world.unprobed(place, node) {
-                    let key = ClaimKey {
-                        instance: self.world.probe_instance(place),
-                        node: self.world.nodes[node].id.clone(),
-                    };
-                    let reason = Reason::NotProbed { node: key.node.clone() };
-                    self.vertex(StepKind::Probe, key, reason, false);
-                }
+        let world = self.world;
+        for place in 0..world.res.len() {
+            for &node in world.res[place].unprobed.iter().filter(|node| world.nodes[**node].class == Class::Online) {
+                let key = ClaimKey { instance: world.probe_instance(place), node: world.nodes[node].id.clone() };
+                let reason = Reason::NotProbed { node: key.node.clone() };
+                let probe = self.vertex(StepKind::Probe, key, reason, false);
+                self.probes[place].push((node, probe));
             }
         }
         for inst in 0..self.wants.insts.len() {
@@ -207,19 +223,21 @@ impl Builder<'_, '_> {
     }
 
     fn own_edges(&mut self) {
-        for list in self.of.clone() {
-            for (a, b) in pairs(&list, &self.made) {
-                let same = a.inst == b.inst;
-                let here = a.node == b.node;
-                let before = match (&a.kind, &b.kind) {
-                    (StepKind::Demote, StepKind::Stop) => same && here,
-                    (StepKind::Start | StepKind::Demote, StepKind::Promote) => same && here,
-                    // One number is one thing: it ends everywhere before it begins.
-                    (StepKind::Stop, StepKind::Start) => same,
-                    (_, _) => false,
-                };
-                if before {
-                    self.edge(a.at, b.at);
+        for inst in 0..self.of_inst.len() {
+            for a in self.of_inst[inst].clone() {
+                for b in self.of_inst[inst].clone() {
+                    let (a, b) = (&self.made[a], &self.made[b]);
+                    let here = a.node == b.node;
+                    let before = match (&a.kind, &b.kind) {
+                        (StepKind::Demote, StepKind::Stop) => here,
+                        (StepKind::Start | StepKind::Demote, StepKind::Promote) => here,
+                        // One number is one thing: it ends everywhere before it begins.
+                        (StepKind::Stop, StepKind::Start) => true,
+                        (_, _) => false,
+                    };
+                    if before {
+                        self.edge(a.at, b.at);
+                    }
                 }
             }
         }
@@ -228,29 +246,34 @@ impl Builder<'_, '_> {
     /// Copies make room for each other.
     fn limit_edges(&mut self) {
         let world = self.world;
-        for (place, list) in self.of.clone().into_iter().enumerate() {
-            let Some(clone) = world.res[place].clone else { continue };
+        for place in 0..world.res.len() {
+            let Some(clone) = world.res[place].clone.filter(|_| !self.of[place].is_empty()) else { continue };
             let info = &world.clones[clone];
             let full = world.res[place].claims.len() >= info.max;
             let promoted = world.res[place].claims.iter().filter(|live| may_be_promoted(live)).count();
             let no_more = info.spec.promotable.is_none_or(|promotable| promoted >= promotable.max as usize);
-            for (a, b) in pairs(&list, &self.made) {
-                let here = a.node == b.node;
-                let before = match (&a.kind, &b.kind) {
-                    (StepKind::Stop, StepKind::Start) => {
-                        let own = !self.wants.insts[b.inst].claims.is_empty();
-                        a.inst != b.inst && ((full && !own) || here)
-                    }
-                    (StepKind::Demote | StepKind::Stop, StepKind::Promote) => {
-                        let was = self.wants.insts[a.inst]
-                            .claims
-                            .iter()
-                            .any(|(live, _)| live.node == a.node && may_be_promoted(live));
-                        a.inst != b.inst && was && (no_more || here)
-                    }
-                    (_, _) => false,
+            let mut made = self.made_of(place);
+            made.sort_by_key(|made| made.node);
+            let was_promoted = |made: &&Made| {
+                let claims = &self.wants.insts[made.inst].claims;
+                claims.iter().any(|(live, _)| live.node == made.node && may_be_promoted(live))
+            };
+            let leaves = |made: &&Made| matches!(made.kind, StepKind::Stop | StepKind::Demote);
+            let stops: Vec<Made> = made.iter().filter(|made| made.kind == StepKind::Stop).cloned().collect();
+            let ends: Vec<Made> = made.iter().filter(leaves).filter(was_promoted).cloned().collect();
+            for b in made {
+                let (before, everywhere) = match b.kind {
+                    StepKind::Start => (&stops, full && self.wants.insts[b.inst].claims.is_empty()),
+                    StepKind::Promote => (&ends, no_more),
+                    StepKind::Stop
+                    | StepKind::Demote
+                    | StepKind::Probe
+                    | StepKind::Fence { .. }
+                    | StepKind::Reload
+                    | StepKind::Notify { .. } => continue,
                 };
-                if before {
+                let before = if everywhere { before } else { on_node(before, b.node) };
+                for a in before.iter().filter(|a| a.inst != b.inst) {
                     self.edge(a.at, b.at);
                 }
             }
@@ -260,35 +283,31 @@ impl Builder<'_, '_> {
     /// A start waits for every node's word on its resource, and for lost nodes that may run it.
     fn probe_and_fence_edges(&mut self) {
         let world = self.world;
-        for (place, list) in self.of.clone().into_iter().enumerate() {
-            let starts: Vec<Made> = list
-                .iter()
-                .map(|made| self.made[*made].clone())
-                .filter(|made| matches!(made.kind, StepKind::Start | StepKind::Promote))
-                .filter(|made| !self.graph.graph[made.at].running)
-                .collect();
+        for place in 0..world.res.len() {
+            let waits = |made: &&Made| {
+                matches!(made.kind, StepKind::Start | StepKind::Promote) && !self.graph.graph[made.at].running
+            };
+            let starts: Vec<Made> =
+                self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
             if starts.is_empty() {
                 continue;
             }
-            for node in 0..world.nodes.len() {
-                let unprobed = world.unprobed(place, node);
-                for start in starts.iter().filter(|start| start.kind == StepKind::Start && unprobed) {
+            for &node in &world.res[place].unprobed {
+                for start in starts.iter().filter(|start| start.kind == StepKind::Start) {
                     self.wait_for_word(place, node, start.at);
                 }
             }
-            for start in &starts {
-                self.wait_for_claims(place, start);
-            }
+            self.wait_for_claims(place, &starts);
         }
     }
 
-    fn wait_for_word(&mut self, place: usize, node: usize, start: NodeIndex) {
+    fn wait_for_word(&mut self, place: usize, node: usize, start: At) {
         let info = &self.world.nodes[node];
         match info.class {
             Class::Online => {
-                let key = ClaimKey { instance: self.world.probe_instance(place), node: info.id.clone() };
-                if let Some(probe) = self.graph.index.get(&(StepKind::Probe, key)) {
-                    self.edge(*probe, start);
+                let probes = &self.probes[place];
+                if let Ok(found) = probes.binary_search_by_key(&node, |(node, _)| *node) {
+                    self.edge(probes[found].1, start);
                 }
             }
             Class::Suspect | Class::Joining if self.world.outline => {}
@@ -299,50 +318,55 @@ impl Builder<'_, '_> {
     }
 
     /// Claims that do not end by a step of this graph.
-    fn wait_for_claims(&mut self, place: usize, start: &Made) {
+    fn wait_for_claims(&mut self, place: usize, starts: &[Made]) {
         let world = self.world;
         let wants = self.wants;
         let res = &world.res[place];
         let limits = res.clone.map(|clone| &world.clones[clone]);
         let full = limits.is_none_or(|info| res.claims.len() >= info.max);
-        // An instance that holds a claim has a place of its own.
-        let holds = !wants.insts[start.inst].claims.is_empty();
         let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
         let no_more =
             limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
-        for (other, (live, fate)) in
-            wants.by_res[place].iter().flat_map(|other| wants.insts[*other].claims.iter().map(move |c| (*other, c)))
-        {
-            let own = other == start.inst && live.node == start.node;
-            let in_the_way = match start.kind {
-                StepKind::Start => other == start.inst || (full && !holds) || live.node == start.node,
-                StepKind::Promote => no_more && may_be_promoted(live),
-                StepKind::Probe
-                | StepKind::Stop
-                | StepKind::Demote
-                | StepKind::Fence { .. }
-                | StepKind::Reload
-                | StepKind::Notify { .. } => false,
-            };
-            if own || !in_the_way {
-                continue;
+        let claims =
+            wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
+        let lasting: Vec<(usize, &(Live<'_>, Fate))> =
+            claims.filter(|(_, (_, fate))| matches!(fate, Fate::Lost | Fate::Stuck(_))).collect();
+        let (unfenced, frozen) = (self.unfenced(place), world.frozen(place));
+        for start in starts {
+            // An instance that holds a claim has a place of its own.
+            let holds = !wants.insts[start.inst].claims.is_empty();
+            for (other, (live, fate)) in &lasting {
+                let own = *other == start.inst && live.node == start.node;
+                let in_the_way = match start.kind {
+                    StepKind::Start => *other == start.inst || (full && !holds) || live.node == start.node,
+                    StepKind::Promote => no_more && may_be_promoted(live),
+                    StepKind::Probe
+                    | StepKind::Stop
+                    | StepKind::Demote
+                    | StepKind::Fence { .. }
+                    | StepKind::Reload
+                    | StepKind::Notify { .. } => false,
+                };
+                if own || !in_the_way {
+                    continue;
+                }
+                match fate {
+                    Fate::Lost => self.wait_for_fencing(live.node, start.at),
+                    Fate::Stuck(why) => self.block(start.at, Verdict::Blocked(why.clone())),
+                    Fate::Stay | Fate::Stop(_) | Fate::Found => {}
+                }
             }
-            match fate {
-                Fate::Lost => self.wait_for_fencing(live.node, start.at),
-                Fate::Stuck(why) => self.block(start.at, Verdict::Blocked(why.clone())),
-                Fate::Stay | Fate::Stop(_) | Fate::Found => {}
+            if let Some(why) = &unfenced {
+                self.block(start.at, Verdict::Blocked(why.clone()));
             }
-        }
-        if let Some(why) = self.unfenced(place) {
-            self.block(start.at, Verdict::Blocked(why));
-        }
-        let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
-        if world.frozen(place) && (start.kind == StepKind::Promote || !active) {
-            self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
-        }
-        if res.spec.requires == Requires::Unfencing {
-            let what = "`requires: Unfencing`".to_owned();
-            self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
+            let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
+            if frozen && (start.kind == StepKind::Promote || !active) {
+                self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
+            }
+            if res.spec.requires == Requires::Unfencing {
+                let what = "`requires: Unfencing`".to_owned();
+                self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
+            }
         }
     }
 
@@ -361,7 +385,7 @@ impl Builder<'_, '_> {
         })
     }
 
-    fn wait_for_fencing(&mut self, node: usize, start: NodeIndex) {
+    fn wait_for_fencing(&mut self, node: usize, start: At) {
         let info = &self.world.nodes[node];
         let id = info.id.clone();
         match &info.ability {
@@ -379,9 +403,9 @@ impl Builder<'_, '_> {
     }
 
     fn link_edges(&mut self, link: &Link) {
-        let wants = self.wants;
-        let firsts = self.made_of(link.first);
-        let thens = self.made_of(link.then);
+        if self.of[link.first].is_empty() {
+            return;
+        }
         let (up_first, up_then) = (kind(link.first_action), kind(link.then_action));
         let (down_first, down_then) = (kind(link.first_action.opposite()), kind(link.then_action.opposite()));
         let restarts = link.is_need() && link.symmetric;
@@ -389,19 +413,21 @@ impl Builder<'_, '_> {
         // Of several copies one that comes up is enough.
         let several = link.either.is_some() || (link.pair == Pair::All && self.world.res[link.first].clone.is_some());
         let up = if link.is_need() && several { Bond::Loose } else { required };
+        let wants = self.wants;
+        let side = |inst: usize, node: usize| match link.pair {
+            Pair::SameCopy => wants.insts[inst].id.number.map_or(0, |number| number as usize + 1),
+            Pair::SameNode => node,
+            Pair::All => 0,
+        };
         if restarts {
-            self.held_by_stuck(link, &firsts);
+            self.held_by_stuck(link, side);
         }
-        for first in &firsts {
-            for then in &thens {
-                let paired = match link.pair {
-                    Pair::SameCopy => wants.insts[first.inst].id.number == wants.insts[then.inst].id.number,
-                    Pair::SameNode => first.node == then.node,
-                    Pair::All => true,
-                };
-                if !paired {
-                    continue;
-                }
+        let mut thens = self.made_of(link.then);
+        thens.sort_by_key(|then| side(then.inst, then.node));
+        for first in self.made_of(link.first) {
+            let at = side(first.inst, first.node);
+            let from = thens.partition_point(|then| side(then.inst, then.node) < at);
+            for then in thens[from..].iter().take_while(|then| side(then.inst, then.node) == at) {
                 if first.kind == up_first && then.kind == up_then {
                     self.bind(first.at, then.at, up);
                 }
@@ -410,7 +436,7 @@ impl Builder<'_, '_> {
                 if link.symmetric && goes && then.kind == down_then {
                     // Even if the commit to stop it is there already: it may have come late, or together with a grant
                     // to what needs it. What its owner has begun goes on in any case.
-                    self.graph.join(then.at, first.at, required);
+                    self.graph.graph.edge(then.at, first.at, required);
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
                 if restarts && first.kind == up_first && then.kind == down_then {
@@ -421,74 +447,96 @@ impl Builder<'_, '_> {
     }
 
     /// What cannot be stopped keeps what it needs.
-    fn held_by_stuck(&mut self, link: &Link, firsts: &[Made]) {
+    fn held_by_stuck(&mut self, link: &Link, side: impl Fn(usize, usize) -> usize) {
         let wants = self.wants;
+        let mut stuck: BTreeMap<usize, &Reason> = BTreeMap::new();
+        for &then in &wants.by_res[link.then] {
+            for (live, fate) in &wants.insts[then].claims {
+                if let Fate::Stuck(why) = fate {
+                    stuck.entry(side(then, live.node)).or_insert(why);
+                }
+            }
+        }
         let down = kind(link.first_action.opposite());
         // What comes up would want to restart what already runs without it.
-        let up = |first: &&Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
-        let held: Vec<&Made> = firsts.iter().filter(|first| first.kind == down || up(first)).collect();
-        for first in held {
-            let (number, node) = (wants.insts[first.inst].id.number, first.node);
-            let stuck = wants.by_res[link.then].iter().map(|then| &wants.insts[*then]).find_map(|then| {
-                then.claims.iter().find_map(|(live, fate)| match (fate, link.pair) {
-                    (Fate::Stuck(why), Pair::SameCopy) if then.id.number == number => Some(why),
-                    (Fate::Stuck(why), Pair::SameNode) if live.node == node => Some(why),
-                    (Fate::Stuck(why), Pair::All) => Some(why),
-                    (_, _) => None,
-                })
-            });
-            if let Some(why) = stuck {
-                self.block(first.at, Verdict::Blocked(why.clone()));
+        let up = |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
+        let held = self.made_of(link.first).into_iter().filter(|first| first.kind == down || up(first));
+        for first in held.collect::<Vec<_>>() {
+            if let Some(why) = stuck.get(&side(first.inst, first.node)) {
+                self.block(first.at, Verdict::Blocked((*why).clone()));
             }
         }
     }
 
     /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
     fn need_blocks(&mut self, links: &[Link]) {
+        let wants = self.wants;
         for either in needs(links) {
-            let up_then = kind(either[0].then_action);
-            for then in self.made_of(either[0].then).into_iter().filter(|made| made.kind == up_then) {
-                if self.graph.graph[then.at].running && up_then == StepKind::Start {
-                    continue;
-                }
+            let (up_then, then) = (kind(either[0].then_action), either[0].then);
+            let made: Vec<Made> = self.made_of(then).into_iter().filter(|made| made.kind == up_then).collect();
+            if made.is_empty() {
+                continue;
+            }
+            let firsts: Vec<Firsts<'_>> = either.iter().map(|link| Firsts::of(link, wants)).collect();
+            // Where all copies count the answer is the same for every step.
+            let whole = |link: &&Link| (link.pair == Pair::All).then(|| self.met(link, &wants.by_res[link.first]));
+            let all: Vec<Option<Met>> = either.iter().map(whole).collect();
+            let mut ends = Vec::new();
+            for then in made.iter().filter(|then| !(self.graph.graph[then.at].running && up_then == StepKind::Start)) {
                 let mut steps = Vec::new();
-                let ready = either.iter().any(|link| self.is_met(link, &then, &mut steps));
-                if ready {
-                    continue;
+                let mut ready = false;
+                for ((link, firsts), all) in either.iter().zip(&firsts).zip(&all) {
+                    match all {
+                        Some(met) => {
+                            ready |= met.ready;
+                            steps.extend_from_slice(&met.steps);
+                        }
+                        None => {
+                            let met = self.met(link, firsts.of_inst(wants, then.inst, then.node));
+                            ready |= met.ready;
+                            steps.extend(met.steps);
+                        }
+                    }
                 }
+                if !ready {
+                    let first = firsts[0].of_inst(wants, then.inst, then.node).first().copied();
+                    ends.push((then.at, steps, first));
+                }
+            }
+            for (at, steps, first) in ends {
                 if !steps.is_empty() {
-                    self.graph.any_of.push((then.at, steps));
+                    self.graph.any_of.push((at, steps));
                     continue;
                 }
                 let link = either[0];
-                let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
                 let number = self.world.res[link.first].clone.map(|_| 0);
-                let instance = firsts.first().map_or_else(
+                let instance = first.map_or_else(
                     || InstanceId { resource: self.world.res[link.first].id.clone(), number },
-                    |first| first.id.clone(),
+                    |first| wants.insts[first].id.clone(),
                 );
                 let role = link.first_promoted().then_some(Role::Promoted);
-                self.block(then.at, Verdict::Wait(Reason::After { instance, role }));
+                self.block(at, Verdict::Wait(Reason::After { instance, role }));
             }
         }
     }
 
-    /// Whether enough of what a step needs runs already; else the steps that bring it are added.
-    fn is_met(&self, link: &Link, then: &Made, steps: &mut Vec<NodeIndex>) -> bool {
-        let firsts: Vec<&Inst<'_>> = firsts(link, self.wants, then.inst, then.node).collect();
+    /// Whether enough of these instances run already; else the steps that bring as many.
+    fn met(&self, link: &Link, firsts: &[usize]) -> Met {
         let enough = link.enough.unwrap_or(1) as usize;
-        let good = firsts.iter().filter(|first| first.is_good(link.first_promoted())).count();
-        let coming: Vec<NodeIndex> = firsts.iter().filter_map(|first| self.comes(link, first)).collect();
-        if good < enough && good + coming.len() >= enough {
-            steps.extend(coming);
+        let good = |first: &&usize| self.wants.insts[**first].is_good(link.first_promoted());
+        let good = firsts.iter().filter(good).count();
+        let mut steps: Vec<At> = firsts.iter().filter_map(|first| self.comes(link, *first)).collect();
+        if good >= enough || good + steps.len() < enough {
+            steps.clear();
         }
-        good >= enough
+        Met { ready: good >= enough, steps }
     }
 
-    fn comes(&self, link: &Link, first: &Inst<'_>) -> Option<NodeIndex> {
-        let (node, _) = first.assigned?;
-        let key = ClaimKey { instance: first.id.clone(), node: self.world.nodes[node].id.clone() };
-        self.graph.index.get(&(kind(link.first_action), key)).copied()
+    fn comes(&self, link: &Link, first: usize) -> Option<At> {
+        let (node, _) = self.wants.insts[first].assigned?;
+        let kind = kind(link.first_action);
+        let mut made = self.of_inst[first].iter().map(|made| &self.made[*made]);
+        made.find(|made| made.kind == kind && made.node == node).map(|made| made.at)
     }
 
     /// `ordered: true`: copies start one after the other and stop in reverse.
@@ -513,16 +561,13 @@ impl Builder<'_, '_> {
     }
 
     /// Never both at once: what runs goes first, else what is named first. Existing order is kept.
-    fn serialize_edges(&mut self, link: &Link) {
-        for a in self.made_of(link.first) {
-            for b in self.made_of(link.then) {
-                let (a, b) = (a.at, b.at);
-                let running = |at: NodeIndex| self.graph.graph[at].running;
+    fn serialize_wishes(&self, link: &Link, wishes: &mut Vec<Wish>) {
+        let at = |place: usize| self.of[place].iter().map(|made| self.made[*made].at);
+        for a in at(link.first) {
+            for b in at(link.then) {
+                let running = |at: At| self.graph.graph[at].running;
                 let (before, after) = if running(b) && !running(a) { (b, a) } else { (a, b) };
-                let (g, ordered) = (&self.graph.graph, has_path_connecting(&self.graph.graph, before, after, None));
-                if !ordered && !has_path_connecting(g, after, before, None) {
-                    self.bind(before, after, Bond::Loose);
-                }
+                wishes.push(Wish { before, after, bond: Bond::Loose, turns: true });
             }
         }
     }
@@ -586,40 +631,42 @@ impl Builder<'_, '_> {
     }
 
     fn add(&mut self, kind: StepKind, inst: usize, node: usize, reason: Reason, running: bool) {
-        let key = ClaimKey { instance: self.wants.insts[inst].id.clone(), node: self.world.nodes[node].id.clone() };
-        if self.graph.index.contains_key(&(kind.clone(), key.clone())) || self.world.nodes[node].class != Class::Online
-        {
+        let known =
+            self.of_inst[inst].iter().any(|made| self.made[*made].kind == kind && self.made[*made].node == node);
+        if known || self.world.nodes[node].class != Class::Online {
             return;
         }
+        let key = ClaimKey { instance: self.wants.insts[inst].id.clone(), node: self.world.nodes[node].id.clone() };
         let at = self.vertex(kind.clone(), key, reason, running);
         if let Some(place) = self.wants.insts[inst].place {
             self.of[place].push(self.made.len());
         }
+        self.of_inst[inst].push(self.made.len());
         self.made.push(Made { kind, inst, node, at });
     }
 
-    fn vertex(&mut self, kind: StepKind, key: ClaimKey, reason: Reason, running: bool) -> NodeIndex {
+    fn vertex(&mut self, kind: StepKind, key: ClaimKey, reason: Reason, running: bool) -> At {
         if let Some(at) = self.graph.index.get(&(kind.clone(), key.clone())) {
             return *at;
         }
         let step = Step { kind: kind.clone(), key: key.clone(), reason };
-        let at = self.graph.graph.add_node(Vertex { step, blocked: None, running, unannounced: false });
+        let at = self.graph.graph.add(Vertex { step, blocked: None, running, unannounced: false });
         self.graph.index.insert((kind, key), at);
         at
     }
 
-    fn edge(&mut self, before: NodeIndex, after: NodeIndex) {
+    fn edge(&mut self, before: At, after: At) {
         self.bind(before, after, Bond::Firm);
     }
 
-    fn bind(&mut self, before: NodeIndex, after: NodeIndex, bond: Bond) {
+    fn bind(&mut self, before: At, after: At, bond: Bond) {
         // What its owner is doing cannot be put off any more.
         if !self.graph.graph[after].running {
-            self.graph.join(before, after, bond);
+            self.graph.graph.edge(before, after, bond);
         }
     }
 
-    fn block(&mut self, at: NodeIndex, why: Verdict) {
+    fn block(&mut self, at: At, why: Verdict) {
         let vertex = &mut self.graph.graph[at];
         if !vertex.running {
             vertex.blocked.get_or_insert(why);
@@ -631,14 +678,11 @@ impl Builder<'_, '_> {
     }
 }
 
-fn pairs(list: &[usize], made: &[Made]) -> Vec<(Made, Made)> {
-    let mut pairs = Vec::new();
-    for a in list {
-        for b in list.iter().filter(|b| *b != a) {
-            pairs.push((made[*a].clone(), made[*b].clone()));
-        }
-    }
-    pairs
+/// Those on one node, of a list in order of node.
+fn on_node(list: &[Made], node: usize) -> &[Made] {
+    let from = list.partition_point(|made| made.node < node);
+    let count = list[from..].partition_point(|made| made.node == node);
+    &list[from..from + count]
 }
 
 fn may_be_promoted(live: &Live<'_>) -> bool {

@@ -198,7 +198,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
         let home = res.claims.first().map(|live| live.node);
         let assigned = || {
-            let assigned = self.world.state.assignment.get(&self.world.plain_instance(place))?;
+            let assigned = self.world.assignment.get(&self.world.plain_instance(place))?;
             self.world.node_ids.get(&assigned.to.node).copied()
         };
         let in_maintenance = home.is_some_and(|node| self.world.nodes[node].maintenance);

@@ -10,7 +10,7 @@
 
 use super::instances::World;
 use super::nodes::Unfit;
-use crate::model::{Reading, Role, Score, Strength};
+use crate::model::{Role, Score, Strength};
 use crate::state::{Override, OverrideKind};
 
 /// One contribution to a score.
@@ -84,23 +84,24 @@ pub(super) fn parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(u
             sink(node, stickiness, What::Stickiness);
         }
     }
-    for (node, info) in world.nodes.iter().enumerate() {
-        let probe = world.probe(place, node).filter(|probe| probe.reading == Reading::NotInstalled);
-        if let Some(probe) = probe.filter(|_| info.fit()) {
-            sink(node, Score::NEVER, What::NotInstalled(&probe.text));
-        }
+    for (node, probe) in world.res[place].not_installed.iter().filter(|(node, _)| world.nodes[*node].fit()) {
+        sink(*node, Score::NEVER, What::NotInstalled(&probe.text));
     }
 }
 
 /// Whether the manifests alone let a resource run on more than one node. Where they do not, nobody could take over.
 pub(super) fn has_alternative(world: &World<'_>, place: usize) -> bool {
+    *world.res[place].alternative.get_or_init(|| count_homes(world, place) > 1)
+}
+
+fn count_homes(world: &World<'_>, place: usize) -> usize {
     let mut score = vec![Score::ZERO; world.nodes.len()];
     location_parts(world, place, &mut |node, part, _| score[node] += part);
     let listed = |node: usize| {
         let info = &world.nodes[node];
         world.spec.nodes.get(info.id).is_some_and(|document| document.role.runs_resources())
     };
-    (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).count() > 1
+    (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).count()
 }
 
 /// Where a plain resource sticks: where it runs, else where it was to run.
@@ -116,7 +117,7 @@ pub(super) fn sticky_node(world: &World<'_>, place: usize) -> Option<usize> {
         [live] => Some(live.node),
         // On several nodes: none of them is home, unless it was sent there.
         [] | [_, _, ..] => {
-            let assigned = world.state.assignment.get(&world.plain_instance(place))?;
+            let assigned = world.assignment.get(&world.plain_instance(place))?;
             world.node_ids.get(&assigned.to.node).copied()
         }
     }

@@ -85,10 +85,6 @@ impl Inst<'_> {
     fn is_unknown(&self) -> bool {
         self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stuck(_) | Fate::Lost | Fate::Found))
     }
-
-    pub fn is_on(&self, node: usize) -> bool {
-        self.claims.iter().any(|(live, _)| live.node == node) || self.assigned.is_some_and(|(to, _)| to == node)
-    }
 }
 
 pub(super) fn wants<'a>(world: &World<'a>, links: &[Link]) -> Wants<'a> {
@@ -99,33 +95,46 @@ pub(super) fn wants<'a>(world: &World<'a>, links: &[Link]) -> Wants<'a> {
 }
 
 fn collect<'a>(world: &World<'a>) -> Wants<'a> {
-    let mut insts: BTreeMap<&'a InstanceId, Inst<'a>> = BTreeMap::new();
-    let fresh = |id: &'a InstanceId| Inst {
+    let mut insts: Vec<Inst<'a>> = Vec::new();
+    let fresh = |id: &'a InstanceId, place| Inst {
         id,
-        place: world.res_ids.get(&id.resource).copied(),
+        place,
         claims: Vec::new(),
         assigned: None,
         demote: None,
         migrates: false,
     };
-    let live = world.res.iter().flat_map(|res| &res.claims).chain(&world.removed);
-    for live in live {
-        let id = &live.key.instance;
-        insts.entry(id).or_insert_with(|| fresh(id)).claims.push((*live, Fate::Stay));
+    // Both lists are in order of instance, so that one walk merges them.
+    let live = world.res.iter().enumerate().flat_map(|(place, res)| res.claims.iter().map(move |l| (Some(place), l)));
+    let mut live: Vec<_> = live.chain(world.removed.iter().map(|live| (None, live))).collect();
+    if !world.removed.is_empty() {
+        live.sort_by_key(|(_, live)| live.key);
     }
-    for (id, assigned) in &world.state.assignment {
-        let node = world.node_ids.get(&assigned.to.node);
-        insts.entry(id).or_insert_with(|| fresh(id)).assigned = node.map(|node| (*node, &assigned.to));
+    let mut live = live.into_iter().peekable();
+    let mut assigned = world.assignment.iter().peekable();
+    loop {
+        let (id, place) = match (live.peek(), assigned.peek()) {
+            (Some((place, live)), Some((id, _))) if live.key.instance <= **id => (&live.key.instance, *place),
+            (Some((place, live)), None) => (&live.key.instance, *place),
+            (_, Some((id, _))) => (*id, world.res_ids.get(&id.resource).copied()),
+            (None, None) => break,
+        };
+        let mut inst = fresh(id, place);
+        while let Some((_, live)) = live.next_if(|(_, live)| &live.key.instance == id) {
+            inst.claims.push((*live, Fate::Stay));
+        }
+        if let Some((_, assigned)) = assigned.next_if(|(other, _)| *other == id) {
+            inst.assigned = world.node_ids.get(&assigned.to.node).map(|node| (*node, &assigned.to));
+        }
+        insts.push(inst);
     }
-    let insts: Vec<Inst<'a>> = insts.into_values().collect();
     let mut by_res = vec![Vec::new(); world.res.len()];
     for (place, inst) in insts.iter().enumerate() {
         if let Some(res) = inst.place {
             by_res[res].push(place);
         }
     }
-    let unknown =
-        (0..world.res.len()).map(|res| (0..world.nodes.len()).any(|node| world.unprobed(res, node))).collect();
+    let unknown = world.res.iter().map(|res| !res.unprobed.is_empty()).collect();
     Wants { insts, by_res, unknown }
 }
 
@@ -307,78 +316,158 @@ fn follow_stops(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
 }
 
 fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bool {
-    let mut changed = false;
     let Some(link) = either.first() else { return false };
-    for then in wants.by_res[link.then].clone() {
-        for claim in 0..wants.insts[then].claims.len() {
-            if wants.insts[then].migrates && !either.iter().any(|link| lets_migrate(world, link, wants)) {
-                wants.insts[then].migrates = false;
-                changed = true;
+    let promotes = link.then_action == OrderAction::Promote;
+    let relevant =
+        |live: &Live<'_>, fate: &Fate| *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
+    let (mut ends, mut stays) = (Vec::new(), Vec::new());
+    let mut footings: Option<Vec<Footings<'_>>> = None;
+    for &then in &wants.by_res[link.then] {
+        let inst = &wants.insts[then];
+        if inst.migrates && !either.iter().any(|link| lets_migrate(world, link, wants)) {
+            stays.push(then);
+        }
+        if promotes && inst.demote.is_some() {
+            continue;
+        }
+        for (claim, (live, _)) in inst.claims.iter().enumerate().filter(|(_, (live, fate))| relevant(live, fate)) {
+            let footings =
+                footings.get_or_insert_with(|| either.iter().map(|link| Footings::of(world, link, wants)).collect());
+            if !footings.iter().any(|footing| footing.hold(wants, then, live.node)) {
+                ends.push((then, claim));
             }
-            let (live, fate) = &wants.insts[then].claims[claim];
-            let promotes = link.then_action == OrderAction::Promote;
-            let relevant = *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
-            if !relevant
-                || (promotes && wants.insts[then].demote.is_some())
-                || either.iter().any(|link| goes_on(world, link, wants, then, live.node))
-            {
-                continue;
-            }
-            let why = Reason::Follows { other: world.res[link.first].id.clone() };
-            let inst = &mut wants.insts[then];
-            if promotes {
-                inst.demote = Some(why);
-            } else {
-                inst.claims[claim].1 = Fate::Stop(why);
-            }
-            changed = true;
         }
     }
-    changed
+    for then in &stays {
+        wants.insts[*then].migrates = false;
+    }
+    for (then, claim) in &ends {
+        let why = Reason::Follows { other: world.res[link.first].id.clone() };
+        let inst = &mut wants.insts[*then];
+        if promotes {
+            inst.demote.get_or_insert(why);
+        } else {
+            inst.claims[*claim].1 = Fate::Stop(why);
+        }
+    }
+    !ends.is_empty() || !stays.is_empty()
 }
 
-/// Whether what an instance on this node needs by a link goes on running.
-fn goes_on(world: &World<'_>, link: &Link, wants: &Wants<'_>, then: usize, node: usize) -> bool {
-    let firsts: Vec<&Inst<'_>> = firsts(link, wants, then, node).collect();
-    let promoted = link.first_promoted();
-    let unknown = wants.unknown[link.first] || firsts.iter().any(|first| first.is_unknown());
-    if unknown && !firsts.iter().any(|first| first.is_stopping()) {
-        return true;
+/// Whether what an instance needs by a link goes on running, asked for all instances of its second.
+struct Footings<'l> {
+    firsts: Firsts<'l>,
+    promoted: bool,
+    /// Some node has not said yet whether the first runs there.
+    unknown: bool,
+    /// Of all instances of the first; None: each instance looks at its own ones.
+    all: Option<Footing>,
+    /// Nodes on which an instance of the first stops.
+    stops_on: BTreeSet<usize>,
+    clone_needs_clone: bool,
+    plain_needs_clone: bool,
+}
+
+/// What some instances are about to do.
+struct Footing {
+    unknown: bool,
+    stopping: bool,
+    restarting: bool,
+    good: bool,
+    good_or_coming: usize,
+}
+
+impl<'l> Footings<'l> {
+    fn of(world: &World<'_>, link: &'l Link, wants: &Wants<'_>) -> Self {
+        let firsts = Firsts::of(link, wants);
+        let promoted = link.first_promoted();
+        let all = (link.pair == Pair::All).then(|| Footing::of(wants, &wants.by_res[link.first], promoted));
+        let needs_clone = all.is_some() && world.res[link.first].clone.is_some();
+        let then_clone = world.res[link.then].clone.is_some();
+        let plain_needs_clone = needs_clone && !then_clone;
+        let stops = wants.by_res[link.first]
+            .iter()
+            .map(|first| &wants.insts[*first])
+            .filter(|first| plain_needs_clone && (first.is_stopping() || (promoted && !first.is_good(true))));
+        let stops_on = stops.flat_map(|first| first.claims.iter().map(|(live, _)| live.node)).collect();
+        let unknown = wants.unknown[link.first] && !world.outline;
+        let clone_needs_clone = needs_clone && then_clone;
+        Self { firsts, promoted, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
     }
-    let good = |first: &&&Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
-    if let Some(enough) = link.enough {
-        // What comes back elsewhere counts: the others are not waited for.
-        let comes = |first: &&&Inst<'_>| good(first) || first.assigned.is_some();
-        return firsts.iter().filter(comes).count() >= enough as usize;
-    }
-    let any_good = firsts.iter().any(|first| good(&first));
-    if link.pair != Pair::All || world.res[link.first].clone.is_none() {
-        return any_good;
-    }
-    let stops = |first: &&Inst<'_>| first.is_stopping() || (promoted && !first.is_good(true));
-    match world.res[link.then].clone {
+
+    fn hold(&self, wants: &Wants<'_>, then: usize, node: usize) -> bool {
+        let own;
+        let footing = match &self.all {
+            Some(all) => all,
+            None => {
+                own = Footing::of(wants, self.firsts.of_inst(wants, then, node), self.promoted);
+                &own
+            }
+        };
+        if (self.unknown || footing.unknown) && !footing.stopping {
+            return true;
+        }
+        if let Some(enough) = self.firsts.link.enough {
+            // What comes back elsewhere counts: the others are not waited for.
+            return footing.good_or_coming >= enough as usize;
+        }
         // Not interleaved: one copy that restarts restarts all dependants.
-        Some(_) => any_good && !firsts.iter().any(|first| first.is_stopping() && first.assigned.is_some()),
-        None => {
-            let local_stops =
-                firsts.iter().any(|first| first.claims.iter().any(|(l, _)| l.node == node) && stops(first));
-            any_good && (promoted || !local_stops)
+        let all_restart = self.clone_needs_clone && footing.restarting;
+        let local_stops = self.plain_needs_clone && !self.promoted && self.stops_on.contains(&node);
+        footing.good && !all_restart && !local_stops
+    }
+}
+
+impl Footing {
+    fn of(wants: &Wants<'_>, firsts: &[usize], promoted: bool) -> Self {
+        let any = |what: &dyn Fn(&Inst<'_>) -> bool| firsts.iter().any(|first| what(&wants.insts[*first]));
+        let good = |first: &Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
+        let comes = |first: &&usize| good(&wants.insts[**first]) || wants.insts[**first].assigned.is_some();
+        Self {
+            unknown: any(&|first| first.is_unknown()),
+            stopping: any(&|first| first.is_stopping()),
+            restarting: any(&|first| first.is_stopping() && first.assigned.is_some()),
+            good: any(&good),
+            good_or_coming: firsts.iter().filter(comes).count(),
         }
     }
 }
 
-/// The instances of a link's first that an instance of its second, on this node, has to do with.
-pub(super) fn firsts<'w, 'a>(
-    link: &Link,
-    wants: &'w Wants<'a>,
-    then: usize,
-    node: usize,
-) -> impl Iterator<Item = &'w Inst<'a>> {
-    let number = wants.insts[then].id.number;
-    let pair = link.pair;
-    wants.by_res[link.first].iter().map(|first| &wants.insts[*first]).filter(move |first| match pair {
-        Pair::SameCopy => first.id.number == number,
-        Pair::SameNode => first.is_on(node),
-        Pair::All => true,
-    })
+/// The instances of a link's first, found by what an instance of its second has to do with.
+pub(super) struct Firsts<'l> {
+    link: &'l Link,
+    /// Where the copies on one node count.
+    on_node: BTreeMap<usize, Vec<usize>>,
+}
+
+impl<'l> Firsts<'l> {
+    pub fn of(link: &'l Link, wants: &Wants<'_>) -> Self {
+        let mut on_node: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let paired = wants.by_res[link.first].iter().filter(|_| link.pair == Pair::SameNode);
+        for &first in paired {
+            let inst = &wants.insts[first];
+            let claimed = inst.claims.iter().map(|(live, _)| live.node);
+            for node in claimed.chain(inst.assigned.map(|(node, _)| node)) {
+                let list = on_node.entry(node).or_default();
+                if list.last() != Some(&first) {
+                    list.push(first);
+                }
+            }
+        }
+        Self { link, on_node }
+    }
+
+    /// Those that an instance on this node has to do with, in order.
+    pub fn of_inst<'w>(&'w self, wants: &'w Wants<'_>, then: usize, node: usize) -> &'w [usize] {
+        let all = &wants.by_res[self.link.first];
+        match self.link.pair {
+            Pair::All => all,
+            Pair::SameNode => self.on_node.get(&node).map_or(&[], Vec::as_slice),
+            Pair::SameCopy => {
+                let number = wants.insts[then].id.number;
+                let from = all.partition_point(|first| wants.insts[*first].id.number < number);
+                let count = all[from..].partition_point(|first| wants.insts[*first].id.number == number);
+                &all[from..from + count]
+            }
+        }
+    }
 }

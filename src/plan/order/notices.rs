@@ -8,27 +8,35 @@
 //! not wait for other notices.
 
 use super::Builder;
-use crate::model::{ActionKind, Reason};
-use crate::plan::graph::StepKind;
-use crate::state::{Member, NoticeStage};
-use petgraph::stable_graph::NodeIndex;
+use crate::model::{ActionKind, Epoch, Reason, ResourceId};
+use crate::plan::graph::{At, StepKind};
+use crate::state::{ClaimKey, Member, NoticeStage};
 use std::collections::BTreeMap;
 
 impl Builder<'_, '_> {
     pub(super) fn notice_edges(&mut self) {
         let state = self.world.state;
-        let mut steps: BTreeMap<_, Vec<NodeIndex>> = BTreeMap::new();
+        let mut asked: BTreeMap<&ResourceId, bool> = BTreeMap::new();
+        let mut announced: BTreeMap<(ActionKind, &ClaimKey), Epoch> = BTreeMap::new();
+        for (number, notice) in &state.notices {
+            let pending = notice.members.iter().filter(|(_, member)| matches!(member, Member::Pending(_)));
+            for (key, _) in pending {
+                announced.entry((notice.operation, key)).or_insert(*number);
+            }
+        }
+        let mut steps: BTreeMap<_, Vec<At>> = BTreeMap::new();
         for made in &self.made {
-            let vertex = &self.graph.graph[made.at];
-            let (key, running) = (vertex.step.key.clone(), vertex.running);
             let Some(operation) = made.kind.operation() else { continue };
-            if running || !state.notifies(&key.instance.resource) {
+            let resource = &self.wants.insts[made.inst].id.resource;
+            let notifies = *asked.entry(resource).or_insert_with(|| state.notifies(resource));
+            let vertex = &mut self.graph.graph[made.at];
+            if vertex.running || !notifies {
                 continue;
             }
-            let notice = state.notice_of(operation, &key).map(|(number, _)| number);
+            let notice = announced.get(&(operation, &vertex.step.key)).copied();
+            vertex.unannounced = notice.is_none();
             // The announced ones wait for their own notice, the others for what is still being told of earlier ones.
-            steps.entry((key.instance.resource, notice)).or_default().push(made.at);
-            self.graph.graph[made.at].unannounced = notice.is_none();
+            steps.entry((resource.clone(), notice)).or_default().push(made.at);
         }
         for (number, notice) in &state.notices {
             let waiting = match notice.stage {
@@ -38,7 +46,7 @@ impl Builder<'_, '_> {
             // A promotion is announced when what is being started beside it is up and was told of, as in Pacemaker.
             if notice.operation == ActionKind::Start {
                 let begun = notice.members.iter().filter(|(_, member)| matches!(member, Member::Pending(Some(_))));
-                let starts: Vec<NodeIndex> = begun
+                let starts: Vec<At> = begun
                     .filter_map(|(key, _)| self.graph.index.get(&(StepKind::Start, key.clone())).copied())
                     .collect();
                 let open = steps.get(&(notice.resource.clone(), None)).into_iter().flatten();
