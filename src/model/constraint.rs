@@ -13,10 +13,8 @@ pub struct Order {
     /// The opposite actions happen in the opposite order.
     pub symmetric: bool,
     /// More of `first`: any one of all of them is enough. Empty almost always.
-    #[serde(skip)]
     pub or: Vec<OrderEnd>,
     /// Of the copies of `first` one is enough, and the others are not waited for.
-    #[serde(skip)]
     pub any_copy: bool,
 }
 
@@ -66,9 +64,7 @@ pub struct Colocation {
     /// For `Preferred` and `Avoid`, 1 to 1,000,000, which is infinite.
     pub weight: u32,
     /// None: the same node. Else: a node with the same value of this label or attribute.
-    #[serde(skip)]
     pub node_label: Option<String>,
-    #[serde(skip)]
     pub influence: Influence,
 }
 

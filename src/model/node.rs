@@ -20,7 +20,6 @@ pub struct Cluster {
     /// True: every resource may run everywhere unless a constraint says otherwise. False: only where one allows it.
     pub symmetric: bool,
     pub source: Option<Source>,
-    #[serde(skip)]
     pub placement: Placement,
 }
 
@@ -64,7 +63,6 @@ pub struct FencingPolicy {
     pub max_fences: u32,
     /// UNSAFE: with fencing disabled, a node silent for so long is taken to be off.
     pub assume_off: Option<Duration>,
-    #[serde(skip)]
     pub when: FenceWhen,
 }
 

@@ -27,11 +27,9 @@ pub struct Resource {
     /// What it takes of a node's capacity.
     pub utilization: BTreeMap<String, i64>,
     /// Its place among all documents: of two with the same priority the lower one is placed first.
-    #[serde(skip)]
     pub rank: u32,
     /// Whether its own wishes count while what it is colocated with already runs (`critical` in Pacemaker): of the
     /// members of a group, of which no Colocation can say it.
-    #[serde(skip)]
     pub influence: Influence,
 }
 
@@ -257,7 +255,6 @@ pub enum MultipleActive {
 pub struct Group {
     pub members: Vec<ResourceId>,
     /// As [`Resource::rank`].
-    #[serde(skip)]
     pub rank: u32,
 }
 
@@ -278,10 +275,8 @@ pub struct Clone {
     /// Each copy is a different thing, told apart by its number.
     pub globally_unique: bool,
     /// As [`Resource::rank`].
-    #[serde(skip)]
     pub rank: u32,
     /// So many running copies are enough for what is ordered after it; None: all that are starting are waited for.
-    #[serde(skip)]
     pub enough: Option<u32>,
 }
 
