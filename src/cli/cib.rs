@@ -32,7 +32,8 @@ pub fn tell_losses(import: &Import) {
 
 /// `-o transition`: the neutral document.
 pub fn transition(import: &Import) -> Result<Exit, CliError> {
-    let outcome = plan::transition(&import.spec, &import.state);
+    let mut outcome = plan::transition(&import.spec, &import.state);
+    outcome.placement.retain(|name, _| !import.hidden.contains(name));
     render::print_json(&outcome)?;
     Ok(Exit::Ok)
 }

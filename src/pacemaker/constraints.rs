@@ -202,6 +202,10 @@ impl<'a> Constraints<'_, 'a> {
         if dependents.is_empty() || primaries.is_empty() {
             return self.ignored(el, &[rsc, with]);
         }
+        let several = |name: Option<&str>| name.is_some_and(|name| !self.services.knows(name));
+        if several(rsc) && several(with) {
+            return self.losses.harmless(el, "one of its ends at most may mean several resources");
+        }
         let (dependent_role, primary_role) = (role(el.attr("rsc-role")), role(el.attr("with-rsc-role")));
         for dependent in &dependents {
             for primary in &primaries {

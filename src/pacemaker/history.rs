@@ -12,6 +12,7 @@ use super::operations::{Op, usual};
 use super::xml::El;
 use crate::model::{ActionKind, ExecStatus, OnFail, Role};
 use crate::state::FailureKind;
+use std::collections::BTreeMap;
 
 /// What an history says.
 #[derive(Debug, Clone)]
@@ -29,11 +30,24 @@ pub(super) struct Found<'a> {
     pub banned_everywhere: bool,
     /// What it needs is not on this node.
     pub not_installed: bool,
+    /// A failure was ignored.
+    pub ignored: bool,
     /// The newest entry that changed something is a migration with this node on the other side.
     pub migration: Option<Migration<'a>>,
     pub last: (ActionKind, ExecStatus),
     /// When it was started, or last changed its state, in seconds.
     pub changed: i64,
+    /// More than probes was done.
+    pub touched: bool,
+    /// It runs with other parameters than it would be started with now.
+    pub outdated: Option<Outdated>,
+}
+
+/// What a change of parameters asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outdated {
+    Restart,
+    Reload,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +74,8 @@ pub(super) struct Context<'c> {
     pub ops: &'c [Op],
     pub fencing: bool,
     pub promotable: bool,
+    /// What it would be started with now; None: not to be compared.
+    pub params: Option<&'c BTreeMap<&'c str, &'c str>>,
     /// Failures at or before this second do not count any more.
     pub expired: Option<i64>,
 }
@@ -84,7 +100,7 @@ fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
         let interval_ms = number(el, "interval").unwrap_or(0);
         let action = match el.attr("operation")? {
             "monitor" if interval_ms == 0 => ActionKind::Probe,
-            "monitor" => ActionKind::Monitor,
+            "monitor" | "asyncmon" => ActionKind::Monitor,
             "start" => ActionKind::Start,
             "stop" => ActionKind::Stop,
             "promote" => ActionKind::Promote,
@@ -115,15 +131,89 @@ pub(super) fn read<'a>(resource: El<'a>, context: &Context<'_>) -> Found<'a> {
         failure: None,
         banned: false,
         banned_everywhere: false,
+        ignored: false,
         not_installed: false,
         migration: None,
         last: (ActionKind::Probe, ExecStatus::Exited(0)),
         changed: 0,
+        touched: false,
+        outdated: None,
     };
-    for entry in entries(resource) {
-        found.entry(&entry, context);
+    let entries = entries(resource);
+    for entry in &entries {
+        found.entry(entry, context);
+    }
+    if found.role.is_some() {
+        found.outdated = outdated(&entries, context);
     }
     found
+}
+
+/// Compares the parameters that were used with the configured ones, by their digest (Pacemaker Explained, `op-digest`).
+fn outdated(entries: &[Entry<'_>], context: &Context<'_>) -> Option<Outdated> {
+    let params = context.params?;
+    let begins = |entry: &Entry<'_>| matches!(entry.action, ActionKind::Start | ActionKind::MigrateFrom);
+    let from = entries.iter().rposition(|entry| begins(entry) && entry.status != 1).unwrap_or(0);
+    let mut found = None;
+    for entry in &entries[from..] {
+        let counts = begins(entry) || matches!(entry.action, ActionKind::Probe | ActionKind::Promote);
+        if !counts {
+            continue;
+        }
+        let name = entry.el.attr("operation").unwrap_or("");
+        let extra = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
+        let mut params = params.clone();
+        for (name, value) in extra.into_iter().flat_map(|op| &op.params) {
+            params.insert(name, value);
+        }
+        let matches = |name: &str, without: &str| {
+            let kept = params.iter().filter(|(name, _)| !without.split_whitespace().any(|other| other == **name));
+            entry.el.attr(name).is_some_and(|used| used == digest(kept.map(|(name, value)| (*name, *value))))
+        };
+        // What is not shown cannot be compared.
+        let secret = entry.el.attr("op-secure-params").unwrap_or("");
+        let is_hidden = |name: &str| params.get(name).is_some_and(|value| is_masked(value));
+        let hidden = secret.split_whitespace().any(is_hidden);
+        if matches("op-digest", "") || (hidden && matches("op-secure-digest", secret)) {
+            continue;
+        }
+        let forces = entry.el.attr("op-force-restart").unwrap_or("");
+        let forces: Vec<&str> = forces.split_whitespace().collect();
+        let restarts = params.iter().filter(|(name, _)| forces.contains(name)).map(|(name, value)| (*name, *value));
+        match entry.el.attr("op-restart-digest") {
+            Some(used) if used == digest(restarts) && entry.status != -1 => found = found.or(Some(Outdated::Reload)),
+            Some(_) | None => return Some(Outdated::Restart),
+        }
+    }
+    found
+}
+
+/// Shown as asterisks.
+fn is_masked(value: &str) -> bool {
+    !value.is_empty() && value.chars().all(|c| c == '*')
+}
+
+/// The digest of parameters in order of their names, as Pacemaker makes it.
+fn digest<'p>(params: impl Iterator<Item = (&'p str, &'p str)>) -> String {
+    use md5::Digest as _;
+    let mut text = String::from(" <parameters");
+    for (name, value) in params {
+        text.push(' ');
+        text.push_str(name);
+        text.push_str("=\"");
+        for c in value.chars() {
+            match c {
+                '&' => text.push_str("&amp;"),
+                '<' => text.push_str("&lt;"),
+                '>' => text.push_str("&gt;"),
+                '"' => text.push_str("&quot;"),
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+    }
+    text.push_str("/>\n");
+    md5::Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl<'a> Found<'a> {
@@ -163,6 +253,7 @@ impl<'a> Found<'a> {
         }
         let on_fail = on_fail(entry, context, self.role == Some(Role::Promoted));
         if on_fail == OnFail::Ignore {
+            self.ignored = true;
             return self.success(entry, expected);
         }
         self.fail(entry, rc, on_fail, context);
@@ -208,7 +299,7 @@ impl<'a> Found<'a> {
                 (self.role, forgives, self.migration) = (Some(Role::Started), true, None);
                 self.not_installed = false;
             }
-            ActionKind::Stop => (self.role, forgives, self.migration) = (None, true, None),
+            ActionKind::Stop => (self.role, forgives) = (None, true),
             ActionKind::Promote => (self.role, forgives) = (Some(Role::Promoted), true),
             ActionKind::Demote => {
                 self.role = Some(Role::Unpromoted);
@@ -220,6 +311,9 @@ impl<'a> Found<'a> {
                 self.migrated(entry, false, false, false);
             }
             ActionKind::Notify | ActionKind::Reload => {}
+        }
+        if entry.action != ActionKind::Probe {
+            self.touched = true;
         }
         if !matches!(entry.action, ActionKind::Monitor) {
             self.changed = entry.at;
@@ -235,11 +329,14 @@ impl<'a> Found<'a> {
 
     fn fail(&mut self, entry: &Entry<'a>, rc: i32, on_fail: OnFail, context: &Context<'_>) {
         self.known = true;
+        self.touched = true;
         self.pending = None;
         let active = Some(self.role.unwrap_or(Role::Started));
         self.role = match (entry.action, rc) {
             (ActionKind::Promote, _) | (_, 8 | 9) if context.promotable => Some(Role::Promoted),
             (ActionKind::Demote, 7) => None,
+            // Nobody touches it, so it is what it was.
+            (ActionKind::Demote, _) if on_fail == OnFail::Block => Some(Role::Promoted),
             (ActionKind::Demote, _) => Some(Role::Unpromoted),
             (_, _) => active,
         };
@@ -288,7 +385,7 @@ fn on_fail(entry: &Entry<'_>, context: &Context<'_>, promoted: bool) -> OnFail {
     let name = entry.el.attr("operation").unwrap_or("");
     let same = |op: &&Op| op.name == name && op.interval_ms == entry.interval_ms;
     let probe = |op: &&Op| op.name == name && entry.interval_ms == 0;
-    let ops = || context.ops.iter().filter(|op| op.enabled);
+    let ops = || context.ops.iter();
     // A failed probe is as bad as a failed monitor.
     let exact = ops().find(same);
     let alike = || ops().filter(probe).find(|op| op.promoted == promoted).or_else(|| ops().find(probe));

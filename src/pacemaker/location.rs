@@ -6,6 +6,7 @@
 //! Does not know of opt-in clusters: a location with weight 0 only names its nodes, and the planner knows what that means.
 
 use super::constraints::{Constraints, insert, role};
+use super::options::Ids;
 use super::rules::{Asked, NodeFacts, holds};
 use super::words::score;
 use super::xml::El;
@@ -13,6 +14,7 @@ use crate::model::{Location, NodeId, NodeSelector, ResourceId, Role, Score, Stre
 use std::collections::BTreeMap;
 
 pub(super) struct Locator<'l, 'a> {
+    pub ids: &'l Ids<'a>,
     pub nodes: &'l [NodeFacts<'a>],
     pub now: Option<i64>,
     pub locations: BTreeMap<String, Location>,
@@ -87,9 +89,18 @@ impl<'a> Locator<'_, 'a> {
     fn rule(&self, rule: El<'a>, name: &str, constraints: &Constraints<'_, 'a>) -> Worth<'a> {
         let mut worth = Worth::new();
         let prim = constraints.services.members(name).first().and_then(|prim| constraints.services.prims.get(prim));
+        let prim = prim.filter(|_| looks_up(rule));
         for facts in self.nodes {
-            let (params, meta) = (prim.map(|prim| &prim.params), prim.map(|prim| &prim.meta));
-            let asked = Asked { node: Some(facts), now: self.now, params, meta, ..Asked::default() };
+            let asked = Asked { node: Some(facts), now: self.now, ..Asked::default() };
+            // A parameter can differ from node to node.
+            let params = prim.map(|prim| self.ids.values(prim.el, "instance_attributes", &asked));
+            let params = params.map(|mut own| {
+                for (name, value) in prim.into_iter().flat_map(|prim| &prim.params) {
+                    own.entry(name).or_insert(value);
+                }
+                own
+            });
+            let asked = Asked { params: params.as_ref(), meta: prim.map(|prim| &prim.meta), ..asked };
             if !holds(rule, &asked) {
                 continue;
             }
@@ -122,6 +133,11 @@ impl<'a> Locator<'_, 'a> {
             insert(&mut self.locations, id, location);
         }
     }
+}
+
+/// Whether a rule compares with a parameter of the resource.
+fn looks_up(rule: El<'_>) -> bool {
+    rule.children().any(|child| child.attr("value-source").is_some() || looks_up(child))
 }
 
 /// Only the promoted role is one of its own: what runs runs in the other one first.

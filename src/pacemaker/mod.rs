@@ -10,7 +10,7 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `history` one resource on one node · `status` all of them as a state · `loss`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state · `loss`.
 
 mod constraints;
 mod history;
@@ -20,6 +20,7 @@ mod nodes;
 mod operations;
 mod options;
 mod pattern;
+mod remote;
 mod resources;
 mod rules;
 mod status;
@@ -45,7 +46,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -55,6 +56,8 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
+    /// Resources that are part of something else and are not told of by themselves.
+    pub hidden: BTreeSet<String>,
 }
 
 impl Import {
@@ -94,19 +97,15 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     let options = Options(values);
     let fencing = nodes::fencing_enabled(&options);
     let policy = options.get(&["no-quorum-policy"]).unwrap_or("stop");
+    // Who never had a quorum does not take its own life.
+    let lost_quorum = rules::is_true(root.attr("no-quorum-panic"));
     let quorum_loss = match policy {
         "freeze" => QuorumLoss::Freeze,
         "demote" => QuorumLoss::Demote,
-        "suicide" | "fence" if fencing => QuorumLoss::Fence,
+        "suicide" | "fence" if fencing && lost_quorum => QuorumLoss::Fence,
         _ => QuorumLoss::Stop,
     };
     let status = root.child("status");
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, now);
-    for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
-        if !nodes.iter().any(|node| node.el.place() == el.place()) {
-            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
-        }
-    }
     let unfencing = |el: El<'a>| {
         let meta = ids.values(el, "meta_attributes", &asked);
         el.attr("class") == Some("stonith") && meta.get("provides") == Some(&"unfencing")
@@ -134,18 +133,28 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
+        if !nodes.iter().any(|node| node.el.place() == el.place()) {
+            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
+        }
+    }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
-    constrain(&mut spec, configuration, &services, &facts, &options, now, &mut losses);
-    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, &mut losses);
+    let unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
+    remote::tie(&mut spec, &services);
+    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now);
     let mut state = reader.read();
-    let tickets = tickets::read(root, configuration, &services, &tags(configuration));
+    status::unasked(&mut state, &spec, &services, &unasked);
+    status::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
+    let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
     for node in tickets::apply(&mut spec, &tickets, &services, &state) {
         status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    undiscovered(&mut state, &spec, &services, configuration, &facts, now, &mut losses);
-    Import { spec, state, losses: losses.finish() }
+    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
+    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
+    Import { spec, state, losses: losses.finish(), hidden }
 }
 
 fn spec<'a>(
@@ -163,7 +172,7 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: NodeRole::Voter,
+            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),
@@ -285,24 +294,36 @@ fn topology(
     (!levels.is_empty()).then_some(levels)
 }
 
-fn tags(configuration: El<'_>) -> BTreeMap<&str, Vec<&str>> {
+/// Names that mean several: tags, and templates, which mean what is made after them.
+fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
     let tags = configuration.child("tags").into_iter().flat_map(|tags| tags.all("tag"));
-    tags.map(|tag| (tag.id(), tag.all("obj_ref").map(El::id).collect())).collect()
+    let mut meant: BTreeMap<&str, Vec<&str>> =
+        tags.map(|tag| (tag.id(), tag.all("obj_ref").map(El::id).collect())).collect();
+    let mut made: Vec<(&str, &str, u32)> = Vec::new();
+    for (name, prim) in &services.prims {
+        made.extend(prim.el.attr("template").map(|template| (template, *name, prim.el.place())));
+    }
+    made.sort_by_key(|(_, _, place)| *place);
+    for (template, name, _) in made {
+        meant.entry(template).or_default().push(name);
+    }
+    meant
 }
 
 fn constrain<'a>(
     spec: &mut Spec,
+    ids: &Ids<'a>,
     configuration: El<'a>,
     services: &Services<'a>,
     facts: &[NodeFacts<'a>],
     options: &Options<'a>,
     now: Option<i64>,
     losses: &mut Losses,
-) {
-    let tags = tags(configuration);
+) -> Vec<(&'a str, &'a str)> {
+    let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
-    let mut locator = Locator { nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),
@@ -330,17 +351,5 @@ fn constrain<'a>(
     }
     (spec.orders, spec.colocations) = (constraints.orders, constraints.colocations);
     spec.locations = locator.locations;
-}
-
-/// Where a resource is not to be looked for it counts as stopped.
-fn undiscovered<'a>(
-    state: &mut State,
-    spec: &Spec,
-    services: &Services<'a>,
-    configuration: El<'a>,
-    facts: &[NodeFacts<'a>],
-    now: Option<i64>,
-    losses: &mut Losses,
-) {
-    let _ = (state, spec, services, configuration, facts, now, losses);
+    locator.unasked
 }

@@ -9,10 +9,11 @@
 //! Does not look at what runs there (`status`), which can make an offline node unclean.
 
 use super::options::{Ids, Options};
+use super::resources::{Remote, Services};
 use super::rules::{Asked, NodeFacts, is_true};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
-use crate::model::Score;
+use crate::model::{Score, TargetRole};
 use std::collections::BTreeMap;
 
 /// How a node is.
@@ -33,6 +34,8 @@ pub(super) struct NodeRead<'a> {
     /// None: never seen.
     pub state: Option<El<'a>>,
     pub standing: Standing,
+    /// It takes no part in the cluster itself.
+    pub remote: bool,
     pub shutting_down: bool,
     pub standby: bool,
     pub maintenance: bool,
@@ -45,6 +48,8 @@ pub(super) fn read<'a>(
     configuration: El<'a>,
     status: Option<El<'a>>,
     options: &Options<'a>,
+    dc: Option<&str>,
+    services: &Services<'a>,
     now: Option<i64>,
 ) -> (Vec<NodeFacts<'a>>, Vec<NodeRead<'a>>) {
     let asked = Asked { now, ..Asked::default() };
@@ -55,17 +60,33 @@ pub(super) fn read<'a>(
     let (mut all, mut read) = (Vec::new(), Vec::new());
     let configured = configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node"));
     let is_member = |el: &El<'_>| matches!(el.attr("type"), None | Some("member" | "normal"));
-    for el in configured.filter(is_member) {
-        let name = el.attr("uname").unwrap_or(el.id());
+    let (members, others): (Vec<El<'a>>, Vec<El<'a>>) = configured.partition(is_member);
+    let members = members.into_iter().map(|el| (el.attr("uname").unwrap_or(el.id()), el, None));
+    // A remote node need not be written down: then its connection stands for it.
+    let remote = |remote: &Remote<'a>| {
+        let written = others.iter().find(|el| el.attr("uname").unwrap_or(el.id()) == remote.name).copied();
+        let el = written.or_else(|| services.prims.get(remote.name).map(|prim| prim.el))?;
+        let stopped = services.resources.get(remote.name).is_some_and(|r| r.target_role == TargetRole::Stopped);
+        Some((remote.name, el, Some((remote.container.is_some(), written.is_some(), stopped))))
+    };
+    for (name, el, remote) in members.chain(services.remotes.iter().filter_map(remote)) {
         let state = states.get(el.id()).or_else(|| by_name.get(name)).copied();
         let transient = state.and_then(|state| state.child("transient_attributes"));
         let facts = NodeFacts {
             name,
             id: el.id(),
-            kind: "cluster",
+            kind: match remote {
+                None => "cluster",
+                Some((true, _, _)) => "container",
+                Some((false, _, _)) => "remote",
+            },
             cluster: options.get(&["cluster-name"]).unwrap_or(""),
             site: None,
-            permanent: ids.values(el, "instance_attributes", &asked),
+            is_dc: dc == Some(el.id()),
+            permanent: match remote {
+                Some((_, false, _)) => BTreeMap::new(),
+                Some((_, true, _)) | None => ids.values(el, "instance_attributes", &asked),
+            },
             transient: transient.map(|t| ids.values(t, "instance_attributes", &asked)).unwrap_or_default(),
         };
         let shutting_down = facts.attribute("shutdown").is_some_and(|value| value != "0");
@@ -82,7 +103,12 @@ pub(super) fn read<'a>(
             facts: all.len(),
             el,
             state,
-            standing: standing(state, &facts, shutting_down, options, now),
+            standing: match remote {
+                None => standing(state, &facts, shutting_down, options, now),
+                Some((_, _, true)) => Standing::Offline,
+                Some((_, _, false)) => Standing::Online,
+            },
+            remote: remote.is_some(),
             shutting_down,
             standby: is_true(facts.attribute("standby")),
             maintenance: is_true(facts.attribute("maintenance")),

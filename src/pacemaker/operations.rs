@@ -27,6 +27,8 @@ pub(super) struct Op {
     /// None: nothing is said.
     pub on_fail: Option<OnFail>,
     pub enabled: bool,
+    /// Parameters of this operation alone.
+    pub params: BTreeMap<String, String>,
 }
 
 pub(super) fn read_ops<'a>(
@@ -68,6 +70,7 @@ fn read_op<'a>(ids: &Ids<'a>, el: El<'a>, defaults: Option<El<'a>>, asked: &Aske
         promoted,
         on_fail: get("on-fail").and_then(|word| on_fail(word, name, interval_ms, promoted, fencing)),
         enabled: get("enabled").and_then(boolean).unwrap_or(true),
+        params: legacy.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     }
 }
 

@@ -47,7 +47,6 @@ pub(super) struct Prim<'a> {
     pub ops: Vec<Op>,
     pub params: Values<'a>,
     pub meta: Values<'a>,
-    pub group: Option<&'a str>,
     pub clone: Option<&'a str>,
 }
 
@@ -68,6 +67,16 @@ pub(super) struct Services<'a> {
     pub top: Vec<&'a str>,
     /// Elements by the name they define, those that were left out too.
     pub dropped: Vec<&'a str>,
+    /// Nodes that are reached over a resource.
+    pub remotes: Vec<Remote<'a>>,
+}
+
+/// A node that is there as long as its connection runs.
+pub(super) struct Remote<'a> {
+    /// Of the node, and of the connection.
+    pub name: &'a str,
+    /// The resource that the node runs in: a guest.
+    pub container: Option<&'a str>,
 }
 
 impl<'a> Services<'a> {
@@ -110,7 +119,7 @@ impl<'a> Reader<'_, 'a> {
         self.templates = resources.all("template").map(|template| (template.id(), template)).collect();
         for el in resources.children() {
             let known = match el.tag() {
-                "primitive" => self.primitive(el, None, None, None),
+                "primitive" => self.primitive(el, None, None),
                 "group" => self.group(el, None),
                 "clone" | "master" => self.clone(el),
                 "template" => continue,
@@ -124,7 +133,50 @@ impl<'a> Reader<'_, 'a> {
                 self.services.top.push(el.id());
             }
         }
+        self.connections();
         self.services
+    }
+
+    /// Remote nodes have a primitive of their own; guests get one, which comes and goes with their container.
+    fn connections(&mut self) {
+        let mut guests = Vec::new();
+        for (id, prim) in &self.services.prims {
+            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") {
+                self.services.remotes.push(Remote { name: id, container: None });
+            }
+            if let Some(name) = prim.meta.get("remote-node") {
+                guests.push((*name, *id));
+            }
+        }
+        for (name, container) in guests {
+            let (Some(prim), Some(inside)) =
+                (self.services.prims.get(container), self.services.resources.get(container))
+            else {
+                continue;
+            };
+            let connection = Prim {
+                el: prim.el,
+                class: "ocf",
+                provider: Some("pacemaker"),
+                name: "remote",
+                ops: Vec::new(),
+                params: Values::new(),
+                meta: Values::new(),
+                clone: None,
+            };
+            let resource = Resource {
+                agent: agent("ocf", Some("pacemaker"), "remote"),
+                params: BTreeMap::new(),
+                operations: operations(&[], self.setting.fencing),
+                utilization: BTreeMap::new(),
+                stickiness: 0,
+                migratable: inside.migratable,
+                ..inside.clone()
+            };
+            self.services.prims.insert(name, connection);
+            self.services.resources.insert(name.into(), resource);
+            self.services.remotes.push(Remote { name, container: Some(container) });
+        }
     }
 
     fn asked<'x>(&self, rsc: Option<RscFacts<'x>>) -> Asked<'x> {
@@ -173,10 +225,13 @@ impl<'a> Reader<'_, 'a> {
         let around = Around { explicit: &explicit, outer: None };
         let known = match child.tag() {
             "group" => self.group(child, Some((el.id(), around))),
-            _ => self.primitive(child, None, Some(el.id()), Some(around)),
+            _ => self.primitive(child, Some(el.id()), Some(around)),
         };
         if known {
-            let clone = CloneSpec { resource: child.id().into(), ..clone };
+            let members: Vec<&Prim<'a>> = self.services.prims.values().filter(|p| p.clone == Some(el.id())).collect();
+            // Only OCF agents can tell their copies apart.
+            let unique = clone.globally_unique && members.iter().all(|prim| matches!(prim.class, "ocf" | "stonith"));
+            let clone = CloneSpec { resource: child.id().into(), globally_unique: unique, ..clone };
             self.services.clones.insert(el.id().into(), clone);
         }
         known
@@ -193,7 +248,7 @@ impl<'a> Reader<'_, 'a> {
         let around = Around { explicit: &explicit, outer: clone.map(|(_, around)| around.explicit) };
         let mut members = Vec::new();
         for child in el.all("primitive") {
-            if self.primitive(child, Some(el.id()), clone.map(|(clone, _)| clone), Some(around)) {
+            if self.primitive(child, clone.map(|(clone, _)| clone), Some(around)) {
                 members.push(child.id().into());
             }
         }
@@ -208,7 +263,6 @@ impl<'a> Reader<'_, 'a> {
     fn primitive(
         &mut self,
         el: El<'a>,
-        group: Option<&'a str>,
         clone: Option<&'a str>,
         around: Option<Around<'_, 'a>>,
     ) -> bool {
@@ -249,7 +303,6 @@ impl<'a> Reader<'_, 'a> {
             ops: read_ops(self.ids, el, template, self.op_defaults, &asked, self.setting.fencing),
             params,
             meta,
-            group,
             clone,
         };
         let utilization = if self.setting.capacity { numbers(&utilization) } else { BTreeMap::new() };

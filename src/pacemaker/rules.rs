@@ -33,6 +33,8 @@ pub(super) struct NodeFacts<'a> {
     pub kind: &'a str,
     pub cluster: &'a str,
     pub site: Option<&'a str>,
+    /// It is the designated controller.
+    pub is_dc: bool,
     pub permanent: BTreeMap<&'a str, &'a str>,
     pub transient: BTreeMap<&'a str, &'a str>,
 }
@@ -46,7 +48,7 @@ impl<'a> NodeFacts<'a> {
             "#kind" => Some(self.kind),
             "#cluster-name" => Some(self.cluster).filter(|name| !name.is_empty()),
             "#site-name" => self.site.or(Some(self.cluster).filter(|name| !name.is_empty())),
-            "#is_dc" => None,
+            "#is_dc" => Some(if self.is_dc { "true" } else { "false" }),
             name => self.transient.get(name).or_else(|| self.permanent.get(name)).copied(),
         }
     }
@@ -124,7 +126,8 @@ fn compare(left: &str, right: &str, kind: Option<&str>, operation: &str) -> Orde
     match (kind, number(left), number(right)) {
         (Some("version"), _, _) => compare_versions(left, right),
         (Some("string"), _, _) => left.cmp(right),
-        (Some("number" | "integer"), Some(a), Some(b)) => a.total_cmp(&b),
+        (Some("integer"), Some(a), Some(b)) => a.trunc().total_cmp(&b.trunc()),
+        (Some("number"), Some(a), Some(b)) => a.total_cmp(&b),
         (_, Some(a), Some(b)) if numeric => a.total_cmp(&b),
         (_, _, _) => left.to_lowercase().cmp(&right.to_lowercase()),
     }

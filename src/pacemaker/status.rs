@@ -7,8 +7,7 @@
 //!
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
-use super::history::{self, Context, Found};
-use super::loss::Losses;
+use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::options::Options;
 use super::resources::{Services, agent};
@@ -17,8 +16,8 @@ use super::words::score;
 use super::xml::El;
 use crate::model::{
     ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
-    TargetRole,
+    Location, LogIndex, MultipleActive, NodeId, NodeSelector, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
+    Strength, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -41,7 +40,6 @@ pub(super) struct StatusReader<'s, 'a> {
     pub options: &'s Options<'a>,
     pub fencing: bool,
     pub now: Option<i64>,
-    pub losses: &'s mut Losses,
     pub state: State,
     identities: BTreeMap<ResourceId, (Digest, Digest)>,
 }
@@ -58,7 +56,6 @@ struct Item<'a> {
 }
 
 impl<'s, 'a> StatusReader<'s, 'a> {
-    #[expect(clippy::too_many_arguments, reason = "all of it is the cluster")]
     pub fn new(
         spec: &'s Spec,
         services: &'s Services<'a>,
@@ -67,7 +64,6 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         options: &'s Options<'a>,
         fencing: bool,
         now: Option<i64>,
-        losses: &'s mut Losses,
     ) -> Self {
         let state = State {
             feature_level: FEATURE_LEVEL,
@@ -76,7 +72,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             ..State::default()
         };
         let identities = BTreeMap::new();
-        Self { spec, services, facts, nodes, options, fencing, now, losses, state, identities }
+        Self { spec, services, facts, nodes, options, fencing, now, state, identities }
     }
 
     pub fn read(mut self) -> State {
@@ -133,6 +129,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                     ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
                     fencing: self.fencing,
                     promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+                    params: prim.map(|prim| &prim.params),
                     expired: self.expired(base),
                 };
                 let found = history::read(el, &context);
@@ -179,6 +176,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
+                // Without fencing nobody can make sure, so that Pacemaker takes it to be gone.
+                Standing::Unclean if !self.fencing => Membership::Left,
                 Standing::Unclean => Membership::Suspect,
                 Standing::Offline => Membership::Left,
             };
@@ -294,13 +293,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// Fail counts, and failures whose consequences outlast what failed.
     fn records(&mut self, items: &[Item<'a>]) {
         let now_ms = self.state.now_ms;
+        let ignored: BTreeSet<&str> = items.iter().filter(|i| i.found.ignored).map(|i| i.base).collect();
         for place in 0..self.nodes.len() {
             let facts = &self.facts[self.nodes[place].facts];
             for (name, value) in facts.transient.iter().chain(&facts.permanent) {
                 let Some(rest) = name.strip_prefix("fail-count-") else { continue };
                 let id = rest.split_once('#').map_or(rest, |(id, _)| id);
                 let (base, number, known) = self.base_of(id);
-                if !known {
+                // Where failures are ignored they are not counted either.
+                if !known || ignored.contains(base) {
                     continue;
                 }
                 let count = score(value).map_or(0, |score| score.value().max(0) as u32);
@@ -342,13 +343,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let mut numbers = Numbers::default();
         let mut migrations = Vec::new();
         for (place, item) in items.iter().enumerate() {
+            if let Some(migration) = item.found.migration {
+                migrations.push((place, migration));
+            }
             let Some(role) = item.found.role else {
                 self.stopped(item);
                 continue;
             };
-            if let Some(migration) = item.found.migration {
-                migrations.push((place, migration));
-            }
             let number = self.number(item, &mut numbers);
             let key = self.key(item.base, number, item.node);
             let claim = self.claim(item, role);
@@ -356,6 +357,19 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
+        }
+        self.block_together();
+    }
+
+    /// What is blocked on one node is blocked on all on which it runs.
+    fn block_together(&mut self) {
+        let blocked = |claim: &Claim| claim.failure.as_ref().filter(|failure| failure.blocked).cloned();
+        let all: BTreeMap<InstanceId, Failure> =
+            self.state.claims.iter().filter_map(|(key, claim)| Some((key.instance.clone(), blocked(claim)?))).collect();
+        for (key, claim) in &mut self.state.claims {
+            if let Some(failure) = all.get(&key.instance) {
+                claim.failure = Some(failure.clone());
+            }
         }
     }
 
@@ -391,6 +405,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             (true, role) => role,
         };
         let definition = match self.identities.get(item.base) {
+            Some((digest, _)) if item.known && found.outdated == Some(Outdated::Restart) => {
+                self.other_parameters(*digest)
+            }
             Some((digest, _)) if item.known => *digest,
             _ => self.removed(item),
         };
@@ -401,6 +418,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             _ if demotes => Phase::Demoting,
             Some(ActionKind::Start) => Phase::Starting,
             Some(ActionKind::Promote) => Phase::Promoting,
+            Some(_) | None if found.outdated == Some(Outdated::Reload) => Phase::Reloading,
             Some(_) | None => Phase::Running,
         };
         Claim {
@@ -414,23 +432,42 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             since_ms: found.changed.max(0) as u64 * 1000,
             after: Vec::new(),
             found: false,
-            failure: found.failure.filter(|_| !demotes).map(|failure| Failure {
+            failure: self.left_alone(item).or(found.failure.filter(|_| !demotes).map(|failure| Failure {
                 action: failure.action,
                 kind: failure.kind,
                 at_ms: failure.at.max(0) as u64 * 1000,
                 text: format!("{} failed with {}", failure.action, failure.rc),
                 blocked: failure.on_fail == OnFail::Block,
                 fence: failure.on_fail == OnFail::Fence,
-            }),
+            })),
         }
+    }
+
+    /// What is no longer configured and is not to be stopped either is as good as blocked.
+    fn left_alone(&self, item: &Item<'a>) -> Option<Failure> {
+        let stops = self.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
+        (!item.known && !stops).then(|| Failure {
+            action: ActionKind::Probe,
+            kind: FailureKind::Unknown,
+            at_ms: 0,
+            text: "it is no longer configured, and `stop-removed-resources` is false".into(),
+            blocked: true,
+            fence: false,
+        })
+    }
+
+    /// The definition of something that was started with parameters of which only a digest is known.
+    fn other_parameters(&mut self, current: Digest) -> Digest {
+        let Some(mut definition) = self.state.definitions.get(&current).map(|known| Definition::clone(known)) else {
+            return current;
+        };
+        definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
+        self.define(definition)
     }
 
     /// Something that runs and is configured no more.
     fn removed(&mut self, item: &Item<'a>) -> Digest {
         let stops = self.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
-        if !stops {
-            self.losses.matters(item.el, "it is no longer configured and is left alone (`stop-removed-resources=false`)");
-        }
         let class = item.el.attr("class").unwrap_or("ocf");
         let agent = agent(class, item.el.attr("provider"), item.el.attr("type").unwrap_or(""));
         let resource = Resource {
@@ -457,30 +494,56 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// A migration as both sides tell it.
     fn migrate(&mut self, items: &[Item<'a>], place: usize, migration: history::Migration<'a>) {
         let item = &items[place];
+        if !migration.away || self.is_cloned(item.base) {
+            return;
+        }
         let is_peer = |other: &&Item<'a>| {
             other.base == item.base && self.facts[self.nodes[other.node].facts].name == migration.peer
         };
         let other = items.iter().find(is_peer);
-        let number = None;
-        let here = self.key(item.base, number, item.node);
+        let here = self.key(item.base, None, item.node);
         let there = ClaimKey { instance: here.instance.clone(), node: NodeId::new(migration.peer) };
-        let known = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
-        if !migration.away || !known {
-            return;
-        }
-        let arrived = other.and_then(|other| other.found.migration).filter(|m| !m.away);
-        let newer = other.is_some_and(|other| other.found.changed > migration.at);
-        match (arrived, migration.failed) {
-            // It has arrived; only its stop is owed here.
-            (Some(arrived), _) if !arrived.failed && !arrived.pending => self.phase(&here, Phase::Stopping),
-            // Not there yet.
-            (_, false) if !newer || arrived.is_some_and(|arrived| arrived.pending) => {
-                self.phase(&here, Phase::MigratingTo);
-                self.ensure(&here, &there, Phase::MigratingFrom);
+        let is_there = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
+        let newer = other.is_some_and(|other| {
+            if migration.at > 0 && other.found.changed > 0 {
+                other.found.changed > migration.at
+            } else {
+                other.found.touched
             }
+        });
+        let arrived = other.filter(|other| other.found.role.is_some()).and_then(|other| other.found.migration);
+        let arrived = arrived.filter(|arrived| !arrived.away);
+        let stopped_here = item.found.role.is_none();
+        match arrived {
+            _ if stopped_here && is_there && !newer => self.ensure(item, &there, Phase::Running),
+            _ if stopped_here => {}
+            Some(arrived) if arrived.failed => self.fail_migration(&here, ActionKind::MigrateTo),
+            // It has arrived; only its stop is owed here.
+            Some(arrived) if !arrived.pending => self.phase(&here, Phase::Stopping),
+            None if newer || !is_there => self.fail_migration(&here, ActionKind::MigrateTo),
             // Nobody knows how far it came.
-            (_, true) if !newer => self.ensure(&here, &there, Phase::Running),
-            (_, _) => {}
+            None if migration.failed => {
+                self.ensure(item, &there, Phase::Running);
+                self.fail_migration(&there, ActionKind::MigrateFrom);
+            }
+            // Not there yet.
+            Some(_) | None => {
+                self.phase(&here, Phase::MigratingTo);
+                self.ensure(item, &there, Phase::MigratingFrom);
+            }
+        }
+    }
+
+    fn fail_migration(&mut self, key: &ClaimKey, action: ActionKind) {
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            claim.failure.get_or_insert(Failure {
+                action,
+                kind: FailureKind::Failed,
+                at_ms: 0,
+                text: "a migration failed".into(),
+                blocked: false,
+                fence: false,
+            });
         }
     }
 
@@ -490,24 +553,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
     }
 
-    fn ensure(&mut self, from: &ClaimKey, to: &ClaimKey, phase: Phase) {
-        let Some(mut claim) = self.state.claims.get(from).cloned() else { return };
-        claim.incarnation = incarnation(to.node.as_str());
-        claim.phase = phase;
-        claim.epoch = Epoch(self.state.last_epoch.0 + 1);
-        if phase == Phase::Running && claim.failure.is_none() {
-            claim.failure = Some(Failure {
-                action: ActionKind::MigrateFrom,
-                kind: FailureKind::Failed,
-                at_ms: 0,
-                text: "a migration failed".into(),
-                blocked: false,
-                fence: false,
-            });
+    /// What a node runs by another one's word.
+    fn ensure(&mut self, item: &Item<'a>, key: &ClaimKey, phase: Phase) {
+        if !self.state.claims.contains_key(key) {
+            let mut claim = self.claim(item, Role::Started);
+            claim.incarnation = incarnation(key.node.as_str());
+            claim.failure = None;
+            self.state.claims.insert(key.clone(), claim);
+            let probe = ProbeKey { resource: key.instance.resource.clone(), node: key.node.clone() };
+            self.state.probes.remove(&probe);
         }
-        self.state.last_epoch = claim.epoch;
-        let claim = self.state.claims.entry(to.clone()).or_insert(claim);
-        claim.phase = phase;
+        self.phase(key, phase);
     }
 }
 
@@ -521,6 +577,58 @@ pub(super) fn set(state: &mut State, scope: Scope, kind: OverrideKind, reason: &
 
 pub(super) fn incarnation(node: &str) -> Incarnation {
     Incarnation { boot: BootId::new(format!("cib-{node}")), counter: 1 }
+}
+
+/// Where a resource is not looked for it counts as stopped.
+pub(super) fn unasked(state: &mut State, spec: &Spec, services: &Services<'_>, unasked: &[(&str, &str)]) {
+    for (name, node) in unasked {
+        for member in services.members(name) {
+            let Some(resource) = spec.resources.get(member) else { continue };
+            let identity = State::identity(&Definition { resource: resource.clone(), clone: None });
+            let key = ProbeKey { resource: ResourceId::new(member), node: NodeId::new(*node) };
+            let incarnation = incarnation(node);
+            let text = String::new();
+            state.probes.entry(key).or_insert(Probe { incarnation, identity, reading: Reading::Stopped, at: AT, text });
+        }
+    }
+}
+
+/// A resource whose node was shut down in good order waits for it (Pacemaker Explained, `shutdown-lock`).
+pub(super) fn shutdown_locks(
+    spec: &mut Spec,
+    services: &Services<'_>,
+    facts: &[NodeFacts<'_>],
+    nodes: &[NodeRead<'_>],
+    options: &Options<'_>,
+    state: &State,
+    now: Option<i64>,
+) {
+    if !options.is(&["shutdown-lock"], false) {
+        return;
+    }
+    let limit = options.get(&["shutdown-lock-limit"]).and_then(super::words::duration_ms).unwrap_or(0) / 1000;
+    for node in nodes {
+        let name = facts[node.facts].name;
+        let away = node.standing != Standing::Online || node.shutting_down;
+        let lrm = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
+        for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
+            let Some(prim) = services.prims.get(el.id()).filter(|p| p.clone.is_none() && !p.is_fence_device()) else {
+                continue;
+            };
+            let since = el.attr("shutdown-lock").and_then(|since| since.parse::<i64>().ok()).filter(|since| *since > 0);
+            let over = limit > 0 && since.zip(now).is_some_and(|(since, now)| now >= since + limit as i64);
+            let key = ClaimKey { instance: InstanceId::plain(prim.el.id()), node: NodeId::new(name) };
+            let runs = state.claims.contains_key(&key) && node.shutting_down;
+            if !away || over || (since.is_none() && !runs) {
+                continue;
+            }
+            let others: Vec<NodeId> = spec.nodes.keys().filter(|other| other.as_str() != name).cloned().collect();
+            let resource = ResourceId::new(el.id());
+            let (nodes, strength) = (NodeSelector::Names(others), Strength::Forbidden);
+            let location = Location { resource, nodes, strength, weight: 1, role: None };
+            spec.locations.insert(format!("shutdown-lock-{}", el.id()), location);
+        }
+    }
 }
 
 /// Numbers of anonymous copies: by clone, the node and how many of a member are there already.

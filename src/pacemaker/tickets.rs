@@ -95,16 +95,21 @@ pub(super) fn apply(
             let Some(resource) = spec.resources.get_mut(member) else { continue };
             match one.policy {
                 Policy::Freeze if runs => resource.managed = false,
-                Policy::Freeze if promoted_only => {}
-                Policy::Demote if promoted_only => {}
+                Policy::Freeze | Policy::Demote if promoted_only => {}
                 Policy::Fence => {
-                    fenced.extend(state.claims_of(&id).map(|(key, _)| key.node.clone()));
-                    resource.target_role = TargetRole::Stopped;
+                    let claims = state.claims_of(&id);
+                    let depends = claims.filter(|(_, claim)| !promoted_only || claim.role == Role::Promoted);
+                    fenced.extend(depends.map(|(key, _)| key.node.clone()));
+                    if !promoted_only {
+                        resource.target_role = TargetRole::Stopped;
+                    }
                 }
                 Policy::Stop | Policy::Demote | Policy::Freeze => resource.target_role = TargetRole::Stopped,
             }
         }
-        if promoted_only && one.policy != Policy::Freeze {
+        let frozen = one.policy == Policy::Freeze
+            && services.members(one.resource).iter().any(|m| state.claims_of(&ResourceId::new(*m)).next().is_some());
+        if promoted_only && !frozen {
             let nodes = NodeSelector::Names(spec.nodes.keys().cloned().collect());
             let resource = ResourceId::new(one.resource);
             let location =

@@ -76,8 +76,9 @@ fn iso_duration_ms(text: &str) -> Option<u64> {
 /// A moment in seconds since 1970: an ISO 8601 date, with or without a time and a zone (UTC without).
 pub(super) fn moment(text: &str) -> Option<i64> {
     let text = text.trim();
-    let (date, rest) = text.split_at_checked(10).unwrap_or((text, ""));
-    let date: jiff::civil::Date = date.parse().ok()?;
+    let end = text.find(['T', ' ']).unwrap_or(text.len());
+    let (date, rest) = text.split_at(end);
+    let date = day(date.trim_end_matches('Z'))?;
     let rest = rest.trim_start_matches(['T', ' ']);
     let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (time, zone) = rest.split_at(zone_at);
@@ -97,6 +98,23 @@ pub(super) fn moment(text: &str) -> Option<i64> {
     };
     let utc = date.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(utc.timestamp().as_second() - offset)
+}
+
+/// `2005-03-01`, `20050301`, `2005-060` (the day of the year) or `2005-W09-2` (of the week).
+fn day(text: &str) -> Option<jiff::civil::Date> {
+    if let Some((year, rest)) = text.split_once("-W") {
+        let (week, day) = rest.split_once('-').unwrap_or((rest, "1"));
+        let day = jiff::civil::Weekday::from_monday_one_offset(day.parse().ok()?).ok()?;
+        let date = jiff::civil::ISOWeekDate::new(year.parse().ok()?, week.parse().ok()?, day).ok()?;
+        return Some(date.date());
+    }
+    match text.split_once('-') {
+        Some((year, day)) if day.len() == 3 => {
+            let first = jiff::civil::Date::new(year.parse().ok()?, 1, 1).ok()?;
+            first.with().day_of_year(day.parse().ok()?).build().ok()
+        }
+        Some(_) | None => text.parse().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +142,8 @@ mod tests {
         assert_eq!(moment("1970-01-02"), Some(86_400));
         assert_eq!(moment("1970-01-01 01:00:00Z"), Some(3600));
         assert_eq!(moment("1970-01-01T01:00:00 +01:00"), Some(0));
+        assert_eq!(moment("1970-032"), moment("1970-02-01"));
+        assert_eq!(moment("1970-W02-1"), moment("1970-01-05"));
         assert_eq!(moment("tomorrow"), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A file has a comment line that says what is shown, then three parts:
 //! - `[state]`: `nodes n1 n2 …` first; then lines such as `run db@n1`, `run db:0@n1 promoted`, `run db@n1 failed`,
-//!   `failures db@n1 3`, `node n2 suspect`, `attribute n1 master-db 10`, `unprobed db n2`, `drain n1`;
+//!   `failures db@n1 3`, `node n2 suspect`, `attribute n1 master-db 10`, `unprobed db n2`, `drain n1`, `maintenance`,
+//!   `without-quorum`;
 //! - `[manifests]`: documents; `apiVersion`, the Cluster and the Nodes may be left out;
 //! - `[plan]`: what comes of it; rewritten with `UPDATE_EXPECT=1`, to be read by a human before it is committed.
 
@@ -111,6 +112,7 @@ fn tell(world: &mut World, line: &str) {
         ["attribute", node, name, value] => _ = world.attribute(node, name, value),
         ["unprobed", resource, node] => _ = world.unprobe(resource, node),
         ["drain", node] => _ = world.over(Scope::Node((*node).into()), OverrideKind::Drain),
+        ["without-quorum"] => world.state.without_quorum = true,
         ["maintenance"] => _ = world.over(Scope::Cluster, OverrideKind::Maintenance),
         other => panic!("no such line: {other:?}"),
     }

@@ -85,11 +85,13 @@ impl Placer<'_, '_> {
         }
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();
+        let fair = (info.max / slots.nodes().max(1)).max(1);
         for copy in existing {
             // Better nodes are for copies that run nowhere yet, as long as there are such.
             let own = scores[copy.node] + stickiness;
             let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
-            let stays = slots.room(info.max, copy.node) && better < slots.left(info.max);
+            let crowded = slots.taken[copy.node] >= fair;
+            let stays = slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {
@@ -102,7 +104,12 @@ impl Placer<'_, '_> {
         let mut waiting: Vec<u32> = homeless.iter().map(|copy| copy.number).collect();
         waiting.extend((0..=u32::MAX).filter(|number| !numbers.contains(number)).take(slots.left(info.max)));
         for number in waiting {
-            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &scores)).flatten();
+            let home = from.get(&number).copied();
+            let mut own = scores.clone();
+            if let Some(home) = home {
+                own[home] += stickiness;
+            }
+            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &own, home)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
                 None => {
@@ -227,6 +234,7 @@ fn nowhere(number: u32, why: Reason) -> Copy {
 /// How many copies each node can still take.
 struct Slots {
     free: Vec<usize>,
+    taken: Vec<usize>,
     given: usize,
     eligible: usize,
 }
@@ -238,6 +246,7 @@ impl Slots {
         let eligible = |node: usize| world.nodes[node].fit() && scores[node] >= Score::ZERO;
         let mut slots = Self {
             free: (0..scores.len()).map(|node| if eligible(node) { per_node } else { 0 }).collect(),
+            taken: vec![0; scores.len()],
             given: 0,
             eligible: (0..scores.len()).filter(|node| eligible(*node)).count(),
         };
@@ -260,11 +269,12 @@ impl Slots {
 
     fn take(&mut self, node: usize) {
         self.free[node] = self.free[node].saturating_sub(1);
+        self.taken[node] += 1;
         self.given += 1;
     }
 
     /// The node for one more copy.
-    fn choose(&self, placer: &Placer<'_, '_>, scores: &[Score]) -> Option<usize> {
-        (0..scores.len()).filter(|node| self.free[*node] > 0).min_by(|a, b| placer.compare(*a, *b, scores, None))
+    fn choose(&self, placer: &Placer<'_, '_>, scores: &[Score], home: Option<usize>) -> Option<usize> {
+        (0..scores.len()).filter(|node| self.free[*node] > 0).min_by(|a, b| placer.compare(*a, *b, scores, home))
     }
 }

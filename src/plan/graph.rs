@@ -243,9 +243,11 @@ impl Graph {
     pub(super) fn blocked_with_followers(&self) -> BTreeSet<At> {
         let ends = |verdict: &Verdict| {
             let word = |reason: &Reason| {
-                matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
+                // What this program does not do is no obstacle to others.
+                let late = matches!(reason, Reason::NotInThisVersion { .. });
+                late || matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
             };
-            !matches!(verdict, Verdict::Wait(reason) if word(reason))
+            !matches!(verdict, Verdict::Wait(reason) | Verdict::Blocked(reason) if word(reason))
         };
         let stuck = |place: &At| self.graph[*place].blocked.as_ref().is_some_and(ends);
         let mut blocked: BTreeSet<At> = self.graph.places().filter(stuck).collect();

@@ -41,6 +41,8 @@ pub(super) struct World<'a> {
     /// What would be done by a program that asks for less: no word of lost nodes is needed but where fencing is
     /// required, and what can move while it runs does.
     pub outline: bool,
+    /// Some resource takes of its node's capacity.
+    pub uses_capacity: bool,
 }
 
 pub(super) struct Res<'a> {
@@ -131,6 +133,7 @@ impl<'a> World<'a> {
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
             outline: false,
+            uses_capacity: spec.resources.values().any(|resource| !resource.utilization.is_empty()),
         };
         world.add_resources();
         world.add_clones();
@@ -141,6 +144,14 @@ impl<'a> World<'a> {
         world.lose_quorum();
         doom(&mut world);
         world
+    }
+
+    /// The same, as if this were committed.
+    pub fn with_assignment<'b>(self, assignment: &'b BTreeMap<InstanceId, Assignment>) -> World<'b>
+    where
+        'a: 'b,
+    {
+        World { assignment, ..self }
     }
 
     fn add_resources(&mut self) {
@@ -356,7 +367,9 @@ impl<'a> World<'a> {
             let (Some(dependant), Some(primary)) = (self.first_of(&colocation.resource.resource), primary) else {
                 continue;
             };
-            if self.unit_of[dependant] == self.unit_of[primary] {
+            // Nothing is ever promoted there: nobody can mean it.
+            let idle = colocation.with.role == Some(Role::Promoted) && !self.promotable(primary);
+            if self.unit_of[dependant] == self.unit_of[primary] || idle {
                 continue;
             }
             let tie = Tie {
@@ -377,6 +390,16 @@ impl<'a> World<'a> {
                 && outside
             {
                 ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
+            }
+            // What a group must go with, or stay away from, binds every member: its first one may be left alone elsewhere.
+            if self.spec.groups.contains_key(&colocation.resource.resource) && outside && group.is_some() {
+                let rest = self.members(&colocation.resource.resource).into_iter().skip(1);
+                let mandatory = score.is_infinite() || score.is_never();
+                ties.extend(rest.filter(|_| mandatory).map(|member| Tie {
+                    dependant: self.unit_of[member],
+                    influence: false,
+                    ..tie
+                }));
             }
         }
         for group in self.spec.groups.keys() {

@@ -38,11 +38,9 @@ pub fn order_untold(spec: &Spec, state: &State) -> Graph {
     build(&World::new(spec, state), false)
 }
 
-/// As [`order_untold`], for an outline of what follows ([`World::outline`]).
-pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
-    let mut world = World::new(spec, state);
-    world.outline = true;
-    build(&world, false)
+/// As [`order_untold`], in a world that was indexed already.
+pub(super) fn order_in(world: &World<'_>) -> Graph {
+    build(world, false)
 }
 
 fn build(world: &World<'_>, told: bool) -> Graph {
@@ -375,9 +373,11 @@ impl Builder<'_, '_> {
         if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
             return None;
         }
-        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| match &info.ability {
-            Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
-            Ability::Attempt | Ability::ByItself => None,
+        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| {
+            match &info.ability {
+                Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
+                Ability::Attempt | Ability::ByItself => None,
+            }
         })
     }
 
@@ -454,7 +454,11 @@ impl Builder<'_, '_> {
             }
         }
         let down = kind(link.first_action.opposite());
-        for first in self.made_of(link.first).into_iter().filter(|first| first.kind == down) {
+        // What comes up would want to restart what already runs without it.
+        let up =
+            |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
+        let held = self.made_of(link.first).into_iter().filter(|first| first.kind == down || up(first));
+        for first in held.collect::<Vec<_>>() {
             if let Some(why) = stuck.get(&side(first.inst, first.node)) {
                 self.block(first.at, Verdict::Blocked((*why).clone()));
             }

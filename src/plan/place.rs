@@ -13,12 +13,17 @@ use super::instances::{Live, Tie, Unit, World};
 use super::nodes::{Ability, Unfit};
 use super::score::{Base, What, base, has_alternative, parts};
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
 const INFLUENCE_DEPTH: usize = 128;
+
+/// How many wishes from further away than the next neighbours one unit listens to; those of the next are always heard.
+/// Without a bound a long chain with many dependants would cost the square of its length, and a mesh far more.
+const FAR_WISHES: usize = 1_000;
 
 /// One instance of every member of a unit.
 #[derive(Debug, Clone)]
@@ -37,6 +42,32 @@ pub(super) struct Copy {
 /// A node, and what a neighbour adds to its score.
 pub(super) type Note<'a> = (usize, Score, What<'a>);
 
+/// Whose wishes are being listened to: the way to the one who speaks, and how many more may speak from afar.
+pub(super) struct Heard {
+    path: Vec<usize>,
+    left: usize,
+}
+
+impl Heard {
+    pub fn new(unit: usize) -> Self {
+        Self { path: vec![unit], left: FAR_WISHES }
+    }
+
+    fn enter(&mut self, unit: usize) -> bool {
+        let far = self.path.len() > 1;
+        if self.path.contains(&unit) || self.path.len() > INFLUENCE_DEPTH || (far && self.left == 0) {
+            return false;
+        }
+        self.left -= usize::from(far);
+        self.path.push(unit);
+        true
+    }
+
+    fn leave(&mut self) {
+        self.path.pop();
+    }
+}
+
 pub(super) struct Placer<'w, 'a> {
     pub world: &'w World<'a>,
     pub bases: Vec<Base>,
@@ -48,6 +79,8 @@ pub(super) struct Placer<'w, 'a> {
     /// Instances given to each node so far.
     pub load: Vec<u32>,
     used: Vec<BTreeMap<&'a str, i64>>,
+    /// The emptiest node, where nothing has room for all that belongs to what is being placed.
+    roomy: Option<usize>,
     /// For `explain`: the unit, and what its neighbours contributed.
     pub trace: Option<(usize, Vec<Note<'a>>)>,
 }
@@ -79,6 +112,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             placed: vec![None; units],
             load: vec![0; world.nodes.len()],
             used: vec![BTreeMap::new(); world.nodes.len()],
+            roomy: None,
             trace: traced.map(|unit| (unit, Vec::new())),
         }
     }
@@ -91,13 +125,14 @@ impl<'w, 'a> Placer<'w, 'a> {
             let lead = self.lead(*unit);
             (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)
         });
+        let mut looked = vec![0; self.world.units.len()];
         let mut begun = vec![false; world.units.len()];
         let mut stack = Vec::new();
         for unit in order {
             stack.push(unit);
             while let Some(&top) = stack.last() {
                 begun[top] = true;
-                let before = self.before(top, &begun);
+                let before = self.before(top, &begun, &mut looked[top]);
                 match before {
                     _ if self.placed[top].is_some() => _ = stack.pop(),
                     Some(primary) => stack.push(primary),
@@ -116,17 +151,27 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// Something that is to be placed before a unit: what it goes with, and of a group the whole group.
-    fn before(&self, unit: usize, begun: &[bool]) -> Option<usize> {
-        self.with[unit].iter().map(|tie| self.ties[*tie].primary).find_map(|primary| {
+    ///
+    /// `looked` says how many of its ties need no second look.
+    fn before(&self, unit: usize, begun: &[bool], looked: &mut usize) -> Option<usize> {
+        let missing = |primary: usize| {
             if !begun[primary] {
                 return Some(primary);
             }
             let Unit::Plain(place) = self.world.units[primary] else { return None };
             let group = self.world.res[place].group?;
             let apart = lead(self.world, unit).is_none_or(|lead| self.world.res[lead].group != Some(group));
-            let members = apart.then(|| self.world.members(group)).unwrap_or_default();
+            let members = if apart { self.world.members(group) } else { Vec::new() };
             members.into_iter().map(|member| self.world.unit_of[member]).find(|member| !begun[*member])
-        })
+        };
+        while let Some(tie) = self.with[unit].get(*looked) {
+            let found = missing(self.ties[*tie].primary);
+            if found.is_some() {
+                return found;
+            }
+            *looked += 1;
+        }
+        None
     }
 
     /// Where capacity decides: what is best where it runs goes first, then what is best anywhere.
@@ -211,6 +256,9 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// A claim that nothing can end now.
     pub fn pinned_claim(&self, place: usize, live: &Live<'_>) -> Option<Copy> {
         let info = &self.world.nodes[live.node];
+        if info.unclean() && self.fenced_anyway(live.node) {
+            return None;
+        }
         let why = match (&live.claim.failure, &info.ability) {
             (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
                 Reason::FailedBlocked { what: failure.text.clone() }
@@ -218,8 +266,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, Ability::Impossible(why)) if info.unclean() => {
                 Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }
             }
-            // Nobody could take over: it comes back with its node, unless that is fenced whatever runs there.
-            (_, _) if info.unclean() && !has_alternative(self.world, place) && !self.fenced_anyway(live.node) => {
+            // Nobody could take over: it comes back with its node.
+            (_, _) if info.unclean() && !has_alternative(self.world, place) => {
                 Reason::NodeLost { node: info.id.clone() }
             }
             (_, _) => return None,
@@ -237,10 +285,12 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// with before what goes with it. Room comes last.
     pub fn scores(&mut self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
+        let mut heard = Heard::new(unit);
         for mandatory in [true, false] {
             scores = self.primaries(unit, scores, mandatory);
             scores = self.wishes(unit, scores, mandatory);
         }
+        let mut roomy = None;
         let all = self.demand(unit, true);
         let own = self.demand(unit, false);
         let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
@@ -250,12 +300,17 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !all.is_empty() {
             let mut parts = room(&all);
             if !self.any_node(&add(&scores, &parts)) {
-                // Room for all that belongs together is nowhere: room for itself must do.
+                // Room for all that belongs together is nowhere: room for itself must do, and the emptiest node is best.
                 parts = room(&own);
+                let fit = (0..scores.len()).filter(|node| self.world.nodes[*node].fit());
+                roomy = fit.min_by_key(|node| {
+                    (0..scores.len()).filter(|o| self.more_room(*o, *node) > self.more_room(*node, *o)).count()
+                });
             }
             self.note(unit, &parts, &What::Capacity);
             scores = add(&scores, &parts);
         }
+        self.roomy = roomy;
         scores
     }
 
@@ -300,22 +355,27 @@ impl<'w, 'a> Placer<'w, 'a> {
     pub fn tie_nodes(&self, tie: &Tie<'_>) -> Vec<bool> {
         let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
         let Some(label) = tie.label else { return there };
-        let values: Vec<&str> = (0..there.len())
-            .filter(|node| there[*node])
-            .filter_map(|node| self.world.label(node, label))
-            .collect();
-        (0..there.len()).map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value))).collect()
+        let values: Vec<&str> =
+            (0..there.len()).filter(|node| there[*node]).filter_map(|node| self.world.label(node, label)).collect();
+        (0..there.len())
+            .map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value)))
+            .collect()
     }
 
     /// Adds what the dependants of a unit would like.
     fn wishes(&mut self, unit: usize, mut scores: Vec<Score>, mandatory: bool) -> Vec<Score> {
+        let mut heard = Heard::new(unit);
+        let traced = self.trace.as_ref().is_some_and(|(traced, _)| *traced == unit);
         for place in self.dependants[unit].clone() {
             let tie = self.ties[place];
             if is_mandatory(tie.score) != mandatory {
                 continue;
             }
-            let before = scores.clone();
-            self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+            let before = if traced { scores.clone() } else { Vec::new() };
+            self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
+            if !traced {
+                continue;
+            }
             let parts: Vec<Score> = scores
                 .iter()
                 .zip(&before)
@@ -332,11 +392,12 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// Own scores with the wishes of all dependants, without those of primaries.
     pub fn wanted(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
+        let mut heard = Heard::new(unit);
         for mandatory in [true, false] {
             for place in &self.dependants[unit] {
                 let tie = self.ties[*place];
                 if is_mandatory(tie.score) == mandatory {
-                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
                 }
             }
         }
@@ -345,23 +406,23 @@ impl<'w, 'a> Placer<'w, 'a> {
 
     /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
     /// would leave no node.
-    fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+    fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
         // Copies go where they can; one dependant does not forbid a node to all of them.
         let floor = matches!(self.world.units[target], Unit::Clone(_));
         if travels(tie) {
-            self.add_wish(floor, tie, factor, scores, seen);
+            self.add_wish(floor, tie, factor, scores, heard);
         }
     }
 
     /// As told above; with a floor nothing becomes negative by it.
-    pub fn add_wish(&self, floor: bool, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+    pub fn add_wish(&self, floor: bool, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
         let done = self.placed[tie.dependant].is_some();
-        if !tie.influence || done || seen.contains(&tie.dependant) || seen.len() > INFLUENCE_DEPTH {
+        if !tie.influence || done || !heard.enter(tie.dependant) {
             return;
         }
         let wish = self.unit_base(tie.dependant);
         let fits = |node: &usize| wish[*node] >= Score::ZERO && self.world.nodes[*node].fit();
-        let one_way = (0..wish.len()).filter(fits).count() == 1;
+        let one_way = factor < 0.0 && (0..wish.len()).filter(fits).count() == 1;
         let mut next = scores.clone();
         for (node, score) in next.iter_mut().enumerate() {
             let sum = *score + scaled(self.alike(tie, &wish, node), factor, one_way);
@@ -371,18 +432,16 @@ impl<'w, 'a> Placer<'w, 'a> {
                 false => sum,
             };
         }
-        if !self.any_node(&next) && self.any_node(scores) {
-            return;
-        }
-        *scores = next;
-        seen.push(tie.dependant);
-        for place in &self.dependants[tie.dependant] {
-            let further = self.ties[*place];
-            if travels(&further) {
-                self.add_wish(floor, &further, factor * self::factor(further.score), scores, seen);
+        if self.any_node(&next) || !self.any_node(scores) {
+            *scores = next;
+            for place in &self.dependants[tie.dependant] {
+                let further = self.ties[*place];
+                if travels(&further) {
+                    self.add_wish(floor, &further, factor * self::factor(further.score), scores, heard);
+                }
             }
         }
-        seen.pop();
+        heard.leave();
     }
 
     /// What a dependant thinks of a node: the best of all that are alike by the tie's label.
@@ -394,11 +453,13 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// A unit's own scores. What is stopped has no wishes.
-    pub fn unit_base(&self, unit: usize) -> Vec<Score> {
+    pub fn unit_base(&self, unit: usize) -> Cow<'_, [Score]> {
         match self.world.units[unit] {
-            Unit::Plain(place) if self.world.res[place].stopped.is_some() => vec![Score::ZERO; self.world.nodes.len()],
-            Unit::Plain(place) => self.bases[place].score.clone(),
-            Unit::Clone(clone) => self.clone_base(clone),
+            Unit::Plain(place) if self.world.res[place].stopped.is_some() => {
+                Cow::Owned(vec![Score::ZERO; self.world.nodes.len()])
+            }
+            Unit::Plain(place) => Cow::Borrowed(&self.bases[place].score),
+            Unit::Clone(clone) => Cow::Owned(self.clone_base(clone)),
         }
     }
 
@@ -426,6 +487,9 @@ impl<'w, 'a> Placer<'w, 'a> {
         let best = (0..scores.len())
             .filter(|node| self.world.nodes[*node].fit() && scores[*node] >= Score::ZERO)
             .min_by(|a, b| self.compare(*a, *b, scores, current))?;
+        if let Some(roomy) = self.roomy.filter(|roomy| scores[*roomy] == scores[best]) {
+            return Some(roomy);
+        }
         match current {
             Some(current) if scores[current] == scores[best] && scores[best] > Score::ZERO => Some(current),
             Some(_) | None => Some(best),
@@ -478,13 +542,17 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// What a unit takes of a node, alone or with all that belongs to it and is not placed yet.
     fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
         let world = self.world;
+        if !world.uses_capacity {
+            return BTreeMap::new();
+        }
         let mut units = vec![unit];
+        let mut known = BTreeSet::from([unit]);
         let mut next = 0;
         while let Some(&unit) = units.get(next).filter(|_| together) {
             let ties = self.with[unit].iter().chain(&self.dependants[unit]).map(|tie| self.ties[*tie]);
             for tie in ties.filter(|tie| tie.score.is_infinite()) {
                 let other = if tie.dependant == unit { tie.primary } else { tie.dependant };
-                if self.placed[other].is_none() && !units.contains(&other) {
+                if self.placed[other].is_none() && known.insert(other) {
                     units.push(other);
                 }
             }
@@ -610,6 +678,9 @@ fn scaled(score: Score, by: f64, one_way: bool) -> Score {
     if by < 0.0 && score < Score::ZERO && !one_way {
         // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
+    }
+    if by == 1.0 {
+        return score;
     }
     let product = by * f64::from(score.value());
     Score::new(if product < 0.0 { product.floor() } else { product.ceil() } as i64)

@@ -3,12 +3,12 @@
 //! Input: a [`Placer`] in which the clone is placed. Output: `promoted` of its copies.
 //!
 //! As in Pacemaker Explained, "Determining Which Instance is Promoted": the promotion score (the node attribute
-//! `master-RESOURCE`, −1 where there is none), plus locations and colocations for the role Promoted, plus stickiness
-//! where it is promoted now; highest first, then what is promoted already, then the lower number. A negative sum is
-//! never promoted, so without any score nothing is.
+//! `master-RESOURCE`, −1 where there is none), plus locations and colocations for the role Promoted. A negative sum is
+//! never promoted, so without any score nothing is. Of the others the highest is first, its node's own score added; then
+//! what is promoted already, then the lower number.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Placer, factor};
+use super::place::{Copy, Heard, Placer, factor};
 use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
 
 impl Placer<'_, '_> {
@@ -16,12 +16,15 @@ impl Placer<'_, '_> {
         let Unit::Clone(clone) = self.world.units[unit] else { return };
         let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
         let Some(mut copies) = self.placed[unit].take() else { return };
+        let base = self.clone_base(clone);
         let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();
         for (place, copy) in copies.iter().enumerate() {
             let (Some(node), false) = (copy.node, copy.pinned) else { continue };
             let now = promoted_now(self.world, clone, copy);
-            let score = self.promotion_score(unit, clone, copy, node, now);
+            let score = self.promotion_score(unit, clone, copy, node);
             if score >= Score::ZERO {
+                // Whether it may be promoted is said by what speaks of that role; who goes first, by everything.
+                let score = score + base[node];
                 ranked.push((score, now, copy.number.unwrap_or(0), place));
             }
         }
@@ -48,7 +51,7 @@ impl Placer<'_, '_> {
         scores.reduce(|a, b| a + b)
     }
 
-    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize, now: bool) -> Score {
+    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize) -> Score {
         let members = &self.world.clones[clone].members;
         let forbidden = members.iter().any(|member| {
             let res = &self.world.res[*member];
@@ -75,9 +78,6 @@ impl Placer<'_, '_> {
                     score += Score::NEVER;
                 }
             }
-            if now {
-                score += Score::new(i64::from(self.world.res[*member].spec.stickiness));
-            }
         }
         score + self.promotion_neighbours(unit, node)
     }
@@ -99,7 +99,7 @@ impl Placer<'_, '_> {
         let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.primary_role == Some(Role::Promoted) {
-                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut vec![unit]);
+                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut Heard::new(unit));
             }
         }
         score += wishes[node];

@@ -9,17 +9,20 @@
 //!
 //! Unlike [`predict`](super::predict()) it does not go on from the result: what only the next plan would do is not here.
 
+use super::assign::assign_in;
 use super::fencing::victims;
 use super::graph::StepKind;
 use super::instances::World;
-use super::links::{Link, links};
+use super::links::links;
 use super::nodes::{Ability, Class};
-use super::assign;
-use super::order::order_outline;
-use crate::model::{InstanceId, NodeId, OrderAction, OrderStrength, Role, Spec};
+use super::order::order_in;
+use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The attribute of a node that says when it was switched on by a device that unfences.
+const LET_IN: &str = "#node-unfenced";
 
 /// What a plan leads to, and by which actions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -82,24 +85,29 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let assignment = assign(spec, state);
-    let mut committed = state.clone();
+    let world = World::new(spec, state);
+    let assignment = assign_in(&world);
+    let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
         match change.to {
             Some(to) => {
                 let made = Committed { to, index: state.index, since_ms: state.now_ms };
-                committed.assignment.insert(change.instance, made);
+                committed.insert(change.instance, made);
             }
-            None => _ = committed.assignment.remove(&change.instance),
+            None => _ = committed.remove(&change.instance),
         }
     }
-    let graph = order_outline(spec, &committed);
-    let blocked = graph.blocked_with_followers();
-    let world = World::new(spec, &committed);
+    let mut world = world.with_assignment(&committed);
     let fenced = victims(&world, &assignment.placements);
-    let links = links(&world);
-    let mut plan = Plan { world: &world, links: &links, fenced: &fenced, insts: BTreeMap::new() };
-    for (key, claim) in &committed.claims {
+    world.outline = true;
+    let graph = order_in(&world);
+    let blocked = graph.blocked_with_followers();
+    let mut needs = vec![Vec::new(); world.res.len()];
+    for link in links(&world).iter().filter(|link| link.then_action == OrderAction::Start && link.is_need()) {
+        needs[link.then].push(link.first);
+    }
+    let mut plan = Plan { world: &world, needs, fenced: &fenced, insts: BTreeMap::new() };
+    for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
     for (place, step) in graph.placed_steps() {
@@ -116,7 +124,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
 
 struct Plan<'w, 'a> {
     world: &'w World<'a>,
-    links: &'w [Link],
+    /// By resource: what it needs to start.
+    needs: Vec<Vec<usize>>,
     fenced: &'w BTreeSet<NodeId>,
     insts: BTreeMap<&'w InstanceId, Inst<'w>>,
 }
@@ -171,7 +180,18 @@ impl Plan<'_, '_> {
         };
         let placement =
             roles.into_iter().map(|(name, nodes)| (name, nodes.into_iter().map(of_node).collect())).collect();
-        Outcome { placement, actions, fenced: self.fenced.iter().cloned().collect(), unfenced: Vec::new() }
+        let unfenced = self.unfenced();
+        Outcome { placement, actions, fenced: self.fenced.iter().cloned().collect(), unfenced }
+    }
+
+    /// Nodes that must be let in before what requires that is started on them.
+    fn unfenced(&self) -> Vec<NodeId> {
+        if !self.world.res.iter().any(|res| res.spec.requires == Requires::Unfencing) {
+            return Vec::new();
+        }
+        let let_in = |node: usize| self.world.label(node, LET_IN).is_some_and(|value| value != "0");
+        let waits = |node: &usize| self.world.nodes[*node].fit() && !let_in(*node);
+        (0..self.world.nodes.len()).filter(waits).map(|node| self.world.nodes[node].id.clone()).collect()
     }
 
     fn name(&self, id: &InstanceId) -> String {
@@ -254,16 +274,14 @@ impl Plan<'_, '_> {
             return itself;
         }
         seen.push(place);
-        let firsts = self.links.iter().filter(|link| {
-            link.then == place && link.then_action == OrderAction::Start && link.strength != OrderStrength::Serialize
-        });
-        firsts.map(|link| link.first).all(|first| self.lets_migrate(first, seen))
+        self.needs[place].iter().all(|first| self.lets_migrate(*first, seen))
     }
 
     fn lets_migrate(&self, first: usize, seen: &mut Vec<usize>) -> bool {
         let id = self.world.res[first].id;
-        let insts: Vec<&Inst<'_>> =
-            self.insts.iter().filter(|(other, _)| &other.resource == id).map(|(_, inst)| inst).collect();
+        let from = InstanceId { resource: id.clone(), number: None };
+        let of = self.insts.range::<InstanceId, _>(&from..).take_while(|(other, _)| &other.resource == id);
+        let insts: Vec<&Inst<'_>> = of.map(|(_, inst)| inst).collect();
         let stops = |inst: &&Inst<'_>| inst.claims.iter().any(|(key, _)| inst.does(&StepKind::Stop, &key.node));
         let starts = |inst: &&Inst<'_>| inst.start().is_some_and(|start| !start.blocked);
         match self.world.res[first].clone {
@@ -293,7 +311,7 @@ impl Plan<'_, '_> {
                 Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
                 None if after == Role::Promoted => Op::Promote,
                 None => Op::Start,
-                Some((_, claim)) if claim.failure.is_some() => Op::Recover,
+                Some(_) if ended.iter().any(|(_, claim)| claim.failure.is_some()) => Op::Recover,
                 Some((key, _)) if &key.node == start.node => Op::Restart,
                 Some(_) => Op::Move,
             };

@@ -215,6 +215,10 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
             return Fate::Stop(Reason::MultipleActive);
         }
+        // Others tell of a restart even of the one that is left running.
+        MultipleActive::StopUnexpected if several && world.outline && !live.settling() => {
+            return Fate::Stop(Reason::MultipleActive);
+        }
         MultipleActive::Block if several => return Fate::Stuck(Reason::MultipleActive),
         MultipleActive::StopStart
         | MultipleActive::StopOnly
@@ -272,12 +276,35 @@ fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
             by_first.entry(link.first).or_default().push(either.clone());
         }
     }
+    if world.outline {
+        follow_stops(world, links, wants);
+    }
     let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
         for either in by_first.get(&first).into_iter().flatten() {
             if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
                 queue.push(either[0].then);
+            }
+        }
+    }
+}
+
+/// Others take a required order of two stops to mean that the second happens whenever the first does.
+fn follow_stops(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
+    let stops = |link: &&Link| {
+        let required = link.strength == crate::model::OrderStrength::Required;
+        required && link.first_action == OrderAction::Stop && link.then_action == OrderAction::Stop
+    };
+    for link in links.iter().filter(stops) {
+        let goes = |fate: &Fate| matches!(fate, Fate::Stop(_) | Fate::Lost);
+        let first = wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+        if !first.flat_map(|first| &first.claims).any(|(_, fate)| goes(fate)) {
+            continue;
+        }
+        for then in wants.by_res[link.then].clone() {
+            for (_, fate) in wants.insts[then].claims.iter_mut().filter(|(_, fate)| *fate == Fate::Stay) {
+                *fate = Fate::Stop(Reason::Follows { other: world.res[link.first].id.clone() });
             }
         }
     }
