@@ -64,7 +64,9 @@ pub fn whole(sizes: &[(usize, usize)]) {
         let theirs = best(if resources * nodes > 20_000 { 1 } else { 3 }, || simulator(&file));
         _ = std::fs::remove_file(&file);
         let ratio = match (&ours, &theirs) {
-            (Some(ours), Some(theirs)) if ours.end == End::Well && theirs.end == End::Well => format!("{:.0}", theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()),
+            (Some(ours), Some(theirs)) if ours.end == End::Well && theirs.end == End::Well => {
+                format!("{:.0}", theirs.wall.as_secs_f64() / ours.wall.as_secs_f64())
+            }
             (Some(_) | None, Some(_) | None) => "-".into(),
         };
         println!(

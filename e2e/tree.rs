@@ -19,7 +19,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("log", &["model", "state", "net"]),
     ("api", &["model", "manifest", "state", "plan", "reconcile", "net"]),
     ("daemon", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api"]),
-    ("cli", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api", "daemon", "pacemaker"]),
+    (
+        "cli",
+        &[
+            "model",
+            "manifest",
+            "state",
+            "plan",
+            "reconcile",
+            "source",
+            "agent",
+            "net",
+            "log",
+            "api",
+            "daemon",
+            "pacemaker",
+        ],
+    ),
 ];
 
 /// Modules without clock, randomness, IO and unordered maps.

@@ -37,9 +37,13 @@ pub fn foresee(state: &State, operation: &Operation, commands: &[Command], force
     let Some(spec) = after.spec().cloned().filter(|_| !refused) else { return Ok(Outlook::default()) };
     let outlook = Future { before: state, after: &after, spec };
     match operation {
-        Operation::Move { resource, to } => outlook.of_move(&ResourceId::new(resource), &NodeId::new(to), force),
-        Operation::Ban { resource, node } => outlook.of_ban(&ResourceId::new(resource), &NodeId::new(node), force),
-        Operation::Drain { node } => outlook.of_drain(&NodeId::new(node), force),
+        Operation::Move { resource, to } => {
+            outlook.of_move(&ResourceId::new(resource.as_str()), &NodeId::new(to.as_str()), force)
+        }
+        Operation::Ban { resource, node } => {
+            outlook.of_ban(&ResourceId::new(resource.as_str()), &NodeId::new(node.as_str()), force)
+        }
+        Operation::Drain { node } => outlook.of_drain(&NodeId::new(node.as_str()), force),
         Operation::Undrain { .. }
         | Operation::Unmove { .. }
         | Operation::Maintenance { .. }

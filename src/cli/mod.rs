@@ -18,6 +18,7 @@ mod explain;
 mod fence;
 mod files;
 mod hook;
+mod import;
 mod init;
 mod join;
 mod leave;
@@ -82,6 +83,7 @@ enum Command {
     Maintenance(maintenance::Args),
     Cleanup(cleanup::Args),
     Fence(fence::Args),
+    Import(import::Args),
     Init(init::Args),
     Token(token::Args),
     Join(join::Args),
@@ -164,6 +166,7 @@ fn dispatch(cli: Cli) -> u8 {
         Command::Maintenance(args) => wait_for(maintenance::run(args, &context)),
         Command::Cleanup(args) => wait_for(cleanup::run(args, &context)),
         Command::Fence(args) => wait_for(fence::run(args, &context)),
+        Command::Import(args) => import::run(args),
         Command::Init(args) => init::run(args, &context),
         Command::Token(args) => wait_for(token::run(args, &context)),
         Command::Join(args) => join::run(args, &context),

@@ -17,7 +17,8 @@ use crate::model::{
     AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId,
     FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
     MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, OrderAction,
-    OrderEnd, OrderStrength, Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, Strength, TargetRole,
+    OrderEnd, OrderStrength, Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef,
+    Source, Spec, Strength, TargetRole,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,8 +44,9 @@ pub(super) fn resolve(
         let chain = Chain::of(tree, topology, &doc.name, raw);
         resource(raw, &chain, &cluster, tree.rank(doc)).map(|resource| (id(doc), resource))
     });
-    let groups =
-        tree.groups().map(|(doc, raw)| (id(doc), Group { members: raw.members.iter().map(resource_id).collect(), rank: tree.rank(doc) }));
+    let groups = tree.groups().map(|(doc, raw)| {
+        (id(doc), Group { members: raw.members.iter().map(resource_id).collect(), rank: tree.rank(doc) })
+    });
     Some(Spec {
         resources: resources.collect(),
         groups: groups.collect(),

@@ -34,13 +34,14 @@ pub use id::{
 };
 pub use metadata::{ActionMeta, AgentCatalogue, AgentMetadata, AgentTraits, ParameterMeta, Reload};
 pub use node::{
-    Cluster, Detection, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, Placement, SecretRef, Source,
+    Cluster, Detection, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeRole, Placement, SecretRef,
+    Source,
 };
 pub use notice::{Copies, CopyAt, Moment, NoticeView};
 pub use reason::Reason;
 pub use resource::{
-    AgentRef, Clone, FailurePolicy, Group, Influence, MultipleActive, OnFail, OpName, Operation, Promotable, QuorumLoss, Requires,
-    Resource, Role, TargetRole,
+    AgentRef, Clone, FailurePolicy, Group, Influence, MultipleActive, OnFail, OpName, Operation, Promotable,
+    QuorumLoss, Requires, Resource, Role, TargetRole,
 };
 pub use score::Score;
 pub use spec::{Kind, ObjectRef, Origin, Spec};

@@ -9,13 +9,15 @@
 //! Deliberately absent: planning, and writing manifests.
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
-//! settings · `operations`, `resources` what runs · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
+//! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
 //! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state · `loss`.
 
+mod bundles;
 mod constraints;
 mod history;
 mod location;
 mod loss;
+pub mod manifests;
 mod nodes;
 mod operations;
 mod options;
@@ -30,6 +32,7 @@ mod tickets;
 mod words;
 mod xml;
 
+pub use bundles::Shown;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
@@ -38,6 +41,7 @@ use crate::model::{
     Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{OverrideKind, Scope, State};
+use bundles::Names;
 use constraints::Constraints;
 use location::Locator;
 use loss::Losses;
@@ -58,6 +62,8 @@ pub struct Import {
     pub losses: Vec<Loss>,
     /// Resources that are part of something else and are not told of by themselves.
     pub hidden: BTreeSet<String>,
+    /// Copies (`NAME:NUMBER`) that are told of in other words.
+    pub shown: BTreeMap<String, Shown>,
 }
 
 impl Import {
@@ -85,10 +91,11 @@ pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
         return Err(ImportError::NotACib { found: root.tag().chars().take(40).collect() });
     }
     let configuration = root.child("configuration").ok_or(ImportError::NoConfiguration)?;
-    Ok(convert(root, configuration, now))
+    let bundles = bundles::names(configuration);
+    Ok(convert(root, configuration, &bundles, now))
 }
 
-fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import {
+fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
     let mut losses = Losses::default();
     let ids = Ids::new(configuration);
     let asked = Asked { now, ..Asked::default() };
@@ -122,6 +129,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     let reader = Reader {
         ids: &ids,
         setting,
+        bundles,
         templates: BTreeMap::new(),
         rsc_defaults: configuration.child("rsc_defaults"),
         op_defaults: configuration.child("op_defaults"),
@@ -140,10 +148,14 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
         }
     }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
-    let unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
+    let mut unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
     remote::tie(&mut spec, &services);
-    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now);
+    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, bundles, status);
     let mut state = reader.read();
+    unasked.extend(bundles.iter().flat_map(|names| {
+        let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
+        inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
+    }));
     status::unasked(&mut state, &spec, &services, &unasked);
     status::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
     let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
@@ -154,7 +166,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, now: Option<i64>) -> Import 
     state.without_quorum = !quorate && policy != "ignore";
     let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
     let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(), hidden }
+    Import { spec, state, losses: losses.finish(), hidden, shown: bundles::shown(bundles) }
 }
 
 fn spec<'a>(
@@ -274,9 +286,9 @@ fn topology(
         let by_pattern = level.attr("target-pattern").is_some_and(|pattern| {
             pattern::matching(pattern, std::iter::once(facts.name)).is_some_and(|names| !names.is_empty())
         });
-        let by_attribute = level.attr("target-attribute").is_some_and(|name| {
-            facts.attribute(name).is_some() && facts.attribute(name) == level.attr("target-value")
-        });
+        let by_attribute = level
+            .attr("target-attribute")
+            .is_some_and(|name| facts.attribute(name).is_some() && facts.attribute(name) == level.attr("target-value"));
         by_name || by_pattern || by_attribute
     };
     let topology = configuration.child("fencing-topology")?;

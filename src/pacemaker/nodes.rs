@@ -198,7 +198,8 @@ pub(super) fn health(facts: &NodeFacts<'_>, options: &Options<'_>) -> Score {
         ),
         _ => return Score::ZERO,
     };
-    let names = facts.permanent.keys().chain(facts.transient.keys().filter(|name| !facts.permanent.contains_key(*name)));
+    let names =
+        facts.permanent.keys().chain(facts.transient.keys().filter(|name| !facts.permanent.contains_key(*name)));
     let of = |name: &&str| match facts.attribute(name).unwrap_or("") {
         "red" => red,
         "yellow" => yellow,
@@ -207,4 +208,3 @@ pub(super) fn health(facts: &NodeFacts<'_>, options: &Options<'_>) -> Score {
     };
     names.filter(|name| name.starts_with("#health")).map(of).fold(base, |sum, part| sum + part)
 }
-

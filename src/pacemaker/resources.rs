@@ -9,6 +9,7 @@
 //!
 //! Does not read constraints or status.
 
+use super::bundles::Names;
 use super::loss::Losses;
 use super::operations::{Op, operations, read_ops};
 use super::options::{Ids, Options, Values};
@@ -106,6 +107,7 @@ struct Around<'p, 'a> {
 pub(super) struct Reader<'r, 'a> {
     pub ids: &'r Ids<'a>,
     pub setting: Setting,
+    pub bundles: &'a [Names],
     pub templates: BTreeMap<&'a str, El<'a>>,
     pub rsc_defaults: Option<El<'a>>,
     pub op_defaults: Option<El<'a>>,
@@ -122,6 +124,7 @@ impl<'a> Reader<'_, 'a> {
                 "primitive" => self.primitive(el, None, None),
                 "group" => self.group(el, None),
                 "clone" | "master" => self.clone(el),
+                "bundle" => self.bundle(el),
                 "template" => continue,
                 tag => {
                     self.losses.matters(el, format!("a {tag} has no counterpart yet"));
@@ -141,7 +144,8 @@ impl<'a> Reader<'_, 'a> {
     fn connections(&mut self) {
         let mut guests = Vec::new();
         for (id, prim) in &self.services.prims {
-            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") {
+            let bundled = prim.el.tag() == "bundle";
+            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") && !bundled {
                 self.services.remotes.push(Remote { name: id, container: None });
             }
             if let Some(name) = prim.meta.get("remote-node") {
@@ -237,6 +241,78 @@ impl<'a> Reader<'_, 'a> {
         known
     }
 
+    /// A clone of a group: address, container, connection, what runs inside.
+    fn bundle(&mut self, el: El<'a>) -> bool {
+        let Some(names) = self.bundles.iter().find(|names| names.bundle == el.id()) else {
+            self.losses.matters(el, "it has no container that is known");
+            self.services.dropped.push(el.id());
+            return false;
+        };
+        let rank = self.next_rank();
+        let explicit = self.ids.values(el, "meta_attributes", &self.asked(None));
+        let defaults = self.defaults(None);
+        let mut meta = explicit.clone();
+        defaults.iter().for_each(|(name, value)| _ = meta.entry(name).or_insert(value));
+        let role = lowest_role([&explicit, &defaults].into_iter());
+        let mut members = Vec::new();
+        let parts = [(&names.address, "heartbeat", "IPaddr2"), (&names.connection, "pacemaker", "remote")];
+        let [address, connection] = parts;
+        let container = Some(names.container.clone());
+        for (part, provider, agent_name) in [address, (&container, "heartbeat", names.technology), connection] {
+            let Some(part) = part else { continue };
+            let part = if *part == names.container { &names.container } else { part };
+            let prim = Prim {
+                el,
+                class: "ocf",
+                provider: Some(provider),
+                name: agent_name,
+                ops: Vec::new(),
+                params: Values::new(),
+                meta: meta.clone(),
+                clone: Some(&names.bundle),
+            };
+            let rank = self.next_rank();
+            let resource = self.resource(&prim, role, BTreeMap::new(), rank);
+            members.push(ResourceId::new(part.as_str()));
+            self.services.resources.insert(part.as_str().into(), resource);
+            let key = self.bundle_part(part);
+            self.services.prims.insert(key, prim);
+        }
+        if let (Some(child), Some(_)) = (el.child("primitive"), &names.child) {
+            let around = Around { explicit: &explicit, outer: None };
+            if self.primitive(child, Some(&names.bundle), Some(around)) {
+                members.push(child.id().into());
+            }
+        } else if let Some(child) = el.child("primitive") {
+            self.losses.matters(child, "nothing reaches the inside of its container: no address, no control port");
+        }
+        let interleave = meta.get("interleave").and_then(|value| boolean(value)).unwrap_or(false);
+        self.services.groups.insert(names.group.as_str().into(), Group { members, rank });
+        let clone = CloneSpec {
+            resource: names.group.as_str().into(),
+            max: Some(names.replicas.len() as u32),
+            per_node: names.per_host,
+            promotable: names.promoted.map(|max| Promotable { max, per_node: 1 }),
+            notify: false,
+            interleave,
+            ordered: false,
+            globally_unique: true,
+            rank,
+            enough: None,
+        };
+        self.services.clones.insert(names.bundle.as_str().into(), clone);
+        true
+    }
+
+    /// The name of a part, as long-lived as the list of bundles.
+    fn bundle_part(&self, part: &str) -> &'a str {
+        let all = self
+            .bundles
+            .iter()
+            .flat_map(|names| [names.address.as_deref(), Some(&names.container), names.connection.as_deref()]);
+        all.flatten().find(|name| *name == part).unwrap_or("")
+    }
+
     fn group(&mut self, el: El<'a>, clone: Option<(&'a str, Around<'_, 'a>)>) -> bool {
         let rank = self.next_rank();
         let explicit = self.ids.values(el, "meta_attributes", &self.asked(None));
@@ -260,12 +336,7 @@ impl<'a> Reader<'_, 'a> {
         true
     }
 
-    fn primitive(
-        &mut self,
-        el: El<'a>,
-        clone: Option<&'a str>,
-        around: Option<Around<'_, 'a>>,
-    ) -> bool {
+    fn primitive(&mut self, el: El<'a>, clone: Option<&'a str>, around: Option<Around<'_, 'a>>) -> bool {
         let rank = self.next_rank();
         let template = el.attr("template").and_then(|name| self.templates.get(name).copied());
         let attr = |name: &str| el.attr(name).or_else(|| template.and_then(|template| template.attr(name)));

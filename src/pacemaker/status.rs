@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
+use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::options::Options;
@@ -16,8 +17,8 @@ use super::words::score;
 use super::xml::El;
 use crate::model::{
     ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    Location, LogIndex, MultipleActive, NodeId, NodeSelector, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
-    Strength, TargetRole,
+    Location, LogIndex, MultipleActive, NodeId, NodeSelector, OnFail, OverrideId, Reading, Requires, Resource,
+    ResourceId, Role, Spec, Strength, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -40,6 +41,9 @@ pub(super) struct StatusReader<'s, 'a> {
     pub options: &'s Options<'a>,
     pub fencing: bool,
     pub now: Option<i64>,
+    bundles: &'a [Names],
+    status: Option<El<'a>>,
+    aliases: BTreeMap<&'a str, (&'a str, u32)>,
     pub state: State,
     identities: BTreeMap<ResourceId, (Digest, Digest)>,
 }
@@ -64,6 +68,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         options: &'s Options<'a>,
         fencing: bool,
         now: Option<i64>,
+        bundles: &'a [Names],
+        status: Option<El<'a>>,
     ) -> Self {
         let state = State {
             feature_level: FEATURE_LEVEL,
@@ -72,7 +78,20 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             ..State::default()
         };
         let identities = BTreeMap::new();
-        Self { spec, services, facts, nodes, options, fencing, now, state, identities }
+        Self {
+            spec,
+            services,
+            facts,
+            nodes,
+            options,
+            fencing,
+            now,
+            bundles,
+            status,
+            aliases: aliases(bundles),
+            state,
+            identities,
+        }
     }
 
     pub fn read(mut self) -> State {
@@ -83,7 +102,36 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         self.overrides();
         self.records(&items);
         self.claims(&items);
+        self.scores_from_inside(&items);
         self.state
+    }
+
+    /// Promotion scores of what runs inside of containers, as of their hosts.
+    fn scores_from_inside(&mut self, items: &[Item<'a>]) {
+        let states = || self.status.into_iter().flat_map(|status| status.all("node_state"));
+        let mut found = Vec::new();
+        for names in self.bundles {
+            let Some(child) = &names.child else { continue };
+            let wanted = format!("master-{child}");
+            for (number, replica) in (0_u32..).zip(&names.replicas) {
+                let is_container = |item: &&Item<'a>| item.number == Some(number) && item.base == names.container;
+                let host = items.iter().filter(is_container).find(|item| item.found.role.is_some());
+                let pairs = states().filter(|state| state.id() == replica.inside);
+                let pairs = pairs.filter_map(|state| state.child("transient_attributes"));
+                let pairs = pairs.flat_map(|t| t.all("instance_attributes")).flat_map(|block| block.all("nvpair"));
+                let value = pairs.filter(|pair| pair.attr("name") == Some(&wanted)).find_map(|pair| pair.attr("value"));
+                if let (Some(host), Some(value)) = (host, value) {
+                    found.push((host.node, wanted.clone(), number, value));
+                }
+            }
+        }
+        for (host, name, number, value) in found {
+            let node = NodeId::new(self.facts[self.nodes[host].facts].name);
+            if let Some(node) = self.state.nodes.get_mut(&node) {
+                node.attributes.insert(format!("{name}:{number}"), value.to_owned());
+                node.attributes.insert(name, value.to_owned());
+            }
+        }
     }
 
     fn definitions(&mut self) {
@@ -107,6 +155,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         if self.services.prims.contains_key(id) {
             return (id, None, true);
         }
+        if let Some((part, number)) = self.aliases.get(id) {
+            return (part, Some(*number), self.services.prims.contains_key(part));
+        }
         match id.rsplit_once(':').and_then(|(base, number)| Some((base, number.parse().ok()?))) {
             Some((base, number)) => (base, Some(number), self.services.prims.contains_key(base)),
             None => (id, None, false),
@@ -122,21 +173,49 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
             for el in resources.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-                let (base, number, known) = self.base_of(el.id());
-                let prim = self.services.prims.get(base);
-                let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.services.clones.get(name));
-                let context = Context {
-                    ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
-                    fencing: self.fencing,
-                    promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
-                    params: prim.map(|prim| &prim.params),
-                    expired: self.expired(base),
-                };
-                let found = history::read(el, &context);
-                items.push(Item { node: place, base, number, known, el, found });
+                items.push(self.item(el, place, None));
             }
         }
+        self.inside(&mut items);
         items
+    }
+
+    /// What runs inside of containers is told by nodes of its own.
+    fn inside(&self, items: &mut Vec<Item<'a>>) {
+        let states: BTreeMap<&str, El<'a>> =
+            self.status.into_iter().flat_map(|status| status.all("node_state")).map(|el| (el.id(), el)).collect();
+        for names in self.bundles {
+            for (number, replica) in (0_u32..).zip(&names.replicas) {
+                let runs = |item: &&Item<'a>| {
+                    item.number == Some(number) && item.base == names.container && item.found.role.is_some()
+                };
+                let Some(host) = items.iter().find(runs).map(|item| item.node) else { continue };
+                let lrm =
+                    states.get(replica.inside.as_str()).and_then(|state| state.child("lrm")?.child("lrm_resources"));
+                for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
+                    let (base, _, _) = self.base_of(el.id());
+                    if names.child.as_deref() == Some(base) {
+                        items.push(self.item(el, host, Some(number)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
+        let (base, number, known) = self.base_of(el.id());
+        let number = copy.or(number);
+        let prim = self.services.prims.get(base);
+        let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.services.clones.get(name));
+        let context = Context {
+            ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
+            fencing: self.fencing,
+            promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+            params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
+            expired: self.expired(base),
+        };
+        let found = history::read(el, &context);
+        Item { node: place, base, number, known, el, found }
     }
 
     /// Failures of a resource up to this second are forgotten.
@@ -398,7 +477,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
         let found = &item.found;
         let promotable = self.services.prims.get(item.base).and_then(|prim| prim.clone);
-        let promotable = promotable.and_then(|name| self.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
+        let promotable =
+            promotable.and_then(|name| self.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
         let role = match (promotable, role) {
             (false, _) => Role::Started,
             (true, Role::Started) => Role::Unpromoted,

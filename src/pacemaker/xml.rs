@@ -62,7 +62,8 @@ impl<'a> Tree<'a> {
         // The open elements, each with its last child so far.
         let mut open: Vec<(u32, Option<u32>)> = Vec::new();
         loop {
-            let event = reader.read_event().map_err(|error| fail(reader.error_position() as usize, error.to_string()))?;
+            let event =
+                reader.read_event().map_err(|error| fail(reader.error_position() as usize, error.to_string()))?;
             let end = reader.buffer_position() as usize;
             let (content, is_open) = match event {
                 // The borrowed slice is found again in the text, whose lifetime the tree has.

@@ -216,9 +216,7 @@ impl Placer<'_, '_> {
         let info = &world.clones[clone];
         let Some(&first) = info.members.first() else { return };
         let from = crate::model::InstanceId { resource: world.res[first].id.clone(), number: None };
-        for (id, assigned) in
-            world.assignment.range(from..).take_while(|(id, _)| &id.resource == world.res[first].id)
-        {
+        for (id, assigned) in world.assignment.range(from..).take_while(|(id, _)| &id.resource == world.res[first].id) {
             let (Some(number), Some(&node)) = (id.number, world.node_ids.get(&assigned.to.node)) else { continue };
             if world.nodes[node].fit() && !(info.spec.globally_unique && number as usize >= info.max) {
                 existing.entry(number).or_insert(Existing { number, node, healthy: false, pinned: None });

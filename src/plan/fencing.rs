@@ -36,8 +36,7 @@ pub struct FenceDecision {
 }
 
 pub(super) fn decide(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> Vec<FenceDecision> {
-    let lost =
-        |node: &usize| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt;
+    let lost = |node: &usize| world.nodes[*node].unclean() && world.nodes[*node].ability == Ability::Attempt;
     if !(0..world.nodes.len()).any(|node| lost(&node)) {
         return Vec::new();
     }
@@ -79,7 +78,9 @@ impl<'a> Depends<'a> {
         for (place, res) in world.res.iter().enumerate() {
             for live in &res.claims {
                 depends.load[live.node] += 1;
-                if depends.held[live.node].is_none() && world.nodes[live.node].unclean() && has_alternative(world, place)
+                if depends.held[live.node].is_none()
+                    && world.nodes[live.node].unclean()
+                    && has_alternative(world, place)
                 {
                     depends.held[live.node] = Some(live.key);
                 }

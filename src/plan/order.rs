@@ -285,7 +285,8 @@ impl Builder<'_, '_> {
             let waits = |made: &&Made| {
                 matches!(made.kind, StepKind::Start | StepKind::Promote) && !self.graph.graph[made.at].running
             };
-            let starts: Vec<Made> = self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
+            let starts: Vec<Made> =
+                self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
             if starts.is_empty() {
                 continue;
             }
@@ -324,7 +325,8 @@ impl Builder<'_, '_> {
         let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
         let no_more =
             limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
-        let claims = wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
+        let claims =
+            wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
         let lasting: Vec<(usize, &(Live<'_>, Fate))> =
             claims.filter(|(_, (_, fate))| matches!(fate, Fate::Lost | Fate::Stuck(_))).collect();
         let (unfenced, frozen) = (self.unfenced(place), world.frozen(place));
@@ -455,8 +457,7 @@ impl Builder<'_, '_> {
         }
         let down = kind(link.first_action.opposite());
         // What comes up would want to restart what already runs without it.
-        let up =
-            |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
+        let up = |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
         let held = self.made_of(link.first).into_iter().filter(|first| first.kind == down || up(first));
         for first in held.collect::<Vec<_>>() {
             if let Some(why) = stuck.get(&side(first.inst, first.node)) {
@@ -628,7 +629,8 @@ impl Builder<'_, '_> {
     }
 
     fn add(&mut self, kind: StepKind, inst: usize, node: usize, reason: Reason, running: bool) {
-        let known = self.of_inst[inst].iter().any(|made| self.made[*made].kind == kind && self.made[*made].node == node);
+        let known =
+            self.of_inst[inst].iter().any(|made| self.made[*made].kind == kind && self.made[*made].node == node);
         if known || self.world.nodes[node].class != Class::Online {
             return;
         }

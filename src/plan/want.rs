@@ -96,8 +96,13 @@ pub(super) fn wants<'a>(world: &World<'a>, links: &[Link]) -> Wants<'a> {
 
 fn collect<'a>(world: &World<'a>) -> Wants<'a> {
     let mut insts: Vec<Inst<'a>> = Vec::new();
-    let fresh = |id: &'a InstanceId, place| {
-        Inst { id, place, claims: Vec::new(), assigned: None, demote: None, migrates: false }
+    let fresh = |id: &'a InstanceId, place| Inst {
+        id,
+        place,
+        claims: Vec::new(),
+        assigned: None,
+        demote: None,
+        migrates: false,
     };
     // Both lists are in order of instance, so that one walk merges them.
     let live = world.res.iter().enumerate().flat_map(|(place, res)| res.claims.iter().map(move |l| (Some(place), l)));
@@ -313,7 +318,8 @@ fn follow_stops(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
 fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bool {
     let Some(link) = either.first() else { return false };
     let promotes = link.then_action == OrderAction::Promote;
-    let relevant = |live: &Live<'_>, fate: &Fate| *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
+    let relevant =
+        |live: &Live<'_>, fate: &Fate| *fate == Fate::Stay && (!promotes || live.claim.role == Role::Promoted);
     let (mut ends, mut stays) = (Vec::new(), Vec::new());
     let mut footings: Option<Vec<Footings<'_>>> = None;
     for &then in &wants.by_res[link.then] {
@@ -325,8 +331,8 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
             continue;
         }
         for (claim, (live, _)) in inst.claims.iter().enumerate().filter(|(_, (live, fate))| relevant(live, fate)) {
-            let footings = footings
-                .get_or_insert_with(|| either.iter().map(|link| Footings::of(world, link, wants)).collect());
+            let footings =
+                footings.get_or_insert_with(|| either.iter().map(|link| Footings::of(world, link, wants)).collect());
             if !footings.iter().any(|footing| footing.hold(wants, then, live.node)) {
                 ends.push((then, claim));
             }
@@ -378,11 +384,12 @@ impl<'l> Footings<'l> {
         let needs_clone = all.is_some() && world.res[link.first].clone.is_some();
         let then_clone = world.res[link.then].clone.is_some();
         let plain_needs_clone = needs_clone && !then_clone;
-        let stops = wants.by_res[link.first].iter().map(|first| &wants.insts[*first]).filter(|first| {
-            plain_needs_clone && (first.is_stopping() || (promoted && !first.is_good(true)))
-        });
+        let stops = wants.by_res[link.first]
+            .iter()
+            .map(|first| &wants.insts[*first])
+            .filter(|first| plain_needs_clone && (first.is_stopping() || (promoted && !first.is_good(true))));
         let stops_on = stops.flat_map(|first| first.claims.iter().map(|(live, _)| live.node)).collect();
-        let unknown = wants.unknown[link.first];
+        let unknown = wants.unknown[link.first] && !world.outline;
         let clone_needs_clone = needs_clone && then_clone;
         Self { firsts, promoted, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
     }
