@@ -95,6 +95,18 @@ pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
     Ok(convert(root, configuration, &bundles, now))
 }
 
+/// What has been read when constraints and status are.
+struct Read<'s, 'a> {
+    ids: &'s Ids<'a>,
+    configuration: El<'a>,
+    status: Option<El<'a>>,
+    services: &'s Services<'a>,
+    facts: &'s [NodeFacts<'a>],
+    options: &'s Options<'a>,
+    bundles: &'a [Names],
+    now: Option<i64>,
+}
+
 fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
     let mut losses = Losses::default();
     let ids = Ids::new(configuration);
@@ -148,9 +160,11 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         }
     }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
-    let mut unasked = constrain(&mut spec, &ids, configuration, &services, &facts, &options, now, &mut losses);
+    let read =
+        Read { ids: &ids, configuration, status, services: &services, facts: &facts, options: &options, bundles, now };
+    let mut unasked = constrain(&mut spec, &read, &mut losses);
     remote::tie(&mut spec, &services);
-    let reader = StatusReader::new(&spec, &services, &facts, &mut nodes, &options, fencing, now, bundles, status);
+    let reader = StatusReader::new(&spec, &read, &mut nodes, fencing);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
         let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
@@ -322,16 +336,8 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
     meant
 }
 
-fn constrain<'a>(
-    spec: &mut Spec,
-    ids: &Ids<'a>,
-    configuration: El<'a>,
-    services: &Services<'a>,
-    facts: &[NodeFacts<'a>],
-    options: &Options<'a>,
-    now: Option<i64>,
-    losses: &mut Losses,
-) -> Vec<(&'a str, &'a str)> {
+fn constrain<'a>(spec: &mut Spec, read: &Read<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
+    let Read { ids, configuration, services, facts, options, now, .. } = *read;
     let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
+use super::Read;
 use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
@@ -60,17 +61,8 @@ struct Item<'a> {
 }
 
 impl<'s, 'a> StatusReader<'s, 'a> {
-    pub fn new(
-        spec: &'s Spec,
-        services: &'s Services<'a>,
-        facts: &'s [NodeFacts<'a>],
-        nodes: &'s mut Vec<NodeRead<'a>>,
-        options: &'s Options<'a>,
-        fencing: bool,
-        now: Option<i64>,
-        bundles: &'a [Names],
-        status: Option<El<'a>>,
-    ) -> Self {
+    pub fn new(spec: &'s Spec, read: &Read<'s, 'a>, nodes: &'s mut Vec<NodeRead<'a>>, fencing: bool) -> Self {
+        let Read { status, services, facts, options, bundles, now, .. } = *read;
         let state = State {
             feature_level: FEATURE_LEVEL,
             index: AT,

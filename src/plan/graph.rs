@@ -8,6 +8,9 @@
 use super::Verdict;
 use crate::model::{ActionKind, Epoch, InstanceId, NodeId, Reason, ResourceId};
 use crate::state::ClaimKey;
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 
@@ -75,66 +78,60 @@ pub(super) struct Vertex {
 }
 
 /// A vertex's place in its graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct At(u32);
+pub(super) type At = NodeIndex;
 
-impl At {
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Vertices, each with those that come before it.
+/// The steps, each with those that come before it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Web {
-    vertices: Vec<Vertex>,
-    /// By vertex. May name one twice until [`Web::tidy`].
-    before: Vec<Vec<(At, Bond)>>,
+    graph: DiGraph<Vertex, Bond>,
 }
 
 impl Web {
     pub fn add(&mut self, vertex: Vertex) -> At {
-        let at = At(self.vertices.len() as u32);
-        self.vertices.push(vertex);
-        self.before.push(Vec::new());
-        at
+        self.graph.add_node(vertex)
     }
 
     pub fn edge(&mut self, before: At, after: At, bond: Bond) {
-        let list = &mut self.before[after.index()];
-        if list.last() != Some(&(before, bond)) {
-            list.push((before, bond));
+        // May name one twice until [`Web::tidy`]; what was said last comes first here.
+        let said = self.graph.edges_directed(after, Direction::Incoming).next();
+        if said.is_none_or(|edge| (edge.source(), *edge.weight()) != (before, bond)) {
+            self.graph.add_edge(before, after, bond);
         }
     }
 
     /// What comes directly before a vertex.
-    pub fn before(&self, at: At) -> &[(At, Bond)] {
-        &self.before[at.index()]
+    pub fn before(&self, at: At) -> impl Iterator<Item = (At, Bond)> {
+        self.graph.edges_directed(at, Direction::Incoming).map(|edge| (edge.source(), *edge.weight()))
     }
 
     /// Names every predecessor once, in order, by its firmest bond.
     pub fn tidy(&mut self) {
-        for list in &mut self.before {
-            list.sort_unstable();
-            list.dedup_by_key(|(before, _)| *before);
+        let ends = |edge: petgraph::graph::EdgeReference<'_, Bond>| (edge.target(), edge.source(), *edge.weight());
+        let mut edges: Vec<(At, At, Bond)> = self.graph.edge_references().map(ends).collect();
+        edges.sort_unstable();
+        edges.dedup_by_key(|(after, before, _)| (*after, *before));
+        self.graph.clear_edges();
+        // Edges are walked from the newest to the oldest.
+        for (after, before, bond) in edges.into_iter().rev() {
+            self.graph.add_edge(before, after, bond);
         }
     }
 
     pub fn places(&self) -> impl Iterator<Item = At> {
-        (0..self.vertices.len() as u32).map(At)
+        self.graph.node_indices()
     }
 }
 
 impl Index<At> for Web {
     type Output = Vertex;
     fn index(&self, at: At) -> &Vertex {
-        &self.vertices[at.index()]
+        &self.graph[at]
     }
 }
 
 impl IndexMut<At> for Web {
     fn index_mut(&mut self, at: At) -> &mut Vertex {
-        &mut self.vertices[at.index()]
+        &mut self.graph[at]
     }
 }
 
@@ -210,7 +207,7 @@ impl Graph {
     /// The steps that must be done before this one.
     pub fn waiting_for(&self, step: &Step) -> Vec<&Step> {
         let Some(place) = self.index.get(&(step.kind.clone(), step.key.clone())) else { return Vec::new() };
-        self.graph.before(*place).iter().map(|(place, _)| &self.graph[*place].step).collect()
+        self.graph.before(*place).map(|(place, _)| &self.graph[place].step).collect()
     }
 
     /// Why a step cannot be done even when its predecessors are; None: it can.
@@ -221,7 +218,7 @@ impl Graph {
 
     /// Pairs (before, after), in a fixed order.
     pub fn edges(&self) -> Vec<(&Step, &Step)> {
-        let into = |after: At| self.graph.before(after).iter().map(move |(before, _)| (*before, after));
+        let into = |after: At| self.graph.before(after).map(move |(before, _)| (before, after));
         let mut edges: Vec<(At, At)> = self.graph.places().flat_map(into).collect();
         edges.sort_unstable();
         edges.into_iter().map(|(a, b)| (&self.graph[a].step, &self.graph[b].step)).collect()
@@ -256,8 +253,8 @@ impl Graph {
         }
         let mut firm: BTreeMap<At, Vec<At>> = BTreeMap::new();
         for after in self.graph.places() {
-            for (before, _) in self.graph.before(after).iter().filter(|(_, bond)| *bond == Bond::Firm) {
-                firm.entry(*before).or_default().push(after);
+            for (before, _) in self.graph.before(after).filter(|(_, bond)| *bond == Bond::Firm) {
+                firm.entry(before).or_default().push(after);
             }
         }
         // Of steps that need one of some others: how many of these may still happen.
@@ -294,7 +291,7 @@ impl Graph {
     }
 
     fn is_free(&self, place: At) -> bool {
-        self.graph[place].blocked.is_none() && self.graph.before(place).is_empty()
+        self.graph[place].blocked.is_none() && self.graph.before(place).next().is_none()
     }
 
     /// What a step waits for, as a verdict; `Act` if for nothing.
@@ -302,8 +299,8 @@ impl Graph {
         if let Some(blocked) = &self.graph[place].blocked {
             return blocked.clone();
         }
-        let Some((before, _)) = self.graph.before(place).first() else { return Verdict::Act };
-        let before = &self.graph[*before].step;
+        let Some((before, _)) = self.graph.before(place).next() else { return Verdict::Act };
+        let before = &self.graph[before].step;
         Verdict::Wait(match &before.kind {
             StepKind::Fence { node } => Reason::Fencing { node: node.clone() },
             StepKind::Probe => Reason::NotProbed { node: before.key.node.clone() },

@@ -43,8 +43,8 @@ impl Builder<'_, '_> {
         let mut hard_after: Vec<Vec<At>> = vec![Vec::new(); count];
         let mut soft_after: Vec<Vec<At>> = vec![Vec::new(); count];
         for after in web.places() {
-            hard[after.index()] = web.before(after).len();
-            web.before(after).iter().for_each(|(before, _)| hard_after[before.index()].push(after));
+            hard[after.index()] = web.before(after).count();
+            web.before(after).for_each(|(before, _)| hard_after[before.index()].push(after));
         }
         for wish in wishes {
             soft[wish.after.index()] += 1;
