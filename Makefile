@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help deps build dist verify fix test demo bench clean
+.PHONY: help deps build dist verify fix test demo bench bench-plan clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +36,10 @@ demo: deps ## three nodes, one push, one power cut; without root too
 bench: deps ## measure outages, cold start, pushes and the cost at rest (release build, as root)
 	$(CARGO) build --locked --release
 	$(CARGO) test --locked --release --test e2e bench_ -- --ignored --nocapture --test-threads=1
+
+bench-plan: ## measure the planner over many sizes, beside crm_simulate where that is installed (release build)
+	$(CARGO) build --locked --release --bin hafen --example plan_bench
+	./target/release/examples/plan_bench
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -59,7 +59,8 @@ fn resources(out: &mut String, spec: &Spec) {
     clones.sort_by_key(|(_, clone)| clone.rank);
     for (name, clone) in clones {
         put!(out, "<clone id=\"{name}\"><meta_attributes id=\"{name}-meta\">");
-        let mut meta = |key: &str, value: String| put!(out, "<nvpair id=\"{name}-{key}\" name=\"{key}\" value=\"{value}\"/>");
+        let mut meta =
+            |key: &str, value: String| put!(out, "<nvpair id=\"{name}-{key}\" name=\"{key}\" value=\"{value}\"/>");
         meta("interleave", clone.interleave.to_string());
         if let Some(max) = clone.max {
             meta("clone-max", max.to_string());
@@ -79,8 +80,12 @@ fn resources(out: &mut String, spec: &Spec) {
         group.members.iter().for_each(|member| primitive(out, spec, member));
         put!(out, "</group>");
     }
-    let grouped: std::collections::BTreeSet<&ResourceId> =
-        spec.groups.values().flat_map(|group| &group.members).chain(spec.clones.values().map(|c| &c.resource)).collect();
+    let grouped: std::collections::BTreeSet<&ResourceId> = spec
+        .groups
+        .values()
+        .flat_map(|group| &group.members)
+        .chain(spec.clones.values().map(|c| &c.resource))
+        .collect();
     let mut lone: Vec<_> = spec.resources.iter().filter(|(name, _)| !grouped.contains(name)).collect();
     lone.sort_by_key(|(_, resource)| resource.rank);
     lone.into_iter().for_each(|(name, _)| primitive(out, spec, name));
@@ -116,7 +121,10 @@ fn constraints(out: &mut String, spec: &Spec) {
         let (attribute, value) = match &location.nodes {
             NodeSelector::Names(nodes) => {
                 for node in nodes {
-                    put!(out, "<rsc_location id=\"loc-{name}-{node}\" rsc=\"{resource}\" node=\"{node}\" score=\"{score}\"/>");
+                    put!(
+                        out,
+                        "<rsc_location id=\"loc-{name}-{node}\" rsc=\"{resource}\" node=\"{node}\" score=\"{score}\"/>"
+                    );
                 }
                 continue;
             }

@@ -11,7 +11,8 @@
 
 use hafen::model::*;
 use hafen::state::{
-    Assigned, Assignment, Claim, ClaimKey, Membership, NodeDocument, NodeState, Phase, Probe, ProbeKey, State, Suspicion,
+    Assigned, Assignment, Claim, ClaimKey, Membership, NodeDocument, NodeState, Phase, Probe, ProbeKey, State,
+    Suspicion,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ struct Builder {
 
 /// A cluster of at least two nodes whose last one is silent.
 pub fn cluster(nodes: usize, resources: usize) -> Cluster {
-    let mut builder = Builder { nodes: Vec::new(), documents: 0, cluster: Cluster { spec: empty(), state: State::default() } };
+    let mut builder =
+        Builder { nodes: Vec::new(), documents: 0, cluster: Cluster { spec: empty(), state: State::default() } };
     builder.cluster.state.now_ms = 1_790_000_100_000;
     builder.cluster.state.index = LogIndex(10);
     for number in 0..nodes {
@@ -73,7 +75,8 @@ impl Builder {
             capacity: BTreeMap::new(),
             fencing: vec![vec![device.clone()]],
         };
-        let document = NodeDocument { node: node.clone(), devices: BTreeMap::from([(device.clone(), described.clone())]) };
+        let document =
+            NodeDocument { node: node.clone(), devices: BTreeMap::from([(device.clone(), described.clone())]) };
         let state = NodeState {
             membership: Membership::Online,
             incarnation: Incarnation { boot: BootId::new(format!("boot-of-{name}")), counter: 1 },
@@ -122,7 +125,8 @@ impl Builder {
         let clone = copies(&inner, Some(2), Some(Promotable { max: 1, per_node: 1 }), self.rank());
         self.cluster.spec.clones.insert(name.as_str().into(), clone);
         let count = self.nodes.len();
-        let homes = [((2 * number + count - 1) % count, Role::Promoted, "10"), (2 * number % count, Role::Unpromoted, "5")];
+        let homes =
+            [((2 * number + count - 1) % count, Role::Promoted, "10"), (2 * number % count, Role::Unpromoted, "5")];
         for (copy, (node, role, score)) in homes.into_iter().enumerate() {
             self.runs(InstanceId::numbered(inner.as_str(), copy as u32), node, role);
             if let Some(state) = self.cluster.state.nodes.get_mut(&self.nodes[node]) {
@@ -181,7 +185,8 @@ impl Builder {
         let resource = Resource {
             agent: AgentRef::Ocf { provider: "pacemaker".into(), name: agent.into() },
             params: BTreeMap::new(),
-            operations: [(OpName::Start, monitor(0)), (OpName::Stop, monitor(0)), (OpName::Monitor, monitor(10))].into(),
+            operations: [(OpName::Start, monitor(0)), (OpName::Stop, monitor(0)), (OpName::Monitor, monitor(10))]
+                .into(),
             failure: FailurePolicy { threshold: 3, timeout: Duration::ZERO },
             stickiness: 100,
             priority: 0,
@@ -243,7 +248,8 @@ impl Builder {
     fn with(&mut self, what: &str, with: &str, strength: Strength, weight: u32) {
         let end = |name: &str| ColocationEnd { resource: name.into(), role: None };
         let influence = Influence::Always;
-        let colocation = Colocation { resource: end(what), with: end(with), strength, weight, node_label: None, influence };
+        let colocation =
+            Colocation { resource: end(what), with: end(with), strength, weight, node_label: None, influence };
         self.cluster.spec.colocations.insert(format!("{what}-with-{with}"), colocation);
     }
 

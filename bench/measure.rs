@@ -8,12 +8,19 @@ use std::time::{Duration, Instant};
 /// A run of crm_simulate that takes longer is ended: the table says so.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a running process is asked for its peak memory; the last answer counts.
-const GLANCE: Duration = Duration::from_millis(2);
+const GLANCE: Duration = Duration::from_millis(1);
 
 pub struct Run {
     pub wall: Duration,
     pub peak_mib: f64,
-    pub ended_well: bool,
+    pub end: End,
+}
+
+#[derive(PartialEq, Eq)]
+pub enum End {
+    Well,
+    Failed,
+    OutOfPatience,
 }
 
 /// The highest memory of a process so far, in MiB.
@@ -57,14 +64,15 @@ pub fn whole(sizes: &[(usize, usize)]) {
         let theirs = best(if resources * nodes > 20_000 { 1 } else { 3 }, || simulator(&file));
         _ = std::fs::remove_file(&file);
         let ratio = match (&ours, &theirs) {
-            (Some(ours), Some(theirs)) => format!("{:.0}", theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()),
-            (_, _) => "-".into(),
+            (Some(ours), Some(theirs)) if ours.end == End::Well && theirs.end == End::Well => {
+                format!("{:.0}", theirs.wall.as_secs_f64() / ours.wall.as_secs_f64())
+            }
+            (Some(_) | None, Some(_) | None) => "-".into(),
         };
         println!(
-            "{nodes:>5} {resources:>9} {:>7.1} {} {:>5}{} {ratio:>8}",
+            "{nodes:>5} {resources:>9} {:>7.1} {}      {} {ratio:>8}",
             text.len() as f64 / 1e6,
             cells(ours.as_ref()),
-            "",
             cells(theirs.as_ref())
         );
     }
@@ -73,7 +81,8 @@ pub fn whole(sizes: &[(usize, usize)]) {
 fn cells(run: Option<&Run>) -> String {
     match run {
         None => format!("{:>10} {:>9}", "-", "-"),
-        Some(run) if !run.ended_well => format!("{:>10} {:>9}", "failed", "-"),
+        Some(Run { end: End::Failed, .. }) => format!("{:>10} {:>9}", "failed", "-"),
+        Some(Run { end: End::OutOfPatience, .. }) => format!("{:>10} {:>9}", "too long", "-"),
         Some(run) => format!("{:>10.1} {:>9.0}", run.wall.as_secs_f64() * 1000.0, run.peak_mib),
     }
 }
@@ -106,11 +115,22 @@ fn run(command: &mut Command) -> Option<Run> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
     let process = child.id().to_string();
     let mut peak = 0.0;
+    let mut patient = true;
     loop {
         peak = peak_mib(&process).unwrap_or(peak);
         match child.try_wait() {
-            Ok(Some(status)) => return Some(Run { wall: begun.elapsed(), peak_mib: peak, ended_well: status.success() }),
-            Ok(None) if begun.elapsed() > PATIENCE => _ = child.kill(),
+            Ok(Some(status)) => {
+                let end = match (patient, status.success()) {
+                    (false, _) => End::OutOfPatience,
+                    (true, true) => End::Well,
+                    (true, false) => End::Failed,
+                };
+                return Some(Run { wall: begun.elapsed(), peak_mib: peak, end });
+            }
+            Ok(None) if begun.elapsed() > PATIENCE => {
+                patient = false;
+                _ = child.kill();
+            }
             Ok(None) => std::thread::sleep(GLANCE),
             Err(_) => return None,
         }

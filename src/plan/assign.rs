@@ -30,11 +30,14 @@ pub struct Assignment {
 
 /// Decides where everything is to run. Run by the leader.
 pub fn assign(spec: &Spec, state: &State) -> Assignment {
-    let world = World::new(spec, state);
-    let links = links(&world);
-    let placer = solve(&world, &links, None);
+    assign_in(&World::new(spec, state))
+}
+
+pub(super) fn assign_in(world: &World<'_>) -> Assignment {
+    let links = links(world);
+    let placer = solve(world, &links, None);
     let placements = placements(&placer, &links);
-    let fence = decide(&world, &placements);
+    let fence = decide(world, &placements);
     let verdicts = verdicts(&placer, &placements);
     Assignment { placements, fence, verdicts }
 }

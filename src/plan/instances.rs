@@ -41,6 +41,8 @@ pub(super) struct World<'a> {
     /// What would be done by a program that asks for less: no word of lost nodes is needed but where fencing is
     /// required, and what can move while it runs does.
     pub outline: bool,
+    /// Some resource takes of its node's capacity.
+    pub uses_capacity: bool,
 }
 
 pub(super) struct Res<'a> {
@@ -131,6 +133,7 @@ impl<'a> World<'a> {
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
             outline: false,
+            uses_capacity: spec.resources.values().any(|resource| !resource.utilization.is_empty()),
         };
         world.add_resources();
         world.add_clones();
@@ -141,6 +144,14 @@ impl<'a> World<'a> {
         world.lose_quorum();
         doom(&mut world);
         world
+    }
+
+    /// The same, as if this were committed.
+    pub fn with_assignment<'b>(self, assignment: &'b BTreeMap<InstanceId, Assignment>) -> World<'b>
+    where
+        'a: 'b,
+    {
+        World { assignment, ..self }
     }
 
     fn add_resources(&mut self) {

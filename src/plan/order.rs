@@ -38,11 +38,9 @@ pub fn order_untold(spec: &Spec, state: &State) -> Graph {
     build(&World::new(spec, state), false)
 }
 
-/// As [`order_untold`], for an outline of what follows ([`World::outline`]).
-pub(super) fn order_outline(spec: &Spec, state: &State) -> Graph {
-    let mut world = World::new(spec, state);
-    world.outline = true;
-    build(&world, false)
+/// As [`order_untold`], in a world that was indexed already.
+pub(super) fn order_in(world: &World<'_>) -> Graph {
+    build(world, false)
 }
 
 fn build(world: &World<'_>, told: bool) -> Graph {

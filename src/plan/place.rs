@@ -13,12 +13,17 @@ use super::instances::{Live, Tie, Unit, World};
 use super::nodes::{Ability, Unfit};
 use super::score::{Base, What, base, has_alternative, parts};
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
 const INFLUENCE_DEPTH: usize = 128;
+
+/// How many wishes from further away than the next neighbours one unit listens to; those of the next are always heard.
+/// Without a bound a long chain with many dependants would cost the square of its length, and a mesh far more.
+const FAR_WISHES: usize = 1_000;
 
 /// One instance of every member of a unit.
 #[derive(Debug, Clone)]
@@ -36,6 +41,32 @@ pub(super) struct Copy {
 
 /// A node, and what a neighbour adds to its score.
 pub(super) type Note<'a> = (usize, Score, What<'a>);
+
+/// Whose wishes are being listened to: the way to the one who speaks, and how many more may speak from afar.
+pub(super) struct Heard {
+    path: Vec<usize>,
+    left: usize,
+}
+
+impl Heard {
+    pub fn new(unit: usize) -> Self {
+        Self { path: vec![unit], left: FAR_WISHES }
+    }
+
+    fn enter(&mut self, unit: usize) -> bool {
+        let far = self.path.len() > 1;
+        if self.path.contains(&unit) || self.path.len() > INFLUENCE_DEPTH || (far && self.left == 0) {
+            return false;
+        }
+        self.left -= usize::from(far);
+        self.path.push(unit);
+        true
+    }
+
+    fn leave(&mut self) {
+        self.path.pop();
+    }
+}
 
 pub(super) struct Placer<'w, 'a> {
     pub world: &'w World<'a>,
@@ -94,13 +125,14 @@ impl<'w, 'a> Placer<'w, 'a> {
             let lead = self.lead(*unit);
             (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)
         });
+        let mut looked = vec![0; self.world.units.len()];
         let mut begun = vec![false; world.units.len()];
         let mut stack = Vec::new();
         for unit in order {
             stack.push(unit);
             while let Some(&top) = stack.last() {
                 begun[top] = true;
-                let before = self.before(top, &begun);
+                let before = self.before(top, &begun, &mut looked[top]);
                 match before {
                     _ if self.placed[top].is_some() => _ = stack.pop(),
                     Some(primary) => stack.push(primary),
@@ -119,8 +151,10 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// Something that is to be placed before a unit: what it goes with, and of a group the whole group.
-    fn before(&self, unit: usize, begun: &[bool]) -> Option<usize> {
-        self.with[unit].iter().map(|tie| self.ties[*tie].primary).find_map(|primary| {
+    ///
+    /// `looked` says how many of its ties need no second look.
+    fn before(&self, unit: usize, begun: &[bool], looked: &mut usize) -> Option<usize> {
+        let missing = |primary: usize| {
             if !begun[primary] {
                 return Some(primary);
             }
@@ -129,7 +163,15 @@ impl<'w, 'a> Placer<'w, 'a> {
             let apart = lead(self.world, unit).is_none_or(|lead| self.world.res[lead].group != Some(group));
             let members = if apart { self.world.members(group) } else { Vec::new() };
             members.into_iter().map(|member| self.world.unit_of[member]).find(|member| !begun[*member])
-        })
+        };
+        while let Some(tie) = self.with[unit].get(*looked) {
+            let found = missing(self.ties[*tie].primary);
+            if found.is_some() {
+                return found;
+            }
+            *looked += 1;
+        }
+        None
     }
 
     /// Where capacity decides: what is best where it runs goes first, then what is best anywhere.
@@ -321,13 +363,18 @@ impl<'w, 'a> Placer<'w, 'a> {
 
     /// Adds what the dependants of a unit would like.
     fn wishes(&mut self, unit: usize, mut scores: Vec<Score>, mandatory: bool) -> Vec<Score> {
+        let mut heard = Heard::new(unit);
+        let traced = self.trace.as_ref().is_some_and(|(traced, _)| *traced == unit);
         for place in self.dependants[unit].clone() {
             let tie = self.ties[place];
             if is_mandatory(tie.score) != mandatory {
                 continue;
             }
-            let before = scores.clone();
-            self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+            let before = if traced { scores.clone() } else { Vec::new() };
+            self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
+            if !traced {
+                continue;
+            }
             let parts: Vec<Score> = scores
                 .iter()
                 .zip(&before)
@@ -344,11 +391,12 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// Own scores with the wishes of all dependants, without those of primaries.
     pub fn wanted(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
+        let mut heard = Heard::new(unit);
         for mandatory in [true, false] {
             for place in &self.dependants[unit] {
                 let tie = self.ties[*place];
                 if is_mandatory(tie.score) == mandatory {
-                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut vec![unit]);
+                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
                 }
             }
         }
@@ -357,23 +405,23 @@ impl<'w, 'a> Placer<'w, 'a> {
 
     /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
     /// would leave no node.
-    fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+    fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
         // Copies go where they can; one dependant does not forbid a node to all of them.
         let floor = matches!(self.world.units[target], Unit::Clone(_));
         if travels(tie) {
-            self.add_wish(floor, tie, factor, scores, seen);
+            self.add_wish(floor, tie, factor, scores, heard);
         }
     }
 
     /// As told above; with a floor nothing becomes negative by it.
-    pub fn add_wish(&self, floor: bool, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, seen: &mut Vec<usize>) {
+    pub fn add_wish(&self, floor: bool, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
         let done = self.placed[tie.dependant].is_some();
-        if !tie.influence || done || seen.contains(&tie.dependant) || seen.len() > INFLUENCE_DEPTH {
+        if !tie.influence || done || !heard.enter(tie.dependant) {
             return;
         }
         let wish = self.unit_base(tie.dependant);
         let fits = |node: &usize| wish[*node] >= Score::ZERO && self.world.nodes[*node].fit();
-        let one_way = (0..wish.len()).filter(fits).count() == 1;
+        let one_way = factor < 0.0 && (0..wish.len()).filter(fits).count() == 1;
         let mut next = scores.clone();
         for (node, score) in next.iter_mut().enumerate() {
             let sum = *score + scaled(self.alike(tie, &wish, node), factor, one_way);
@@ -383,18 +431,16 @@ impl<'w, 'a> Placer<'w, 'a> {
                 false => sum,
             };
         }
-        if !self.any_node(&next) && self.any_node(scores) {
-            return;
-        }
-        *scores = next;
-        seen.push(tie.dependant);
-        for place in &self.dependants[tie.dependant] {
-            let further = self.ties[*place];
-            if travels(&further) {
-                self.add_wish(floor, &further, factor * self::factor(further.score), scores, seen);
+        if self.any_node(&next) || !self.any_node(scores) {
+            *scores = next;
+            for place in &self.dependants[tie.dependant] {
+                let further = self.ties[*place];
+                if travels(&further) {
+                    self.add_wish(floor, &further, factor * self::factor(further.score), scores, heard);
+                }
             }
         }
-        seen.pop();
+        heard.leave();
     }
 
     /// What a dependant thinks of a node: the best of all that are alike by the tie's label.
@@ -406,11 +452,13 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// A unit's own scores. What is stopped has no wishes.
-    pub fn unit_base(&self, unit: usize) -> Vec<Score> {
+    pub fn unit_base(&self, unit: usize) -> Cow<'_, [Score]> {
         match self.world.units[unit] {
-            Unit::Plain(place) if self.world.res[place].stopped.is_some() => vec![Score::ZERO; self.world.nodes.len()],
-            Unit::Plain(place) => self.bases[place].score.clone(),
-            Unit::Clone(clone) => self.clone_base(clone),
+            Unit::Plain(place) if self.world.res[place].stopped.is_some() => {
+                Cow::Owned(vec![Score::ZERO; self.world.nodes.len()])
+            }
+            Unit::Plain(place) => Cow::Borrowed(&self.bases[place].score),
+            Unit::Clone(clone) => Cow::Owned(self.clone_base(clone)),
         }
     }
 
@@ -493,13 +541,17 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// What a unit takes of a node, alone or with all that belongs to it and is not placed yet.
     fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
         let world = self.world;
+        if !world.uses_capacity {
+            return BTreeMap::new();
+        }
         let mut units = vec![unit];
+        let mut known = BTreeSet::from([unit]);
         let mut next = 0;
         while let Some(&unit) = units.get(next).filter(|_| together) {
             let ties = self.with[unit].iter().chain(&self.dependants[unit]).map(|tie| self.ties[*tie]);
             for tie in ties.filter(|tie| tie.score.is_infinite()) {
                 let other = if tie.dependant == unit { tie.primary } else { tie.dependant };
-                if self.placed[other].is_none() && !units.contains(&other) {
+                if self.placed[other].is_none() && known.insert(other) {
                     units.push(other);
                 }
             }
@@ -625,6 +677,9 @@ fn scaled(score: Score, by: f64, one_way: bool) -> Score {
     if by < 0.0 && score < Score::ZERO && !one_way {
         // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
+    }
+    if by == 1.0 {
+        return score;
     }
     let product = by * f64::from(score.value());
     Score::new(if product < 0.0 { product.floor() } else { product.ceil() } as i64)

@@ -1,7 +1,8 @@
 //! Properties of every plan, on random clusters.
 //!
 //! Held here: plans are deterministic; a plan that was executed leaves nothing to plan; nothing but fencing happens on
-//! an unclean node; nothing starts before what it requires; limits hold at every moment; a ban is never disobeyed.
+//! an unclean node; nothing starts before what it requires; limits hold at every moment; a ban is never disobeyed, and
+//! adding one sends nothing there; other names in the same order change no plan.
 
 use super::predict::Dream;
 use super::testing::{World, id, key, show};
@@ -14,17 +15,48 @@ use std::collections::BTreeMap;
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
-/// One random cluster: resources, groups, clones, constraints, claims, failures, lost nodes.
-fn cluster() -> impl Strategy<Value = World> {
-    let seeds = prop::collection::vec(any::<u16>(), 120);
-    (2..=4_usize, 2..=7_usize, seeds).prop_map(|(nodes, resources, seeds)| build(nodes, resources, &seeds))
+/// The names of a cluster.
+struct Names {
+    nodes: [&'static str; 4],
+    resources: [&'static str; 7],
+    group: &'static str,
+    /// Of `a`, of the group, of `d`.
+    clones: [&'static str; 3],
 }
 
-fn build(nodes: usize, resources: usize, seeds: &[u16]) -> World {
+const PLAIN: Names =
+    Names { nodes: NODES, resources: NAMES, group: "grp", clones: ["clone-a", "clone-grp", "clone-d"] };
+
+/// In the same order as the plain ones: `clone-d` comes before `clone-grp`.
+const OTHER: Names = Names {
+    nodes: ["east", "mid", "north", "west"],
+    resources: ["apple", "birch", "cedar", "date", "elm", "fir", "gorse"],
+    group: "grove",
+    clones: ["copse-1", "copse-3", "copse-2"],
+};
+
+impl Names {
+    /// The plain name for one of these.
+    fn plain(&self, name: &str) -> &'static str {
+        let place = self.nodes.iter().chain(&self.resources).position(|known| *known == name);
+        place.map_or("", |place| PLAIN.nodes.into_iter().chain(PLAIN.resources).nth(place).unwrap())
+    }
+}
+
+/// One random cluster: resources, groups, clones, constraints, claims, failures, lost nodes.
+fn cluster() -> impl Strategy<Value = World> {
+    dice().prop_map(|(nodes, resources, seeds)| build(&PLAIN, nodes, resources, &seeds))
+}
+
+fn dice() -> impl Strategy<Value = (usize, usize, Vec<u16>)> {
+    (2..=4_usize, 2..=7_usize, prop::collection::vec(any::<u16>(), 120))
+}
+
+fn build(called: &Names, nodes: usize, resources: usize, seeds: &[u16]) -> World {
     let mut seeds = seeds.iter().copied().cycle();
     let mut roll = move |sides: usize| seeds.next().unwrap_or(0) as usize % sides;
-    let mut w = World::new(&NODES[..nodes]);
-    let names = &NAMES[..resources];
+    let mut w = World::new(&called.nodes[..nodes]);
+    let names = &called.resources[..resources];
     w.resources(names);
     for name in names {
         w.resource(name).stickiness = roll(3) as i32;
@@ -33,9 +65,9 @@ fn build(nodes: usize, resources: usize, seeds: &[u16]) -> World {
         w.resource(name).managed = roll(15) != 0;
     }
     if roll(2) == 0 && resources >= 4 {
-        w.group("grp", &["b", "c"]);
+        w.group(called.group, &called.resources[1..3]);
     }
-    for (clone, of) in [("clone-a", "a"), ("clone-grp", "grp"), ("clone-d", "d")] {
+    for (clone, of) in called.clones.into_iter().zip([called.resources[0], called.group, called.resources[3]]) {
         let known = w.spec.resources.contains_key(of) || w.spec.groups.contains_key(of);
         if known && roll(3) == 0 {
             let clone = w.cloned(clone, of);
@@ -49,7 +81,7 @@ fn build(nodes: usize, resources: usize, seeds: &[u16]) -> World {
     for _ in 0..roll(5) {
         let (first, then) = (roll(resources), roll(resources));
         if first < then {
-            let order = w.order(NAMES[first], NAMES[then]);
+            let order = w.order(called.resources[first], called.resources[then]);
             order.strength = [OrderStrength::Required, OrderStrength::Advisory, OrderStrength::Serialize][roll(3)];
             order.symmetric = roll(4) != 0 && order.strength != OrderStrength::Serialize;
         }
@@ -58,18 +90,20 @@ fn build(nodes: usize, resources: usize, seeds: &[u16]) -> World {
         let (with, what) = (roll(resources), roll(resources));
         if with < what {
             let strength = [Strength::Required, Strength::Preferred, Strength::Avoid, Strength::Forbidden][roll(4)];
-            w.colocate(NAMES[what], NAMES[with], strength, 1 + roll(2000) as u32);
+            w.colocate(called.resources[what], called.resources[with], strength, 1 + roll(2000) as u32);
         }
     }
     for _ in 0..roll(4) {
         let strength = [Strength::Required, Strength::Preferred, Strength::Avoid, Strength::Forbidden][roll(4)];
-        w.locate(NAMES[roll(resources)], NODES[roll(nodes)], strength, 1 + roll(200) as u32);
+        w.locate(called.resources[roll(resources)], called.nodes[roll(nodes)], strength, 1 + roll(200) as u32);
     }
     for name in names {
-        claims(&mut w, name, nodes, &mut roll);
+        claims(&mut w, name, &called.nodes[..nodes], &mut roll);
     }
-    for node in &NODES[..nodes] {
-        w.attribute(node, "master-a", &roll(20).to_string()).attribute(node, "master-d", &roll(20).to_string());
+    for node in &called.nodes[..nodes] {
+        for resource in [called.resources[0], called.resources[3]] {
+            w.attribute(node, &format!("master-{resource}"), &roll(20).to_string());
+        }
         match roll(8) {
             0 => _ = w.suspect(node),
             1 => _ = w.drain(node),
@@ -82,17 +116,17 @@ fn build(nodes: usize, resources: usize, seeds: &[u16]) -> World {
     w
 }
 
-fn claims(w: &mut World, name: &str, nodes: usize, roll: &mut impl FnMut(usize) -> usize) {
+fn claims(w: &mut World, name: &str, nodes: &[&str], roll: &mut impl FnMut(usize) -> usize) {
     let cloned = w.spec.clone_of(&name.into()).map(|(_, clone)| (clone.max, clone.promotable.is_some()));
     let copies = match cloned {
         None => roll(2),
-        Some((max, _)) => roll(max.unwrap_or(nodes as u32) as usize + 1).min(nodes),
+        Some((max, _)) => roll(max.unwrap_or(nodes.len() as u32) as usize + 1).min(nodes.len()),
     };
     for copy in 0..copies {
-        let node = if cloned.is_some() { copy } else { roll(nodes) };
+        let node = if cloned.is_some() { copy } else { roll(nodes.len()) };
         let text = match cloned {
-            None => format!("{name}@{}", NODES[node]),
-            Some(_) => format!("{name}:{copy}@{}", NODES[node]),
+            None => format!("{name}@{}", nodes[node]),
+            Some(_) => format!("{name}:{copy}@{}", nodes[node]),
         };
         w.runs(&[&text]);
         match roll(8) {
@@ -220,6 +254,62 @@ proptest! {
             if managed && !lost && instance.resource.as_str() == resource {
                 prop_assert!(to.is_none_or(|to| to.node.as_str() != node));
             }
+        }
+    }
+
+    #[test]
+    fn adding_a_ban_sends_nothing_to_the_banned_node(
+        w in cluster(), resource in 0..7_usize, node in 0..4_usize, by_hand in any::<bool>(),
+    ) {
+        let (mut w, resource, node) = (w, NAMES[resource], NODES[node]);
+        if !w.spec.resources.contains_key(resource) {
+            return Ok(());
+        }
+        let there = |w: &World| -> Vec<InstanceId> {
+            let placements = assign(&w.spec, &w.state).placements.into_iter();
+            let here = placements.filter(|(_, to)| to.as_ref().is_some_and(|to| to.node.as_str() == node));
+            here.map(|(instance, _)| instance).filter(|instance| instance.resource.as_str() == resource).collect()
+        };
+        let before = there(&w);
+        match by_hand {
+            true => _ = w.over(Scope::Resource(resource.into()), OverrideKind::Ban { node: node.into() }),
+            false => _ = w.locate(resource, node, Strength::Forbidden, 1),
+        }
+        for instance in there(&w) {
+            prop_assert!(before.contains(&instance), "{instance} goes to {node}, from which it is banned now");
+        }
+    }
+
+    #[test]
+    fn other_names_in_the_same_order_change_no_plan((nodes, resources, seeds) in dice()) {
+        let shape = |called: &Names| {
+            let mut w = build(called, nodes, resources, &seeds);
+            let instance = |id: &InstanceId| (called.plain(id.resource.as_str()), id.number);
+            let assignment = w.assign();
+            let placed: Vec<_> = assignment.placements.iter().map(|(id, to)| {
+                (instance(id), to.as_ref().map(|to| (called.plain(to.node.as_str()), to.role)))
+            }).collect();
+            let fenced: Vec<_> = assignment.fence.iter().map(|fence| called.plain(fence.node.as_str())).collect();
+            w.commit();
+            let graph = w.graph();
+            let step = |step: &super::Step| {
+                let kind = format!("{:?}", std::mem::discriminant(&step.kind));
+                (kind, instance(&step.key.instance), called.plain(step.key.node.as_str()))
+            };
+            let steps: Vec<_> = graph.steps().map(step).collect();
+            let edges: Vec<_> = graph.edges().into_iter().map(|(a, b)| (step(a), step(b))).collect();
+            (placed, fenced, steps, edges)
+        };
+        prop_assert_eq!(shape(&PLAIN), shape(&OTHER));
+    }
+
+    #[test]
+    fn one_plan_starts_nothing_on_an_unclean_node(w in cluster()) {
+        let outcome = super::transition(&w.spec, &w.state);
+        for action in &outcome.actions {
+            let to = action.to.as_ref().filter(|_| !action.blocked);
+            let unclean = to.is_some_and(|to| w.state.nodes[to].membership == Membership::Suspect);
+            prop_assert!(!unclean, "{action:?}");
         }
     }
 

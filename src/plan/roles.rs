@@ -8,7 +8,7 @@
 //! what is promoted already, then the lower number.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Placer, factor};
+use super::place::{Copy, Heard, Placer, factor};
 use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
 
 impl Placer<'_, '_> {
@@ -99,7 +99,7 @@ impl Placer<'_, '_> {
         let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.primary_role == Some(Role::Promoted) {
-                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut vec![unit]);
+                self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut Heard::new(unit));
             }
         }
         score += wishes[node];

@@ -9,13 +9,13 @@
 //!
 //! Unlike [`predict`](super::predict()) it does not go on from the result: what only the next plan would do is not here.
 
-use super::assign;
+use super::assign::assign_in;
 use super::fencing::victims;
 use super::graph::StepKind;
 use super::instances::World;
-use super::links::{Link, links};
+use super::links::links;
 use super::nodes::{Ability, Class};
-use super::order::order_outline;
+use super::order::order_in;
 use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
@@ -85,24 +85,29 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let assignment = assign(spec, state);
-    let mut committed = state.clone();
+    let world = World::new(spec, state);
+    let assignment = assign_in(&world);
+    let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
         match change.to {
             Some(to) => {
                 let made = Committed { to, index: state.index, since_ms: state.now_ms };
-                committed.assignment.insert(change.instance, made);
+                committed.insert(change.instance, made);
             }
-            None => _ = committed.assignment.remove(&change.instance),
+            None => _ = committed.remove(&change.instance),
         }
     }
-    let graph = order_outline(spec, &committed);
-    let blocked = graph.blocked_with_followers();
-    let world = World::new(spec, &committed);
+    let mut world = world.with_assignment(&committed);
     let fenced = victims(&world, &assignment.placements);
-    let links = links(&world);
-    let mut plan = Plan { world: &world, links: &links, fenced: &fenced, insts: BTreeMap::new() };
-    for (key, claim) in &committed.claims {
+    world.outline = true;
+    let graph = order_in(&world);
+    let blocked = graph.blocked_with_followers();
+    let mut needs = vec![Vec::new(); world.res.len()];
+    for link in links(&world).iter().filter(|link| link.then_action == OrderAction::Start && link.is_need()) {
+        needs[link.then].push(link.first);
+    }
+    let mut plan = Plan { world: &world, needs, fenced: &fenced, insts: BTreeMap::new() };
+    for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
     for (place, step) in graph.placed_steps() {
@@ -119,7 +124,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
 
 struct Plan<'w, 'a> {
     world: &'w World<'a>,
-    links: &'w [Link],
+    /// By resource: what it needs to start.
+    needs: Vec<Vec<usize>>,
     fenced: &'w BTreeSet<NodeId>,
     insts: BTreeMap<&'w InstanceId, Inst<'w>>,
 }
@@ -268,17 +274,14 @@ impl Plan<'_, '_> {
             return itself;
         }
         seen.push(place);
-        let firsts = self
-            .links
-            .iter()
-            .filter(|link| link.then == place && link.then_action == OrderAction::Start && link.is_need());
-        firsts.map(|link| link.first).all(|first| self.lets_migrate(first, seen))
+        self.needs[place].iter().all(|first| self.lets_migrate(*first, seen))
     }
 
     fn lets_migrate(&self, first: usize, seen: &mut Vec<usize>) -> bool {
         let id = self.world.res[first].id;
-        let insts: Vec<&Inst<'_>> =
-            self.insts.iter().filter(|(other, _)| &other.resource == id).map(|(_, inst)| inst).collect();
+        let from = InstanceId { resource: id.clone(), number: None };
+        let of = self.insts.range::<InstanceId, _>(&from..).take_while(|(other, _)| &other.resource == id);
+        let insts: Vec<&Inst<'_>> = of.map(|(_, inst)| inst).collect();
         let stops = |inst: &&Inst<'_>| inst.claims.iter().any(|(key, _)| inst.does(&StepKind::Stop, &key.node));
         let starts = |inst: &&Inst<'_>| inst.start().is_some_and(|start| !start.blocked);
         match self.world.res[first].clone {
