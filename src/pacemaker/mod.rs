@@ -10,14 +10,16 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state · `loss`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss`.
 
 mod bundles;
 mod constraints;
 mod history;
 mod location;
+mod locks;
 mod loss;
 pub mod manifests;
+mod migrations;
 mod nodes;
 mod operations;
 mod options;
@@ -95,15 +97,16 @@ pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
     Ok(convert(root, configuration, &bundles, now))
 }
 
-/// What has been read when constraints and status are.
-struct Read<'s, 'a> {
-    ids: &'s Ids<'a>,
+/// What the parts of an import ask about.
+struct Ground<'g, 'a> {
     configuration: El<'a>,
     status: Option<El<'a>>,
-    services: &'s Services<'a>,
-    facts: &'s [NodeFacts<'a>],
-    options: &'s Options<'a>,
+    ids: &'g Ids<'a>,
+    options: &'g Options<'a>,
+    services: &'g Services<'a>,
+    facts: &'g [NodeFacts<'a>],
     bundles: &'a [Names],
+    fencing: bool,
     now: Option<i64>,
 }
 
@@ -160,18 +163,27 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         }
     }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
-    let read =
-        Read { ids: &ids, configuration, status, services: &services, facts: &facts, options: &options, bundles, now };
-    let mut unasked = constrain(&mut spec, &read, &mut losses);
+    let ground = Ground {
+        configuration,
+        status,
+        ids: &ids,
+        options: &options,
+        services: &services,
+        facts: &facts,
+        bundles,
+        fencing,
+        now,
+    };
+    let mut unasked = constrain(&mut spec, &ground, &mut losses);
     remote::tie(&mut spec, &services);
-    let reader = StatusReader::new(&spec, &read, &mut nodes, fencing);
+    let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
         let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
         inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
     }));
-    status::unasked(&mut state, &spec, &services, &unasked);
-    status::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
+    locks::unasked(&mut state, &spec, &services, &unasked);
+    locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
     let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
     for node in tickets::apply(&mut spec, &tickets, &services, &state) {
         status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
@@ -336,8 +348,8 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
     meant
 }
 
-fn constrain<'a>(spec: &mut Spec, read: &Read<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
-    let Read { ids, configuration, services, facts, options, now, .. } = *read;
+fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
+    let Ground { configuration, ids, options, services, facts, now, .. } = *ground;
     let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };

@@ -7,19 +7,17 @@
 //!
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
-use super::Read;
-use super::bundles::{Names, aliases};
+use super::Ground;
+use super::bundles::aliases;
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
-use super::options::Options;
-use super::resources::{Services, agent};
-use super::rules::NodeFacts;
+use super::resources::agent;
 use super::words::score;
 use super::xml::El;
 use crate::model::{
     ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    Location, LogIndex, MultipleActive, NodeId, NodeSelector, OnFail, OverrideId, Reading, Requires, Resource,
-    ResourceId, Role, Spec, Strength, TargetRole,
+    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
+    TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -30,60 +28,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// All that is imported was agreed at this point.
-const AT: LogIndex = LogIndex(1);
+pub(super) const AT: LogIndex = LogIndex(1);
 /// Who did it, for overrides.
 const BY: &str = "the CIB";
 
 pub(super) struct StatusReader<'s, 'a> {
     pub spec: &'s Spec,
-    pub services: &'s Services<'a>,
-    pub facts: &'s [NodeFacts<'a>],
+    pub ground: &'s Ground<'s, 'a>,
     pub nodes: &'s mut Vec<NodeRead<'a>>,
-    pub options: &'s Options<'a>,
-    pub fencing: bool,
-    pub now: Option<i64>,
-    bundles: &'a [Names],
-    status: Option<El<'a>>,
     aliases: BTreeMap<&'a str, (&'a str, u32)>,
     pub state: State,
     identities: BTreeMap<ResourceId, (Digest, Digest)>,
 }
 
 /// A history with where it belongs.
-struct Item<'a> {
-    node: usize,
+pub(super) struct Item<'a> {
+    pub node: usize,
     /// The primitive, without a number.
-    base: &'a str,
-    number: Option<u32>,
-    known: bool,
-    el: El<'a>,
-    found: Found<'a>,
+    pub base: &'a str,
+    pub number: Option<u32>,
+    pub known: bool,
+    pub el: El<'a>,
+    pub found: Found<'a>,
 }
 
 impl<'s, 'a> StatusReader<'s, 'a> {
-    pub fn new(spec: &'s Spec, read: &Read<'s, 'a>, nodes: &'s mut Vec<NodeRead<'a>>, fencing: bool) -> Self {
-        let Read { status, services, facts, options, bundles, now, .. } = *read;
+    pub fn new(spec: &'s Spec, ground: &'s Ground<'s, 'a>, nodes: &'s mut Vec<NodeRead<'a>>) -> Self {
         let state = State {
             feature_level: FEATURE_LEVEL,
             index: AT,
-            now_ms: now.unwrap_or(0).max(0) as u64 * 1000,
+            now_ms: ground.now.unwrap_or(0).max(0) as u64 * 1000,
             ..State::default()
         };
-        let identities = BTreeMap::new();
-        Self {
-            spec,
-            services,
-            facts,
-            nodes,
-            options,
-            fencing,
-            now,
-            bundles,
-            status,
-            aliases: aliases(bundles),
-            state,
-            identities,
-        }
+        let (aliases, identities) = (aliases(ground.bundles), BTreeMap::new());
+        Self { spec, ground, nodes, aliases, state, identities }
     }
 
     pub fn read(mut self) -> State {
@@ -100,9 +78,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// Promotion scores of what runs inside of containers, as of their hosts.
     fn scores_from_inside(&mut self, items: &[Item<'a>]) {
-        let states = || self.status.into_iter().flat_map(|status| status.all("node_state"));
+        let states = || self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
         let mut found = Vec::new();
-        for names in self.bundles {
+        for names in self.ground.bundles {
             let Some(child) = &names.child else { continue };
             let wanted = format!("master-{child}");
             for (number, replica) in (0_u32..).zip(&names.replicas) {
@@ -118,7 +96,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
         }
         for (host, name, number, value) in found {
-            let node = NodeId::new(self.facts[self.nodes[host].facts].name);
+            let node = NodeId::new(self.ground.facts[self.nodes[host].facts].name);
             if let Some(node) = self.state.nodes.get_mut(&node) {
                 node.attributes.insert(format!("{name}:{number}"), value.to_owned());
                 node.attributes.insert(name, value.to_owned());
@@ -144,14 +122,14 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// Splits `id:N`, and says whether the primitive is configured.
     fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
-        if self.services.prims.contains_key(id) {
+        if self.ground.services.prims.contains_key(id) {
             return (id, None, true);
         }
         if let Some((part, number)) = self.aliases.get(id) {
-            return (part, Some(*number), self.services.prims.contains_key(part));
+            return (part, Some(*number), self.ground.services.prims.contains_key(part));
         }
         match id.rsplit_once(':').and_then(|(base, number)| Some((base, number.parse().ok()?))) {
-            Some((base, number)) => (base, Some(number), self.services.prims.contains_key(base)),
+            Some((base, number)) => (base, Some(number), self.ground.services.prims.contains_key(base)),
             None => (id, None, false),
         }
     }
@@ -160,7 +138,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let mut items = Vec::new();
         for (place, node) in self.nodes.iter().enumerate() {
             // Without fencing nobody knows what became of what a lost node ran: it counts as gone with it.
-            if !self.fencing && matches!(node.standing, Standing::Offline | Standing::Unclean) {
+            if !self.ground.fencing && matches!(node.standing, Standing::Offline | Standing::Unclean) {
                 continue;
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
@@ -174,9 +152,14 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// What runs inside of containers is told by nodes of its own.
     fn inside(&self, items: &mut Vec<Item<'a>>) {
-        let states: BTreeMap<&str, El<'a>> =
-            self.status.into_iter().flat_map(|status| status.all("node_state")).map(|el| (el.id(), el)).collect();
-        for names in self.bundles {
+        let states: BTreeMap<&str, El<'a>> = self
+            .ground
+            .status
+            .into_iter()
+            .flat_map(|status| status.all("node_state"))
+            .map(|el| (el.id(), el))
+            .collect();
+        for names in self.ground.bundles {
             for (number, replica) in (0_u32..).zip(&names.replicas) {
                 let runs = |item: &&Item<'a>| {
                     item.number == Some(number) && item.base == names.container && item.found.role.is_some()
@@ -197,11 +180,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
         let (base, number, known) = self.base_of(el.id());
         let number = copy.or(number);
-        let prim = self.services.prims.get(base);
-        let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.services.clones.get(name));
+        let prim = self.ground.services.prims.get(base);
+        let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.ground.services.clones.get(name));
         let context = Context {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
-            fencing: self.fencing,
+            fencing: self.ground.fencing,
             promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: self.expired(base),
@@ -214,12 +197,12 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     fn expired(&self, base: &str) -> Option<i64> {
         let resource = self.spec.resources.get(base)?;
         let timeout = resource.failure.timeout.as_secs() as i64;
-        (timeout > 0).then_some(self.now? - timeout)
+        (timeout > 0).then_some(self.ground.now? - timeout)
     }
 
     /// Something managed is said to run on a node that is gone: nobody knows.
     fn unclean_by_what_runs(&mut self, items: &[Item<'a>]) {
-        if !self.fencing {
+        if !self.ground.fencing {
             return;
         }
         for item in items.iter().filter(|item| item.found.role.is_some()) {
@@ -233,7 +216,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     fn members(&mut self) {
         for node in self.nodes.iter() {
-            let facts = &self.facts[node.facts];
+            let facts = &self.ground.facts[node.facts];
             if node.state.is_none() && node.standing == Standing::Offline {
                 continue;
             }
@@ -248,7 +231,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
                 // Without fencing nobody can make sure, so that Pacemaker takes it to be gone.
-                Standing::Unclean if !self.fencing => Membership::Left,
+                Standing::Unclean if !self.ground.fencing => Membership::Left,
                 Standing::Unclean => Membership::Suspect,
                 Standing::Offline => Membership::Left,
             };
@@ -291,7 +274,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let plain = |name: &String| {
             let (base, number) = name.strip_prefix("master-")?.rsplit_once(':')?;
             number.parse::<u32>().ok()?;
-            let clone = self.services.clones.get(self.services.prims.get(base)?.clone?)?;
+            let clone = self.ground.services.clones.get(self.ground.services.prims.get(base)?.clone?)?;
             (!clone.globally_unique).then(|| format!("master-{base}"))
         };
         let numbered: Vec<(String, String)> =
@@ -305,7 +288,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     fn overrides(&mut self) {
         let mut wanted = Vec::new();
         for node in self.nodes.iter() {
-            let scope = || Scope::Node(NodeId::new(self.facts[node.facts].name));
+            let scope = || Scope::Node(NodeId::new(self.ground.facts[node.facts].name));
             if node.shutting_down {
                 wanted.push((scope(), OverrideKind::Shutdown, "shutdown"));
             }
@@ -316,11 +299,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 wanted.push((scope(), OverrideKind::Maintenance, "maintenance"));
             }
         }
-        if self.options.is(&["maintenance-mode"], false) {
+        if self.ground.options.is(&["maintenance-mode"], false) {
             wanted.push((Scope::Cluster, OverrideKind::Maintenance, "maintenance-mode"));
         }
-        if self.options.is(&["stop-all-resources"], false) {
-            for top in &self.services.top {
+        if self.ground.options.is(&["stop-all-resources"], false) {
+            for top in &self.ground.services.top {
                 wanted.push((Scope::Resource(ResourceId::new(*top)), OverrideKind::Stop, "stop-all-resources"));
             }
         }
@@ -329,18 +312,18 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
     }
 
-    fn key(&self, resource: &str, number: Option<u32>, node: usize) -> ClaimKey {
+    pub(super) fn key(&self, resource: &str, number: Option<u32>, node: usize) -> ClaimKey {
         let instance = InstanceId { resource: ResourceId::new(resource), number };
-        ClaimKey { instance, node: NodeId::new(self.facts[self.nodes[node].facts].name) }
+        ClaimKey { instance, node: NodeId::new(self.ground.facts[self.nodes[node].facts].name) }
     }
 
-    fn is_cloned(&self, base: &str) -> bool {
-        self.services.prims.get(base).is_some_and(|prim| prim.clone.is_some())
+    pub(super) fn is_cloned(&self, base: &str) -> bool {
+        self.ground.services.prims.get(base).is_some_and(|prim| prim.clone.is_some())
     }
 
     fn is_unique(&self, base: &str) -> bool {
-        let clone = self.services.prims.get(base).and_then(|prim| prim.clone);
-        clone.and_then(|name| self.services.clones.get(name)).is_some_and(|clone| clone.globally_unique)
+        let clone = self.ground.services.prims.get(base).and_then(|prim| prim.clone);
+        clone.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|clone| clone.globally_unique)
     }
 
     fn record(&mut self, key: ClaimKey, last: (ActionKind, ExecStatus)) -> &mut OpRecord {
@@ -366,7 +349,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let now_ms = self.state.now_ms;
         let ignored: BTreeSet<&str> = items.iter().filter(|i| i.found.ignored).map(|i| i.base).collect();
         for place in 0..self.nodes.len() {
-            let facts = &self.facts[self.nodes[place].facts];
+            let facts = &self.ground.facts[self.nodes[place].facts];
             for (name, value) in facts.transient.iter().chain(&facts.permanent) {
                 let Some(rest) = name.strip_prefix("fail-count-") else { continue };
                 let id = rest.split_once('#').map_or(rest, |(id, _)| id);
@@ -446,7 +429,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// The number of a copy: the one it has, where that matters; else one per node, the same for all of a group.
     fn number(&self, item: &Item<'a>, numbers: &mut Numbers<'a>) -> Option<u32> {
-        let clone = self.services.prims.get(item.base)?.clone?;
+        let clone = self.ground.services.prims.get(item.base)?.clone?;
         if self.is_unique(item.base) {
             return Some(item.number.unwrap_or(0));
         }
@@ -466,11 +449,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         self.state.probes.insert(probe, answer);
     }
 
-    fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
+    pub(super) fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
         let found = &item.found;
-        let promotable = self.services.prims.get(item.base).and_then(|prim| prim.clone);
+        let promotable = self.ground.services.prims.get(item.base).and_then(|prim| prim.clone);
         let promotable =
-            promotable.and_then(|name| self.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
+            promotable.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
         let role = match (promotable, role) {
             (false, _) => Role::Started,
             (true, Role::Started) => Role::Unpromoted,
@@ -494,7 +477,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             Some(_) | None => Phase::Running,
         };
         Claim {
-            incarnation: incarnation(self.facts[self.nodes[item.node].facts].name),
+            incarnation: incarnation(self.ground.facts[self.nodes[item.node].facts].name),
             epoch,
             definition,
             phase,
@@ -517,7 +500,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// What is no longer configured and is not to be stopped either is as good as blocked.
     fn left_alone(&self, item: &Item<'a>) -> Option<Failure> {
-        let stops = self.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
+        let stops = self.ground.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
         (!item.known && !stops).then(|| Failure {
             action: ActionKind::Probe,
             kind: FailureKind::Unknown,
@@ -539,13 +522,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     /// Something that runs and is configured no more.
     fn removed(&mut self, item: &Item<'a>) -> Digest {
-        let stops = self.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
+        let stops = self.ground.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
         let class = item.el.attr("class").unwrap_or("ocf");
         let agent = agent(class, item.el.attr("provider"), item.el.attr("type").unwrap_or(""));
         let resource = Resource {
             agent,
             params: BTreeMap::new(),
-            operations: super::operations::operations(&[], self.fencing),
+            operations: super::operations::operations(&[], self.ground.fencing),
             failure: FailurePolicy { threshold: super::resources::INFINITE_FAILURES, timeout: Duration::ZERO },
             stickiness: 0,
             priority: 0,
@@ -562,81 +545,6 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         };
         self.define(Definition { resource, clone: None })
     }
-
-    /// A migration as both sides tell it.
-    fn migrate(&mut self, items: &[Item<'a>], place: usize, migration: history::Migration<'a>) {
-        let item = &items[place];
-        if !migration.away || self.is_cloned(item.base) {
-            return;
-        }
-        let is_peer = |other: &&Item<'a>| {
-            other.base == item.base && self.facts[self.nodes[other.node].facts].name == migration.peer
-        };
-        let other = items.iter().find(is_peer);
-        let here = self.key(item.base, None, item.node);
-        let there = ClaimKey { instance: here.instance.clone(), node: NodeId::new(migration.peer) };
-        let is_there = self.state.nodes.get(&there.node).is_some_and(|node| node.membership == Membership::Online);
-        let newer = other.is_some_and(|other| {
-            if migration.at > 0 && other.found.changed > 0 {
-                other.found.changed > migration.at
-            } else {
-                other.found.touched
-            }
-        });
-        let arrived = other.filter(|other| other.found.role.is_some()).and_then(|other| other.found.migration);
-        let arrived = arrived.filter(|arrived| !arrived.away);
-        let stopped_here = item.found.role.is_none();
-        match arrived {
-            _ if stopped_here && is_there && !newer => self.ensure(item, &there, Phase::Running),
-            _ if stopped_here => {}
-            Some(arrived) if arrived.failed => self.fail_migration(&here, ActionKind::MigrateTo),
-            // It has arrived; only its stop is owed here.
-            Some(arrived) if !arrived.pending => self.phase(&here, Phase::Stopping),
-            None if newer || !is_there => self.fail_migration(&here, ActionKind::MigrateTo),
-            // Nobody knows how far it came.
-            None if migration.failed => {
-                self.ensure(item, &there, Phase::Running);
-                self.fail_migration(&there, ActionKind::MigrateFrom);
-            }
-            // Not there yet.
-            Some(_) | None => {
-                self.phase(&here, Phase::MigratingTo);
-                self.ensure(item, &there, Phase::MigratingFrom);
-            }
-        }
-    }
-
-    fn fail_migration(&mut self, key: &ClaimKey, action: ActionKind) {
-        if let Some(claim) = self.state.claims.get_mut(key) {
-            claim.failure.get_or_insert(Failure {
-                action,
-                kind: FailureKind::Failed,
-                at_ms: 0,
-                text: "a migration failed".into(),
-                blocked: false,
-                fence: false,
-            });
-        }
-    }
-
-    fn phase(&mut self, key: &ClaimKey, phase: Phase) {
-        if let Some(claim) = self.state.claims.get_mut(key) {
-            claim.phase = phase;
-        }
-    }
-
-    /// What a node runs by another one's word.
-    fn ensure(&mut self, item: &Item<'a>, key: &ClaimKey, phase: Phase) {
-        if !self.state.claims.contains_key(key) {
-            let mut claim = self.claim(item, Role::Started);
-            claim.incarnation = incarnation(key.node.as_str());
-            claim.failure = None;
-            self.state.claims.insert(key.clone(), claim);
-            let probe = ProbeKey { resource: key.instance.resource.clone(), node: key.node.clone() };
-            self.state.probes.remove(&probe);
-        }
-        self.phase(key, phase);
-    }
 }
 
 /// Adds an override.
@@ -649,58 +557,6 @@ pub(super) fn set(state: &mut State, scope: Scope, kind: OverrideKind, reason: &
 
 pub(super) fn incarnation(node: &str) -> Incarnation {
     Incarnation { boot: BootId::new(format!("cib-{node}")), counter: 1 }
-}
-
-/// Where a resource is not looked for it counts as stopped.
-pub(super) fn unasked(state: &mut State, spec: &Spec, services: &Services<'_>, unasked: &[(&str, &str)]) {
-    for (name, node) in unasked {
-        for member in services.members(name) {
-            let Some(resource) = spec.resources.get(member) else { continue };
-            let identity = State::identity(&Definition { resource: resource.clone(), clone: None });
-            let key = ProbeKey { resource: ResourceId::new(member), node: NodeId::new(*node) };
-            let incarnation = incarnation(node);
-            let text = String::new();
-            state.probes.entry(key).or_insert(Probe { incarnation, identity, reading: Reading::Stopped, at: AT, text });
-        }
-    }
-}
-
-/// A resource whose node was shut down in good order waits for it (Pacemaker Explained, `shutdown-lock`).
-pub(super) fn shutdown_locks(
-    spec: &mut Spec,
-    services: &Services<'_>,
-    facts: &[NodeFacts<'_>],
-    nodes: &[NodeRead<'_>],
-    options: &Options<'_>,
-    state: &State,
-    now: Option<i64>,
-) {
-    if !options.is(&["shutdown-lock"], false) {
-        return;
-    }
-    let limit = options.get(&["shutdown-lock-limit"]).and_then(super::words::duration_ms).unwrap_or(0) / 1000;
-    for node in nodes {
-        let name = facts[node.facts].name;
-        let away = node.standing != Standing::Online || node.shutting_down;
-        let lrm = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
-        for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-            let Some(prim) = services.prims.get(el.id()).filter(|p| p.clone.is_none() && !p.is_fence_device()) else {
-                continue;
-            };
-            let since = el.attr("shutdown-lock").and_then(|since| since.parse::<i64>().ok()).filter(|since| *since > 0);
-            let over = limit > 0 && since.zip(now).is_some_and(|(since, now)| now >= since + limit as i64);
-            let key = ClaimKey { instance: InstanceId::plain(prim.el.id()), node: NodeId::new(name) };
-            let runs = state.claims.contains_key(&key) && node.shutting_down;
-            if !away || over || (since.is_none() && !runs) {
-                continue;
-            }
-            let others: Vec<NodeId> = spec.nodes.keys().filter(|other| other.as_str() != name).cloned().collect();
-            let resource = ResourceId::new(el.id());
-            let (nodes, strength) = (NodeSelector::Names(others), Strength::Forbidden);
-            let location = Location { resource, nodes, strength, weight: 1, role: None };
-            spec.locations.insert(format!("shutdown-lock-{}", el.id()), location);
-        }
-    }
 }
 
 /// Numbers of anonymous copies: by clone, the node and how many of a member are there already.
