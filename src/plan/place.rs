@@ -285,7 +285,6 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// with before what goes with it. Room comes last.
     pub fn scores(&mut self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
-        let mut heard = Heard::new(unit);
         for mandatory in [true, false] {
             scores = self.primaries(unit, scores, mandatory);
             scores = self.wishes(unit, scores, mandatory);
