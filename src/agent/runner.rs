@@ -181,7 +181,7 @@ impl Shared {
             AgentRef::Systemd { unit } => self.run_unit(&request, unit, journalled).await,
             // No claim on it is ever granted; a probe finds that nobody can tell.
             AgentRef::Foreign { class, .. } => {
-                (ExecStatus::Failed, format!("agents of class `{class}` are planned for, but not run").into())
+                (ExecStatus::Failed, format!("agents of class `{class}` are planned for, but not run"))
             }
         };
         let secrets = ocf::secret_values(&request.definition.resource.params);

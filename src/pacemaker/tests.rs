@@ -1,3 +1,228 @@
 //! Small clusters, as a CIB tells them.
 
 use super::*;
+use crate::model::{OrderStrength, ResourceId, Role, Strength, TargetRole};
+use crate::state::{Membership, OverrideKind, Phase};
+
+const NODES: &str = r#"<nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>"#;
+
+/// A CIB of two nodes with these parts; `history` is that of node `a`.
+fn cib(options: &str, resources: &str, constraints: &str, history: &str) -> Import {
+    let up = r#"in_ccm="true" crmd="online" join="member" expected="member""#;
+    let text = format!(
+        r#"<cib have-quorum="1"><configuration>
+        <crm_config><cluster_property_set id="o">{options}</cluster_property_set></crm_config>{NODES}
+        <resources>{resources}</resources><constraints>{constraints}</constraints></configuration>
+        <status><node_state id="1" uname="a" {up}>{history}</node_state><node_state id="2" uname="b" {up}/></status></cib>"#
+    );
+    import(&text, Some(1_000_000)).unwrap()
+}
+
+fn nv(name: &str, value: &str) -> String {
+    format!(r#"<nvpair id="{name}" name="{name}" value="{value}"/>"#)
+}
+
+fn meta(pairs: &str) -> String {
+    format!(r#"<meta_attributes id="m">{pairs}</meta_attributes>"#)
+}
+
+fn dummy(id: &str, inside: &str) -> String {
+    format!(r#"<primitive id="{id}" class="ocf" provider="pacemaker" type="Dummy">{inside}</primitive>"#)
+}
+
+/// `operation/interval/rc/expected`, in order.
+fn history(resource: &str, ops: &[&str]) -> String {
+    let op = |(call, op): (usize, &&str)| {
+        let parts: Vec<&str> = op.split('/').collect();
+        format!(
+            r#"<lrm_rsc_op id="{resource}_{call}" operation="{}" interval="{}" rc-code="{}" op-status="0" call-id="{call}"
+            transition-key="1:1:{}:x" op-digest="f2317cad3d54cec5d7d7aa7d0bf35cf8"/>"#,
+            parts[0], parts[1], parts[2], parts[3]
+        )
+    };
+    let ops: String = ops.iter().enumerate().map(op).collect();
+    format!(
+        r#"<lrm id="1"><lrm_resources><lrm_resource id="{resource}" class="ocf" provider="pacemaker" type="Dummy">{ops}</lrm_resource></lrm_resources></lrm>"#
+    )
+}
+
+#[test]
+fn what_is_no_cib_is_refused() {
+    assert!(matches!(import("<cib/>", None), Err(ImportError::NoConfiguration)));
+    assert!(matches!(import("<html/>", None), Err(ImportError::NotACib { .. })));
+    assert!(matches!(import("<cib>", None), Err(ImportError::Xml(_))));
+}
+
+#[test]
+fn a_setting_is_the_own_one_then_the_groups_then_the_default() {
+    let member = dummy("x", &meta(&nv("priority", "7")));
+    let group = format!(r#"<group id="g">{}{member}</group>"#, meta(&(nv("priority", "5") + &nv("is-managed", "no"))));
+    let found = cib("", &group, "", "");
+    let x = &found.spec.resources["x"];
+    assert_eq!((x.priority, x.managed, x.stickiness), (7, false, 0));
+    assert!(found.spec.groups["g"].rank < x.rank);
+}
+
+#[test]
+fn of_several_target_roles_the_lowest_counts() {
+    let member = dummy("x", &meta(&nv("target-role", "Started")));
+    let clone = format!(r#"<clone id="c">{}{member}</clone>"#, meta(&nv("target-role", "Stopped")));
+    assert_eq!(cib("", &clone, "", "").spec.resources["x"].target_role, TargetRole::Stopped);
+}
+
+#[test]
+fn a_rule_names_its_nodes_and_infinity_leaves_others_to_fall_back_on() {
+    let rule = r##"<rsc_location id="l" rsc="x"><rule id="r" score="INFINITY">
+        <expression id="e" attribute="#uname" operation="eq" value="a"/></rule></rsc_location>"##;
+    let found = cib("", &dummy("x", ""), rule, "");
+    let location = &found.spec.locations["l"];
+    assert_eq!((location.strength, location.weight), (Strength::Preferred, 1_000_000));
+    assert_eq!(location.nodes, crate::model::NodeSelector::Names(vec!["a".into()]));
+}
+
+#[test]
+fn sets_are_taken_apart_into_pairs() {
+    let set = |id: &str, members: [&str; 2], more: &str| {
+        let [first, second] = members;
+        format!(
+            r#"<resource_set id="{id}" {more}><resource_ref id="{first}"/><resource_ref id="{second}"/></resource_set>"#
+        )
+    };
+    let resources: String = ["w", "x", "y", "z"].iter().map(|id| dummy(id, "")).collect();
+    let sets = set("s", ["w", "x"], "") + &set("t", ["y", "z"], r#"sequential="false""#);
+    let order = format!(r#"<rsc_order id="o" kind="Optional">{sets}</rsc_order>"#);
+    let found = cib("", &resources, &order, "");
+    let pairs: Vec<(&str, &str)> =
+        found.spec.orders.values().map(|o| (o.first.resource.as_str(), o.then.resource.as_str())).collect();
+    assert_eq!(pairs, [("w", "x"), ("x", "y"), ("x", "z")]);
+    assert!(found.spec.orders.values().all(|order| order.strength == OrderStrength::Advisory));
+    let colocation = format!(r#"<rsc_colocation id="k" score="INFINITY">{sets}</rsc_colocation>"#);
+    let found = cib("", &resources, &colocation, "");
+    let ties = found.spec.colocations.values();
+    let pairs: Vec<(&str, &str)> = ties.map(|k| (k.resource.resource.as_str(), k.with.resource.as_str())).collect();
+    assert_eq!(pairs, [("x", "w"), ("w", "y"), ("w", "z")]);
+}
+
+#[test]
+fn what_runs_is_a_claim_and_what_was_seen_stopped_a_probe() {
+    let found = cib("", &dummy("x", ""), "", &history("x", &["monitor/0/7/7", "start/0/0/0"]));
+    let (key, claim) = found.state.claims.iter().next().unwrap();
+    assert_eq!((key.to_string(), claim.phase, claim.role), ("x@a".to_owned(), Phase::Running, Role::Started));
+    assert!(claim.failure.is_none());
+    let found = cib("", &dummy("x", ""), "", &history("x", &["start/0/0/0", "stop/0/0/0"]));
+    assert!(found.state.claims.is_empty());
+    assert_eq!(found.state.probes.len(), 1);
+}
+
+#[test]
+fn a_failure_is_what_was_not_expected_and_a_stop_forgets_it() {
+    let failed = |ops: &[&str]| {
+        let found = cib("", &dummy("x", ""), "", &history("x", ops));
+        found.state.claims.values().next().map(|claim| claim.failure.is_some())
+    };
+    assert_eq!(failed(&["start/0/0/0", "monitor/10000/7/0"]), Some(true));
+    assert_eq!(failed(&["monitor/0/0/7"]), Some(false));
+    assert_eq!(failed(&["start/0/1/0"]), Some(true));
+    assert_eq!(failed(&["start/0/1/0", "stop/0/0/0"]), None);
+}
+
+#[test]
+fn a_failed_stop_fences_where_it_can_and_blocks_where_it_cannot() {
+    let ops = history("x", &["start/0/0/0", "stop/0/1/0"]);
+    let failure = |fencing: &str| {
+        let found = cib(&nv("stonith-enabled", fencing), &dummy("x", ""), "", &ops);
+        let failure = found.state.claims.values().next().and_then(|claim| claim.failure.clone()).unwrap();
+        (failure.fence, failure.blocked)
+    };
+    assert_eq!(failure("true"), (true, false));
+    assert_eq!(failure("false"), (false, true));
+}
+
+#[test]
+fn changed_parameters_show_in_the_digest() {
+    let params = format!(r#"<instance_attributes id="i">{}</instance_attributes>"#, nv("fake", "new"));
+    let found = cib("", &dummy("x", &params), "", &history("x", &["start/0/0/0"]));
+    let claim = found.state.claims.values().next().unwrap();
+    assert_ne!(claim.definition, found.state.current[&ResourceId::new("x")]);
+    let found = cib("", &dummy("x", ""), "", &history("x", &["start/0/0/0"]));
+    let claim = found.state.claims.values().next().unwrap();
+    assert_eq!(claim.definition, found.state.current[&ResourceId::new("x")]);
+}
+
+#[test]
+fn copies_on_one_node_have_one_number_and_old_numbers_stay() {
+    let clone = format!(r#"<clone id="c">{}</clone>"#, dummy("x", ""));
+    let found = cib("", &clone, "", &history("x:1", &["start/0/0/0"]));
+    assert_eq!(found.state.claims.keys().next().unwrap().to_string(), "x:1@a");
+}
+
+#[test]
+fn nodes_are_online_unclean_or_gone() {
+    let membership = |state: &str, options: &str| {
+        let text = format!(
+            r#"<cib><configuration><crm_config><cluster_property_set id="o">{options}</cluster_property_set></crm_config>
+            <nodes><node id="1" uname="a"/></nodes></configuration><status>{state}</status></cib>"#
+        );
+        let found = import(&text, None).unwrap();
+        found.state.nodes.get(&NodeId::new("a")).map(|node| node.membership)
+    };
+    let state = |words: &str| format!(r#"<node_state id="1" {words}/>"#);
+    let member = r#"join="member" expected="member""#;
+    let is = |words: &str| membership(&state(&format!("{words} {member}")), "");
+    assert_eq!(is(r#"in_ccm="1700000000" crmd="1700000000""#), Some(Membership::Online));
+    assert_eq!(is(r#"in_ccm="false" crmd="offline""#), Some(Membership::Suspect));
+    assert_eq!(is(r#"in_ccm="true" crmd="offline""#), Some(Membership::Suspect));
+    assert_eq!(
+        membership(&state(r#"in_ccm="false" crmd="offline" join="down" expected="down""#), ""),
+        Some(Membership::Left)
+    );
+    assert_eq!(
+        membership(&state(r#"in_ccm="true" crmd="online" join="pending" expected="down""#), ""),
+        Some(Membership::Joining)
+    );
+    assert_eq!(membership("", ""), Some(Membership::Suspect));
+    assert_eq!(membership("", &nv("startup-fencing", "false")), None);
+}
+
+#[test]
+fn without_its_ticket_a_resource_stops_or_is_frozen() {
+    let ticket = |policy: &str| format!(r#"<rsc_ticket id="t" rsc="x" ticket="T" loss-policy="{policy}"/>"#);
+    let runs = history("x", &["start/0/0/0"]);
+    let with = |policy: &str| cib("", &dummy("x", ""), &ticket(policy), &runs);
+    assert_eq!(with("stop").spec.resources["x"].target_role, TargetRole::Stopped);
+    assert!(!with("freeze").spec.resources["x"].managed);
+    assert!(with("fence").state.overrides.values().any(|o| matches!(o.kind, OverrideKind::Fence)));
+}
+
+#[test]
+fn a_bundle_is_a_clone_told_of_by_the_names_of_its_parts() {
+    let bundle = format!(
+        r#"<bundle id="web"><docker image="i" replicas="2"/><network ip-range-start="10.0.0.9"/>{}</bundle>"#,
+        dummy("httpd", "")
+    );
+    let found = cib("", &bundle, "", &history("web-docker-1", &["start/0/0/0"]));
+    let members: Vec<&str> = found.spec.groups["web-replica"].members.iter().map(|member| member.as_str()).collect();
+    assert_eq!(members, ["web-ip", "web-docker", "web-remote", "httpd"]);
+    assert_eq!(found.state.claims.keys().next().unwrap().to_string(), "web-docker:1@a");
+    assert_eq!(found.shown["web-ip:1"].name, "web-ip-10.0.0.10");
+    assert_eq!(found.shown["httpd:1"].placed.as_deref(), Some("web-1"));
+}
+
+#[test]
+fn what_is_left_out_is_named() {
+    let found = cib("", "<mystery id=\"m\"/>", r#"<rsc_order id="o" first="m" then="m"/>"#, "");
+    let words: Vec<(&str, bool)> = found.losses.iter().map(|loss| (loss.at.as_str(), loss.changes_plan)).collect();
+    assert_eq!(words, [("mystery m", true), ("rsc_order o", true)]);
+    assert!(found.is_lossy());
+}
+
+#[test]
+fn written_manifests_leave_defaults_out_and_keep_names() {
+    let resources = dummy("x", &meta(&nv("priority", "3")));
+    let text: Vec<(&str, String)> = manifests::write(&cib("", &resources, "", "")).files;
+    let (_, resources) = text.iter().find(|(name, _)| *name == "resources.yaml").unwrap();
+    assert_eq!(
+        resources,
+        "apiVersion: hafen/v1alpha1\nkind: Resource\nmetadata:\n  name: x\nspec:\n  agent: ocf:pacemaker:Dummy\n  priority: 3\n"
+    );
+}
