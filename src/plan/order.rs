@@ -9,23 +9,22 @@
 //!
 //! Does not decide where anything runs: only what is committed counts, so that every node computes the same.
 
+mod constraints;
 mod notices;
 mod removed;
 mod soft;
+mod waits;
 
 use super::Verdict;
 use super::fencing::waits_for;
 use super::graph::{At, Bond, Graph, Step, StepKind, Vertex};
 use super::instances::{Live, World};
-use super::links::{Link, Pair, links, needs};
+use super::links::links;
 use super::nodes::{Ability, Class};
 use super::score::{What, parts};
-use super::want::{Fate, Firsts, Inst, Wants, wants};
-use crate::model::{
-    FenceWhen, InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Requires, ResourceId, Role, Spec,
-};
+use super::want::{Fate, Inst, Wants, wants};
+use crate::model::{InstanceId, MultipleActive, OrderStrength, Reason, Role, Spec};
 use crate::state::{ClaimKey, Phase, State};
-use soft::Wish;
 use std::collections::BTreeMap;
 
 /// Computes the actions that are missing between what is committed and what runs. Run by every node.
@@ -85,13 +84,6 @@ struct Made {
     inst: usize,
     node: usize,
     at: At,
-}
-
-/// How far what a step needs is there.
-struct Met {
-    ready: bool,
-    /// What brings it, where it is not.
-    steps: Vec<At>,
 }
 
 struct Builder<'w, 'a> {
@@ -241,335 +233,6 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Copies make room for each other.
-    fn limit_edges(&mut self) {
-        let world = self.world;
-        for place in 0..world.res.len() {
-            let Some(clone) = world.res[place].clone.filter(|_| !self.of[place].is_empty()) else { continue };
-            let info = &world.clones[clone];
-            let full = world.res[place].claims.len() >= info.max;
-            let promoted = world.res[place].claims.iter().filter(|live| may_be_promoted(live)).count();
-            let no_more = info.spec.promotable.is_none_or(|promotable| promoted >= promotable.max as usize);
-            let mut made = self.made_of(place);
-            made.sort_by_key(|made| made.node);
-            let was_promoted = |made: &&Made| {
-                let claims = &self.wants.insts[made.inst].claims;
-                claims.iter().any(|(live, _)| live.node == made.node && may_be_promoted(live))
-            };
-            let leaves = |made: &&Made| matches!(made.kind, StepKind::Stop | StepKind::Demote);
-            let stops: Vec<Made> = made.iter().filter(|made| made.kind == StepKind::Stop).cloned().collect();
-            let ends: Vec<Made> = made.iter().filter(leaves).filter(was_promoted).cloned().collect();
-            for b in made {
-                let (before, everywhere) = match b.kind {
-                    StepKind::Start => (&stops, full && self.wants.insts[b.inst].claims.is_empty()),
-                    StepKind::Promote => (&ends, no_more),
-                    StepKind::Stop
-                    | StepKind::Demote
-                    | StepKind::Probe
-                    | StepKind::Fence { .. }
-                    | StepKind::Reload
-                    | StepKind::Notify { .. } => continue,
-                };
-                let before = if everywhere { before } else { on_node(before, b.node) };
-                for a in before.iter().filter(|a| a.inst != b.inst) {
-                    self.edge(a.at, b.at);
-                }
-            }
-        }
-    }
-
-    /// A start waits for every node's word on its resource, and for lost nodes that may run it.
-    fn probe_and_fence_edges(&mut self) {
-        let world = self.world;
-        for place in 0..world.res.len() {
-            let waits = |made: &&Made| {
-                matches!(made.kind, StepKind::Start | StepKind::Promote) && !self.graph.graph[made.at].running
-            };
-            let starts: Vec<Made> =
-                self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
-            if starts.is_empty() {
-                continue;
-            }
-            for &node in &world.res[place].unprobed {
-                for start in starts.iter().filter(|start| start.kind == StepKind::Start) {
-                    self.wait_for_word(place, node, start.at);
-                }
-            }
-            self.wait_for_claims(place, &starts);
-        }
-    }
-
-    fn wait_for_word(&mut self, place: usize, node: usize, start: At) {
-        let info = &self.world.nodes[node];
-        match info.class {
-            Class::Online => {
-                let probes = &self.probes[place];
-                if let Ok(found) = probes.binary_search_by_key(&node, |(node, _)| *node) {
-                    self.edge(probes[found].1, start);
-                }
-            }
-            Class::Suspect | Class::Joining if self.world.outline => {}
-            Class::Suspect => self.wait_for_fencing(node, start),
-            Class::Joining => self.block(start, Verdict::Wait(Reason::NotProbed { node: info.id.clone() })),
-            Class::Gone => {}
-        }
-    }
-
-    /// Claims that do not end by a step of this graph.
-    fn wait_for_claims(&mut self, place: usize, starts: &[Made]) {
-        let world = self.world;
-        let wants = self.wants;
-        let res = &world.res[place];
-        let limits = res.clone.map(|clone| &world.clones[clone]);
-        let full = limits.is_none_or(|info| res.claims.len() >= info.max);
-        let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
-        let no_more =
-            limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
-        let claims =
-            wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
-        let lasting: Vec<(usize, &(Live<'_>, Fate))> =
-            claims.filter(|(_, (_, fate))| matches!(fate, Fate::Lost | Fate::Stuck(_))).collect();
-        let (unfenced, frozen) = (self.unfenced(place), world.frozen(place));
-        for start in starts {
-            // An instance that holds a claim has a place of its own.
-            let holds = !wants.insts[start.inst].claims.is_empty();
-            for (other, (live, fate)) in &lasting {
-                let own = *other == start.inst && live.node == start.node;
-                let in_the_way = match start.kind {
-                    StepKind::Start => *other == start.inst || (full && !holds) || live.node == start.node,
-                    StepKind::Promote => no_more && may_be_promoted(live),
-                    StepKind::Probe
-                    | StepKind::Stop
-                    | StepKind::Demote
-                    | StepKind::Fence { .. }
-                    | StepKind::Reload
-                    | StepKind::Notify { .. } => false,
-                };
-                if own || !in_the_way {
-                    continue;
-                }
-                match fate {
-                    Fate::Lost => self.wait_for_fencing(live.node, start.at),
-                    Fate::Stuck(why) => self.block(start.at, Verdict::Blocked(why.clone())),
-                    Fate::Stay | Fate::Stop(_) | Fate::Found => {}
-                }
-            }
-            if let Some(why) = &unfenced {
-                self.block(start.at, Verdict::Blocked(why.clone()));
-            }
-            let active = wants.insts[start.inst].claims.iter().any(|(live, _)| !world.nodes[live.node].unclean());
-            if frozen && (start.kind == StepKind::Promote || !active) {
-                self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
-            }
-            if res.spec.requires == Requires::Unfencing {
-                let what = "`requires: Unfencing`".to_owned();
-                self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
-            }
-        }
-    }
-
-    /// Where every lost node is fenced, what requires fencing waits for each of them, whatever ran there.
-    fn unfenced(&self, place: usize) -> Option<Reason> {
-        let fencing = &self.world.spec.cluster.fencing;
-        let requires = matches!(self.world.res[place].spec.requires, Requires::Fencing | Requires::Unfencing);
-        if !requires || !fencing.enabled || fencing.when == FenceWhen::Needed {
-            return None;
-        }
-        self.world.nodes.iter().filter(|info| info.unclean() && info.may_have_run).find_map(|info| {
-            match &info.ability {
-                Ability::Impossible(why) => Some(Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }),
-                Ability::Attempt | Ability::ByItself => None,
-            }
-        })
-    }
-
-    fn wait_for_fencing(&mut self, node: usize, start: At) {
-        let info = &self.world.nodes[node];
-        let id = info.id.clone();
-        match &info.ability {
-            Ability::Attempt => {
-                let key = ClaimKey { instance: InstanceId::plain(ResourceId::default()), node: id.clone() };
-                let reason = Reason::NodeLost { node: id.clone() };
-                let fence = self.vertex(StepKind::Fence { node: id }, key, reason, false);
-                self.edge(fence, start);
-            }
-            Ability::ByItself => self.block(start, Verdict::Wait(Reason::NodeLost { node: id })),
-            Ability::Impossible(why) => {
-                self.block(start, Verdict::Blocked(Reason::NotProvenOff { node: id, why: why.clone() }));
-            }
-        }
-    }
-
-    fn link_edges(&mut self, link: &Link) {
-        if self.of[link.first].is_empty() {
-            return;
-        }
-        let (up_first, up_then) = (kind(link.first_action), kind(link.then_action));
-        let (down_first, down_then) = (kind(link.first_action.opposite()), kind(link.then_action.opposite()));
-        let restarts = link.is_need() && link.symmetric;
-        let required = if link.strength == OrderStrength::Required { Bond::Firm } else { Bond::Loose };
-        // Of several copies one that comes up is enough.
-        let several = link.either.is_some() || (link.pair == Pair::All && self.world.res[link.first].clone.is_some());
-        let up = if link.is_need() && several { Bond::Loose } else { required };
-        let wants = self.wants;
-        let side = |inst: usize, node: usize| match link.pair {
-            Pair::SameCopy => wants.insts[inst].id.number.map_or(0, |number| number as usize + 1),
-            Pair::SameNode => node,
-            Pair::All => 0,
-        };
-        if restarts {
-            self.held_by_stuck(link, side);
-        }
-        let mut thens = self.made_of(link.then);
-        thens.sort_by_key(|then| side(then.inst, then.node));
-        for first in self.made_of(link.first) {
-            let at = side(first.inst, first.node);
-            let from = thens.partition_point(|then| side(then.inst, then.node) < at);
-            for then in thens[from..].iter().take_while(|then| side(then.inst, then.node) == at) {
-                if first.kind == up_first && then.kind == up_then {
-                    self.bind(first.at, then.at, up);
-                }
-                // What was promoted may have to stop without a demote of its own.
-                let goes = first.kind == down_first || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
-                if link.symmetric && goes && then.kind == down_then {
-                    // Even if the commit to stop it is there already: it may have come late, or together with a grant
-                    // to what needs it. What its owner has begun goes on in any case.
-                    self.graph.graph.edge(then.at, first.at, required);
-                }
-                // It was stopped for what restarts, so it is down before that comes up.
-                if restarts && first.kind == up_first && then.kind == down_then {
-                    self.edge(then.at, first.at);
-                }
-            }
-        }
-    }
-
-    /// What cannot be stopped keeps what it needs.
-    fn held_by_stuck(&mut self, link: &Link, side: impl Fn(usize, usize) -> usize) {
-        let wants = self.wants;
-        let mut stuck: BTreeMap<usize, &Reason> = BTreeMap::new();
-        for &then in &wants.by_res[link.then] {
-            for (live, fate) in &wants.insts[then].claims {
-                if let Fate::Stuck(why) = fate {
-                    stuck.entry(side(then, live.node)).or_insert(why);
-                }
-            }
-        }
-        let down = kind(link.first_action.opposite());
-        // What comes up would want to restart what already runs without it.
-        let up = |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
-        let held = self.made_of(link.first).into_iter().filter(|first| first.kind == down || up(first));
-        for first in held.collect::<Vec<_>>() {
-            if let Some(why) = stuck.get(&side(first.inst, first.node)) {
-                self.block(first.at, Verdict::Blocked((*why).clone()));
-            }
-        }
-    }
-
-    /// Blocks starts and promotions whose mandatory predecessor neither runs nor is on its way.
-    fn need_blocks(&mut self, links: &[Link]) {
-        let wants = self.wants;
-        for either in needs(links) {
-            let (up_then, then) = (kind(either[0].then_action), either[0].then);
-            let made: Vec<Made> = self.made_of(then).into_iter().filter(|made| made.kind == up_then).collect();
-            if made.is_empty() {
-                continue;
-            }
-            let firsts: Vec<Firsts<'_>> = either.iter().map(|link| Firsts::of(link, wants)).collect();
-            // Where all copies count the answer is the same for every step.
-            let whole = |link: &&Link| (link.pair == Pair::All).then(|| self.met(link, &wants.by_res[link.first]));
-            let all: Vec<Option<Met>> = either.iter().map(whole).collect();
-            let mut ends = Vec::new();
-            for then in made.iter().filter(|then| !(self.graph.graph[then.at].running && up_then == StepKind::Start)) {
-                let mut steps = Vec::new();
-                let mut ready = false;
-                for ((link, firsts), all) in either.iter().zip(&firsts).zip(&all) {
-                    match all {
-                        Some(met) => {
-                            ready |= met.ready;
-                            steps.extend_from_slice(&met.steps);
-                        }
-                        None => {
-                            let met = self.met(link, firsts.of_inst(wants, then.inst, then.node));
-                            ready |= met.ready;
-                            steps.extend(met.steps);
-                        }
-                    }
-                }
-                if !ready {
-                    let first = firsts[0].of_inst(wants, then.inst, then.node).first().copied();
-                    ends.push((then.at, steps, first));
-                }
-            }
-            for (at, steps, first) in ends {
-                if !steps.is_empty() {
-                    self.graph.any_of.push((at, steps));
-                    continue;
-                }
-                let link = either[0];
-                let number = self.world.res[link.first].clone.map(|_| 0);
-                let instance = first.map_or_else(
-                    || InstanceId { resource: self.world.res[link.first].id.clone(), number },
-                    |first| wants.insts[first].id.clone(),
-                );
-                let role = link.first_promoted().then_some(Role::Promoted);
-                self.block(at, Verdict::Wait(Reason::After { instance, role }));
-            }
-        }
-    }
-
-    /// Whether enough of these instances run already; else the steps that bring as many.
-    fn met(&self, link: &Link, firsts: &[usize]) -> Met {
-        let enough = link.enough.unwrap_or(1) as usize;
-        let good = |first: &&usize| self.wants.insts[**first].is_good(link.first_promoted());
-        let good = firsts.iter().filter(good).count();
-        let mut steps: Vec<At> = firsts.iter().filter_map(|first| self.comes(link, *first)).collect();
-        if good >= enough || good + steps.len() < enough {
-            steps.clear();
-        }
-        Met { ready: good >= enough, steps }
-    }
-
-    fn comes(&self, link: &Link, first: usize) -> Option<At> {
-        let (node, _) = self.wants.insts[first].assigned?;
-        let kind = kind(link.first_action);
-        let mut made = self.of_inst[first].iter().map(|made| &self.made[*made]);
-        made.find(|made| made.kind == kind && made.node == node).map(|made| made.at)
-    }
-
-    /// `ordered: true`: copies start one after the other and stop in reverse.
-    fn clone_edges(&mut self) {
-        for (place, res) in self.world.res.iter().enumerate() {
-            if !res.clone.is_some_and(|clone| self.world.clones[clone].spec.ordered) {
-                continue;
-            }
-            let made = self.made_of(place);
-            let of = |kind: StepKind| {
-                let mut list: Vec<&Made> = made.iter().filter(|made| made.kind == kind).collect();
-                list.sort_by_key(|made| (!self.graph.graph[made.at].running, made.inst));
-                list.iter().map(|made| made.at).collect::<Vec<_>>()
-            };
-            let (starts, mut stops) = (of(StepKind::Start), of(StepKind::Stop));
-            stops.reverse();
-            stops.sort_by_key(|at| !self.graph.graph[*at].running);
-            for pair in starts.windows(2).chain(stops.windows(2)) {
-                self.bind(pair[0], pair[1], Bond::Loose);
-            }
-        }
-    }
-
-    /// Never both at once: what runs goes first, else what is named first. Existing order is kept.
-    fn serialize_wishes(&self, link: &Link, wishes: &mut Vec<Wish>) {
-        let at = |place: usize| self.of[place].iter().map(|made| self.made[*made].at);
-        for a in at(link.first) {
-            for b in at(link.then) {
-                let running = |at: At| self.graph.graph[at].running;
-                let (before, after) = if running(b) && !running(a) { (b, a) } else { (a, b) };
-                wishes.push(Wish { before, after, bond: Bond::Loose, turns: true });
-            }
-        }
-    }
-
     fn verdicts(&mut self) {
         let mut verdicts: BTreeMap<InstanceId, Verdict> = BTreeMap::new();
         for inst in &self.wants.insts {
@@ -676,24 +339,8 @@ impl Builder<'_, '_> {
     }
 }
 
-/// Those on one node, of a list in order of node.
-fn on_node(list: &[Made], node: usize) -> &[Made] {
-    let from = list.partition_point(|made| made.node < node);
-    let count = list[from..].partition_point(|made| made.node == node);
-    &list[from..from + count]
-}
-
 fn may_be_promoted(live: &Live<'_>) -> bool {
     live.claim.role == Role::Promoted || live.claim.phase == Phase::Promoting
-}
-
-fn kind(action: OrderAction) -> StepKind {
-    match action {
-        OrderAction::Start => StepKind::Start,
-        OrderAction::Stop => StepKind::Stop,
-        OrderAction::Promote => StepKind::Promote,
-        OrderAction::Demote => StepKind::Demote,
-    }
 }
 
 /// Of several steps of one instance the one that can be done tells most.
