@@ -1,7 +1,7 @@
 //! `hafen import pacemaker`: the manifests of a cluster that Pacemaker runs.
 //!
-//! Input → output: a CIB → manifests on stdout or as files; what was left out on stderr. Exit codes: 0 everything that
-//! plans rest on is there; 1 something that can change a plan was left out; 2 the file cannot be read.
+//! Input → output: a CIB → manifests on stdout or as files; what was left out on stderr. Exit codes: 0 nothing that is
+//! known to change a plan was left out (not everything is known yet: `pacemaker`); 1 something that can change a plan was left out; 2 the file cannot be read.
 
 use super::error::{CliError, Exit, Kind};
 use super::{cib, render};

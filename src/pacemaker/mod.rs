@@ -3,14 +3,15 @@
 //! Answers: what is configured there, how is the cluster, and what of it has no counterpart here. Input: the XML and the
 //! time. Output: an [`Import`]: [`Spec`], [`State`] and a list of [`Loss`]es.
 //!
-//! Invariants: total (no input makes it panic); deterministic; every element that is left out and could change a plan is
-//! named as a loss.
+//! Invariants: total (no input makes it panic); deterministic. Constraints, nodes and resources that are left out are named
+//! as losses; options and meta-attributes that nobody reads, ACLs and alerts are not yet.
 //!
-//! Deliberately absent: planning, and writing manifests.
+//! Deliberately absent: planning. An imported state stands for what the CIB says; it is no evidence.
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
+//! `manifests` the spec as documents.
 
 mod bundles;
 mod constraints;

@@ -327,21 +327,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn record(&mut self, key: ClaimKey, last: (ActionKind, ExecStatus)) -> &mut OpRecord {
-        self.state.history.entry(key).or_insert(OpRecord {
-            last_action: last.0,
-            last_status: last.1,
-            at_ms: 0,
-            duration_ms: 0,
-            fail_count: 0,
-            last_failure_ms: 0,
-            last_failure: String::new(),
-            start_failed: false,
-            retry_ms: 0,
-            moved: false,
-            stopped: false,
-            demoted: false,
-            standby: false,
-        })
+        self.state.history.entry(key).or_insert_with(|| OpRecord::new(last.0, last.1))
     }
 
     /// Fail counts, and failures whose consequences outlast what failed.

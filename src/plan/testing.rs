@@ -370,19 +370,12 @@ impl World {
 
     pub fn record(&mut self, text: &str, fail_count: u32) -> &mut OpRecord {
         let record = OpRecord {
-            last_action: ActionKind::Monitor,
-            last_status: ExecStatus::Exited(1),
             at_ms: self.state.now_ms,
             duration_ms: 1,
             fail_count,
             last_failure_ms: self.state.now_ms,
             last_failure: "failed".into(),
-            start_failed: false,
-            retry_ms: 0,
-            moved: false,
-            stopped: false,
-            demoted: false,
-            standby: false,
+            ..OpRecord::new(ActionKind::Monitor, ExecStatus::Exited(1))
         };
         self.state.history.insert(key(text), record);
         self.state.history.get_mut(&key(text)).unwrap()

@@ -4,7 +4,7 @@
 //! together (a stop and a start elsewhere is a move), the nodes fenced and switched on. Its serialised form is what
 //! planners of Pacemaker clusters are compared by.
 //!
-//! One [`assign`](super::assign()), committed into a copy of the state, one order; then every step that is not blocked, nor
+//! One [`assign`](super::assign()), taken as committed, one order; then every step that is not blocked, nor
 //! waits for one that is. Waiting for a probe or for a fencing of the same plan is not blocked.
 //!
 //! Unlike [`predict`](super::predict()) it does not go on from the result: what only the next plan would do is not here.

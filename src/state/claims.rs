@@ -252,7 +252,7 @@ impl State {
             return Err(Refusal::WrongPhase { key: key.clone() });
         }
         let failed = failure_of(report, claim);
-        let record = self.history.entry(key.clone()).or_insert_with(|| OpRecord::new(report));
+        let record = self.history.entry(key.clone()).or_insert_with(|| OpRecord::new(report.action, report.status));
         record.last_action = report.action;
         record.last_status = report.status;
         record.at_ms = ctx.at_ms;
@@ -325,7 +325,7 @@ impl State {
         ctx.event(EventKind::Failed, Some(&key.node), Some(&key.instance), text.clone());
 
         // A failed start of the same claim while it is stopped must not be counted again by the stop's own failure.
-        let record = self.history.entry(key.clone()).or_insert_with(|| OpRecord::new(report));
+        let record = self.history.entry(key.clone()).or_insert_with(|| OpRecord::new(report.action, report.status));
         record.fail_count = record.fail_count.saturating_add(1);
         record.last_failure_ms = now_ms;
         record.last_failure = text.clone();
@@ -523,10 +523,11 @@ impl State {
 }
 
 impl OpRecord {
-    fn new(report: &OpReport) -> Self {
+    /// Nothing but the last operation is known.
+    pub(crate) fn new(last_action: ActionKind, last_status: ExecStatus) -> Self {
         Self {
-            last_action: report.action,
-            last_status: report.status,
+            last_action,
+            last_status,
             at_ms: 0,
             duration_ms: 0,
             fail_count: 0,
