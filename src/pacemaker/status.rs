@@ -186,6 +186,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
             fencing: self.ground.fencing,
             promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+            fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: self.expired(base),
         };

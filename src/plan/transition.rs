@@ -324,7 +324,9 @@ impl Plan<'_, '_> {
             action.to_role = role(after);
             actions.push(action);
         } else {
-            for (key, claim) in &ended {
+            // A stop that is still owed by a move that was done is no part of this plan.
+            let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
+            for (key, claim) in ended.iter().filter(|(_, claim)| !owed(claim)) {
                 let mut action = make(Op::Stop, Some(&key.node), None);
                 action.from_role = role(role_now(claim));
                 actions.push(action);
