@@ -75,6 +75,8 @@ pub(super) struct Context<'c> {
     pub fencing: bool,
     pub promotable: bool,
     pub fence_device: bool,
+    /// Nobody cares for it: what fails there is only looked at.
+    pub unmanaged: bool,
     /// What it would be started with now; None: not to be compared.
     pub params: Option<&'c BTreeMap<&'c str, &'c str>>,
     /// Failures at or before this second do not count any more.
@@ -243,7 +245,8 @@ impl<'a> Found<'a> {
         if !executed && rc == 0 {
             rc = 1;
         }
-        let ok = executed && (rc == expected || (probe && matches!(rc, 0 | 7 | 8)));
+        let seen_stopped = context.unmanaged && rc == 7;
+        let ok = executed && (rc == expected || seen_stopped || (probe && matches!(rc, 0 | 7 | 8)));
         if ok {
             return self.success(entry, rc);
         }

@@ -85,7 +85,8 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let world = World::new(spec, state);
+    let mut world = World::new(spec, state);
+    world.outline = true;
     let assignment = assign_in(&world);
     let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
@@ -97,9 +98,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
             None => _ = committed.remove(&change.instance),
         }
     }
-    let mut world = world.with_assignment(&committed);
+    let world = world.with_assignment(&committed);
     let fenced = victims(&world, &assignment.placements);
-    world.outline = true;
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
     let mut needs = vec![Vec::new(); world.res.len()];
@@ -110,6 +110,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
+    // What was there first is where it comes from.
+    plan.insts.values_mut().for_each(|inst| inst.claims.sort_by_key(|(_, claim)| claim.epoch));
     for (place, step) in graph.placed_steps() {
         let doing = Doing { kind: &step.kind, node: &step.key.node, blocked: blocked.contains(&place) };
         match step.kind {
