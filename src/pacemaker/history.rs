@@ -260,7 +260,7 @@ impl<'a> Found<'a> {
             self.not_installed = true;
             return;
         }
-        let on_fail = on_fail(entry, context, self.role == Some(Role::Promoted));
+        let on_fail = on_fail(entry, context);
         if on_fail == OnFail::Ignore {
             self.ignored = true;
             return self.success(entry, expected);
@@ -391,14 +391,9 @@ pub(super) fn severity(on_fail: OnFail) -> u8 {
     }
 }
 
-fn on_fail(entry: &Entry<'_>, context: &Context<'_>, promoted: bool) -> OnFail {
+/// A probe is asked for by nobody: what is said of a repeated monitor is not said of it.
+fn on_fail(entry: &Entry<'_>, context: &Context<'_>) -> OnFail {
     let name = entry.el.attr("operation").unwrap_or("");
-    let same = |op: &&Op| op.name == name && op.interval_ms == entry.interval_ms;
-    let probe = |op: &&Op| op.name == name && entry.interval_ms == 0;
-    let ops = || context.ops.iter();
-    // A failed probe is as bad as a failed monitor.
-    let exact = ops().find(same);
-    let alike = || ops().filter(probe).find(|op| op.promoted == promoted).or_else(|| ops().find(probe));
-    let op = exact.or_else(|| alike().filter(|_| entry.action == ActionKind::Probe));
+    let op = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
     op.and_then(|op| op.on_fail).unwrap_or_else(|| usual(name, context.fencing))
 }

@@ -414,7 +414,26 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
         }
+        self.number_claims(items);
         self.block_together();
+    }
+
+    /// In the order in which they are told of: a node that tells of a migration names the other side before itself.
+    fn number_claims(&mut self, items: &[Item<'a>]) {
+        let mut epochs: BTreeMap<ClaimKey, Epoch> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.found.role.is_some() || item.found.migration.is_some()) {
+            let own = self.key(item.base, None, item.node);
+            let peer = item.found.migration.map(|migration| ClaimKey { node: migration.peer.into(), ..own.clone() });
+            for key in peer.into_iter().chain([own]).filter(|key| self.state.claims.contains_key(key)) {
+                let next = Epoch(epochs.len() as u64 + 1);
+                epochs.entry(key).or_insert(next);
+            }
+        }
+        let told = epochs.len() as u64;
+        for (key, claim) in &mut self.state.claims {
+            claim.epoch = epochs.get(key).copied().unwrap_or(Epoch(told + claim.epoch.0));
+        }
+        self.state.last_epoch = Epoch(told + self.state.last_epoch.0);
     }
 
     /// What is blocked on one node is blocked on all on which it runs.
@@ -462,7 +481,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             (true, role) => role,
         };
         let definition = match self.identities.get(item.base) {
-            Some((digest, _)) if item.known && found.outdated == Some(Outdated::Restart) => {
+            Some((digest, _)) if item.known && (found.outdated == Some(Outdated::Restart) || self.other_agent(item)) => {
                 self.other_parameters(*digest)
             }
             Some((digest, _)) if item.known => *digest,
@@ -516,6 +535,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             blocked: true,
             fence: false,
         })
+    }
+
+    /// It was started by another agent than the configured one.
+    fn other_agent(&self, item: &Item<'_>) -> bool {
+        let Some(prim) = self.ground.services.prims.get(item.base).filter(|prim| prim.el.tag() != "bundle") else {
+            return false;
+        };
+        let (class, provider, name) = (item.el.attr("class"), item.el.attr("provider"), item.el.attr("type"));
+        let named = class.is_some() && name.is_some();
+        named && (class != Some(prim.class) || name != Some(prim.name) || provider != prim.provider)
     }
 
     /// The definition of something that was started with parameters of which only a digest is known.
