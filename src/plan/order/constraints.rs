@@ -143,7 +143,7 @@ impl Builder<'_, '_> {
     /// Whether enough of these instances run already; else the steps that bring as many.
     pub(super) fn met(&self, link: &Link, firsts: &[usize]) -> Met {
         let enough = link.enough.unwrap_or(1) as usize;
-        let good = |first: &&usize| self.wants.insts[**first].is_good(link.first_promoted());
+        let good = |first: &&usize| self.wants.insts[**first].is_good(self.world, link.first_promoted());
         let good = firsts.iter().filter(good).count();
         let mut steps: Vec<At> = firsts.iter().filter_map(|first| self.comes(link, *first)).collect();
         if good >= enough || good + steps.len() < enough {
