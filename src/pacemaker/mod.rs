@@ -10,7 +10,7 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
 //! `manifests` the spec as documents.
 
 mod bundles;
@@ -27,6 +27,7 @@ mod options;
 mod pattern;
 mod remote;
 mod resources;
+mod roster;
 mod rules;
 mod status;
 #[cfg(test)]
