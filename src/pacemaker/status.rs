@@ -146,6 +146,10 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
         }
         self.inside(&mut items);
+        // Of several nodes that run something, the one that is written down first has it.
+        let states = self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
+        let told: BTreeMap<&str, usize> = states.enumerate().map(|(place, state)| (state.id(), place)).collect();
+        items.sort_by_cached_key(|item| self.nodes[item.node].state.and_then(|state| told.get(state.id()).copied()));
         items
     }
 
@@ -185,11 +189,18 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
             fencing: self.ground.fencing,
             promotable: listed.is_some_and(Listed::is_promotable),
+            unmanaged: self.is_unmanaged(listed, place),
+            fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: listed.and_then(|listed| self.expired(listed.resource)),
         };
         let found = history::read(el, &context);
         Item { node: place, base, number, known, el, found }
+    }
+
+    fn is_unmanaged(&self, listed: Option<&Listed<'_, '_>>, node: usize) -> bool {
+        let own = listed.is_some_and(|listed| !listed.resource.managed || listed.resource.maintenance);
+        own || self.nodes[node].maintenance || self.ground.options.is(&["maintenance-mode"], false)
     }
 
     /// Failures of a resource up to this second are forgotten.
@@ -296,6 +307,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 wanted.push((scope(), OverrideKind::Maintenance, "maintenance"));
             }
         }
+        // Who must be able to fence and cannot does nothing at all.
+        let watchdog = self.ground.options.is(&["have-watchdog"], false);
+        if self.ground.fencing && self.spec.devices.is_empty() && !watchdog {
+            wanted.push((Scope::Cluster, OverrideKind::Maintenance, "there is no fence device"));
+        }
         if self.ground.options.is(&["maintenance-mode"], false) {
             wanted.push((Scope::Cluster, OverrideKind::Maintenance, "maintenance-mode"));
         }
@@ -398,7 +414,26 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
         }
+        self.number_claims(items);
         self.block_together();
+    }
+
+    /// In the order in which they are told of: a node that tells of a migration names the other side before itself.
+    fn number_claims(&mut self, items: &[Item<'a>]) {
+        let mut epochs: BTreeMap<ClaimKey, Epoch> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.found.role.is_some() || item.found.migration.is_some()) {
+            let own = self.key(item.base, None, item.node);
+            let peer = item.found.migration.map(|migration| ClaimKey { node: migration.peer.into(), ..own.clone() });
+            for key in peer.into_iter().chain([own]).filter(|key| self.state.claims.contains_key(key)) {
+                let next = Epoch(epochs.len() as u64 + 1);
+                epochs.entry(key).or_insert(next);
+            }
+        }
+        let told = epochs.len() as u64;
+        for (key, claim) in &mut self.state.claims {
+            claim.epoch = epochs.get(key).copied().unwrap_or(Epoch(told + claim.epoch.0));
+        }
+        self.state.last_epoch = Epoch(told + self.state.last_epoch.0);
     }
 
     /// What is blocked on one node is blocked on all on which it runs.
@@ -445,11 +480,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             (true, Role::Started) => Role::Unpromoted,
             (true, role) => role,
         };
+        let unmanaged = item.known.is_some() && self.is_unmanaged(listed, item.node);
+        let is_other = found.outdated == Some(Outdated::Restart) || self.other_agent(item);
         let definition = match listed.map(|listed| listed.digest) {
-            Some(digest) if found.outdated == Some(Outdated::Restart) => self.other_parameters(digest),
+            Some(digest) if is_other => self.other_parameters(digest),
             Some(digest) => digest,
             None => self.removed(item),
         };
+        // A failure of what nobody cares for asks for nothing, unless somebody else is to be kept from harm.
+        let counts = |on_fail: OnFail| !unmanaged || matches!(on_fail, OnFail::Block | OnFail::Fence);
         let epoch = Epoch(self.state.last_epoch.0 + 1);
         self.state.last_epoch = epoch;
         let demotes = found.failure.is_some_and(|failure| failure.on_fail == OnFail::Demote) && role == Role::Promoted;
@@ -471,14 +510,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             since_ms: found.changed.max(0) as u64 * 1000,
             after: Vec::new(),
             found: false,
-            failure: self.left_alone(item).or(found.failure.filter(|_| !demotes).map(|failure| Failure {
-                action: failure.action,
-                kind: failure.kind,
-                at_ms: failure.at.max(0) as u64 * 1000,
-                text: format!("{} failed with {}", failure.action, failure.rc),
-                blocked: failure.on_fail == OnFail::Block,
-                fence: failure.on_fail == OnFail::Fence,
-            })),
+            failure: self.left_alone(item).or(found.failure.filter(|failure| !demotes && counts(failure.on_fail)).map(
+                |failure| Failure {
+                    action: failure.action,
+                    kind: failure.kind,
+                    at_ms: failure.at.max(0) as u64 * 1000,
+                    text: format!("{} failed with {}", failure.action, failure.rc),
+                    blocked: failure.on_fail == OnFail::Block,
+                    fence: failure.on_fail == OnFail::Fence,
+                },
+            )),
         }
     }
 
@@ -493,6 +534,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             blocked: true,
             fence: false,
         })
+    }
+
+    /// It was started by another agent than the configured one.
+    fn other_agent(&self, item: &Item<'_>) -> bool {
+        let Some(prim) = self.ground.services.prims.get(item.base).filter(|prim| prim.el.tag() != "bundle") else {
+            return false;
+        };
+        let (class, provider, name) = (item.el.attr("class"), item.el.attr("provider"), item.el.attr("type"));
+        let named = class.is_some() && name.is_some();
+        named && (class != Some(prim.class) || name != Some(prim.name) || provider != prim.provider)
     }
 
     /// The definition of something that was started with parameters of which only a digest is known.

@@ -85,7 +85,8 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let world = World::new(spec, state);
+    let mut world = World::new(spec, state);
+    world.outline = true;
     let assignment = assign_in(&world);
     let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
@@ -97,9 +98,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
             None => _ = committed.remove(&change.instance),
         }
     }
-    let mut world = world.with_assignment(&committed);
+    let world = world.with_assignment(&committed);
     let fenced = victims(&world, &assignment.placements);
-    world.outline = true;
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
     let mut needs = vec![Vec::new(); world.res.len()];
@@ -110,6 +110,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
+    // What was there first is where it comes from.
+    plan.insts.values_mut().for_each(|inst| inst.claims.sort_by_key(|(_, claim)| claim.epoch));
     for (place, step) in graph.placed_steps() {
         let doing = Doing { kind: &step.kind, node: &step.key.node, blocked: blocked.contains(&place) };
         match step.kind {
@@ -205,6 +207,10 @@ impl Plan<'_, '_> {
 
     fn is_promotable(&self, id: &InstanceId) -> bool {
         self.world.res_ids.get(&id.resource).is_some_and(|place| self.world.promotable(*place))
+    }
+
+    fn is_managed(&self, id: &InstanceId) -> bool {
+        self.world.res_ids.get(&id.resource).is_none_or(|place| self.world.res[*place].managed)
     }
 
     /// Where an instance is active in the end, and in which role.
@@ -304,8 +310,12 @@ impl Plan<'_, '_> {
         };
         let ended: Vec<&(&ClaimKey, &Claim)> = inst.claims.iter().filter(|(key, _)| self.ends(inst, key)).collect();
         let start = inst.start();
+        // A stop that is still owed by a move that was done is no part of this plan.
+        let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
         if let Some(start) = start.filter(|start| !start.blocked) {
-            let from = ended.iter().find(|(key, _)| &key.node == start.node).or(ended.first());
+            // Where it is active more than once, it comes from where it was first.
+            let there = ended.iter().find(|(key, _)| &key.node == start.node);
+            let from = there.filter(|_| ended.iter().filter(|(_, claim)| !owed(claim)).count() < 2).or(ended.first());
             let after = self.role_after(inst, start.node, fresh, fresh);
             let op = match from {
                 Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
@@ -324,7 +334,9 @@ impl Plan<'_, '_> {
             action.to_role = role(after);
             actions.push(action);
         } else {
-            for (key, claim) in &ended {
+            // What is unmanaged goes down with its node, but nobody stops it.
+            let told = |key: &ClaimKey| self.is_managed(&key.instance) || inst.does(&StepKind::Stop, &key.node);
+            for (key, claim) in ended.iter().filter(|(key, claim)| !owed(claim) && told(key)) {
                 let mut action = make(Op::Stop, Some(&key.node), None);
                 action.from_role = role(role_now(claim));
                 actions.push(action);
