@@ -174,6 +174,7 @@ fn node(doc: &Doc, raw: &RawNode) -> Node {
     let level = |level: &Vec<Name>| level.iter().map(|name| DeviceId::new(name.0.as_str())).collect();
     Node {
         role: raw.role.unwrap_or(NodeRole::Voter),
+        connection: None,
         addresses: raw.addresses.iter().map(|address| address.0).collect(),
         labels: doc.labels.clone(),
         capacity: numbers(&raw.capacity),
@@ -225,6 +226,7 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> O
         utilization: numbers(&raw.utilization),
         rank,
         influence: Influence::Always,
+        inside: None,
     })
 }
 

@@ -176,7 +176,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         now,
     };
     let mut unasked = constrain(&mut spec, &ground, &mut losses);
-    remote::tie(&mut spec, &services);
+    remote::inside(&mut spec, &services);
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
@@ -211,7 +211,8 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
+            role: if node.remote { NodeRole::Remote } else { NodeRole::Voter },
+            connection: node.remote.then(|| facts.name.into()),
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),

@@ -13,7 +13,7 @@ use super::resources::{Remote, Services};
 use super::rules::{Asked, NodeFacts, is_true};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
-use crate::model::{Score, TargetRole};
+use crate::model::Score;
 use std::collections::BTreeMap;
 
 /// How a node is.
@@ -36,6 +36,8 @@ pub(super) struct NodeRead<'a> {
     pub standing: Standing,
     /// It takes no part in the cluster itself.
     pub remote: bool,
+    /// A remote node that was proven off since it was heard last.
+    pub fenced: bool,
     pub shutting_down: bool,
     pub standby: bool,
     pub maintenance: bool,
@@ -66,8 +68,7 @@ pub(super) fn read<'a>(
     let remote = |remote: &Remote<'a>| {
         let written = others.iter().find(|el| el.attr("uname").unwrap_or(el.id()) == remote.name).copied();
         let el = written.or_else(|| services.prims.get(remote.name).map(|prim| prim.el))?;
-        let stopped = services.resources.get(remote.name).is_some_and(|r| r.target_role == TargetRole::Stopped);
-        Some((remote.name, el, Some((remote.container.is_some(), written.is_some(), stopped))))
+        Some((remote.name, el, Some((remote.container.is_some(), written.is_some()))))
     };
     for (name, el, remote) in members.chain(services.remotes.iter().filter_map(remote)) {
         let state = states.get(el.id()).or_else(|| by_name.get(name)).copied();
@@ -77,15 +78,15 @@ pub(super) fn read<'a>(
             id: el.id(),
             kind: match remote {
                 None => "cluster",
-                Some((true, _, _)) => "container",
-                Some((false, _, _)) => "remote",
+                Some((true, _)) => "container",
+                Some((false, _)) => "remote",
             },
             cluster: options.get(&["cluster-name"]).unwrap_or(""),
             site: None,
             is_dc: dc == Some(el.id()),
             permanent: match remote {
-                Some((_, false, _)) => BTreeMap::new(),
-                Some((_, true, _)) | None => ids.values(el, "instance_attributes", &asked),
+                Some((_, false)) => BTreeMap::new(),
+                Some((_, true)) | None => ids.values(el, "instance_attributes", &asked),
             },
             transient: transient.map(|t| ids.values(t, "instance_attributes", &asked)).unwrap_or_default(),
         };
@@ -105,10 +106,11 @@ pub(super) fn read<'a>(
             state,
             standing: match remote {
                 None => standing(state, &facts, shutting_down, options, now),
-                Some((_, _, true)) => Standing::Offline,
-                Some((_, _, false)) => Standing::Online,
+                // Its connection says more.
+                Some(_) => Standing::Online,
             },
             remote: remote.is_some(),
+            fenced: remote.is_some() && state.is_some_and(|state| is_up(state, "node_fenced")),
             shutting_down,
             standby: is_true(facts.attribute("standby")),
             maintenance: is_true(facts.attribute("maintenance")),

@@ -145,7 +145,7 @@ impl<'a> Reader<'_, 'a> {
         let mut guests = Vec::new();
         for (id, prim) in &self.services.prims {
             let bundled = prim.el.tag() == "bundle";
-            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") && !bundled {
+            if is_connection(prim) && !bundled {
                 self.services.remotes.push(Remote { name: id, container: None });
             }
             if let Some(name) = prim.meta.get("remote-node") {
@@ -175,6 +175,7 @@ impl<'a> Reader<'_, 'a> {
                 utilization: BTreeMap::new(),
                 stickiness: 0,
                 migratable: inside.migratable,
+                inside: Some(container.into()),
                 ..inside.clone()
             };
             self.services.prims.insert(name, connection);
@@ -409,7 +410,7 @@ impl<'a> Reader<'_, 'a> {
             maintenance: options.is(&["maintenance"], false),
             requires: self.requires(prim, get("requires")),
             quorum_loss: self.setting.quorum_loss,
-            migratable: options.is(&["allow-migrate"], false),
+            migratable: options.is(&["allow-migrate"], is_connection(prim)),
             multiple_active: match get("multiple-active") {
                 Some("stop_only") => MultipleActive::StopOnly,
                 Some("block") => MultipleActive::Block,
@@ -419,6 +420,7 @@ impl<'a> Reader<'_, 'a> {
             utilization,
             rank,
             influence: if options.is(&["critical"], true) { Influence::Always } else { Influence::WhileStopped },
+            inside: None,
         }
     }
 
@@ -436,6 +438,10 @@ impl<'a> Reader<'_, 'a> {
             Some(_) | None => Requires::Quorum,
         }
     }
+}
+
+fn is_connection(prim: &Prim<'_>) -> bool {
+    (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote")
 }
 
 /// An agent by class, provider and type.

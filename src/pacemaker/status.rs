@@ -227,6 +227,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
             });
             let incarnation = incarnation(facts.name);
+            let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
@@ -255,7 +256,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 feature_level: FEATURE_LEVEL,
                 attributes: self.plain_promotion_scores(strings(&facts.transient)),
                 permanent_attributes: self.plain_promotion_scores(strings(&facts.permanent)),
-                burnt: BTreeSet::new(),
+                burnt,
                 contradicted: BTreeSet::new(),
                 restarting: false,
                 suspicion,
@@ -528,6 +529,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             utilization: BTreeMap::new(),
             rank: u32::MAX,
             influence: Influence::Always,
+            inside: None,
         };
         self.define(Definition { resource, clone: None })
     }

@@ -117,10 +117,25 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// Places everything. Iterative, so that a long chain of colocations costs no stack.
+    /// Places everything: connections first, on which it depends which nodes there are.
     pub fn run(&mut self) {
+        self.run_connections();
+        self.run_these((0..self.world.units.len()).collect());
+    }
+
+    /// Places only what remote nodes are reached over, and what that goes with.
+    pub fn run_connections(&mut self) {
+        let connections = self.world.nodes.iter().filter_map(|info| info.reach?.connection);
+        self.run_these(connections.map(|place| self.world.unit_of[place]).collect());
+    }
+
+    /// Iterative, so that a long chain of colocations costs no stack.
+    fn run_these(&mut self, mut order: Vec<usize>) {
         let world = self.world;
-        let mut order: Vec<usize> = (0..world.units.len()).collect();
+        order.retain(|unit| self.placed[*unit].is_none());
+        if order.is_empty() {
+            return;
+        }
         order.sort_by_cached_key(|unit| {
             let lead = self.lead(*unit);
             (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)

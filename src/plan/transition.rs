@@ -98,7 +98,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
         }
     }
     let mut world = world.with_assignment(&committed);
-    let fenced = victims(&world, &assignment.placements);
+    let mut fenced = victims(&world, &assignment.placements);
+    fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
     world.outline = true;
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
