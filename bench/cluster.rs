@@ -340,6 +340,7 @@ fn empty() -> Spec {
         resources: BTreeMap::new(),
         groups: BTreeMap::new(),
         clones: BTreeMap::new(),
+        bundles: BTreeMap::new(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),

@@ -53,6 +53,7 @@ pub(super) fn resolve(
         nodes: tree.nodes().map(|(doc, raw)| (NodeId::new(doc.name.as_str()), node(doc, raw))).collect(),
         devices: tree.devices().map(|(doc, raw)| (DeviceId::new(doc.name.as_str()), device(raw))).collect(),
         clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw, tree.rank(doc)))).collect(),
+        bundles: BTreeMap::new(),
         orders: orders(tree),
         colocations: colocations(tree),
         locations: locations(tree),

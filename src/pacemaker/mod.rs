@@ -35,13 +35,12 @@ mod tickets;
 mod words;
 mod xml;
 
-pub use bundles::Shown;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
-    Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
-    Placement, QuorumLoss, Score, Spec,
+    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
+    NodeRole, Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{OverrideKind, Scope, State};
 use bundles::Names;
@@ -53,7 +52,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -63,10 +62,6 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
-    /// Resources that are part of something else and are not told of by themselves.
-    pub hidden: BTreeSet<String>,
-    /// Copies (`NAME:NUMBER`) that are told of in other words.
-    pub shown: BTreeMap<String, Shown>,
 }
 
 impl Import {
@@ -180,8 +175,8 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
-        let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
-        inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
+        let inside = [names.part(BundlePart::Connection), names.part(BundlePart::Inner)].into_iter().flatten();
+        inside.flat_map(|part| facts.iter().map(move |node| (part.as_str(), node.name)))
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
@@ -191,9 +186,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
-    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(), hidden, shown: bundles::shown(bundles) }
+    Import { spec, state, losses: losses.finish() }
 }
 
 fn spec<'a>(
@@ -226,6 +219,7 @@ fn spec<'a>(
         resources: services.resources.clone(),
         groups: services.groups.clone(),
         clones: services.clones.clone(),
+        bundles: services.bundles.clone(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),

@@ -8,16 +8,16 @@
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
 use super::Ground;
-use super::bundles::aliases;
+use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
 use super::words::score;
 use super::xml::El;
 use crate::model::{
-    ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
-    TargetRole,
+    ActionKind, BootId, BundlePart, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence,
+    InstanceId, LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role,
+    Spec, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -81,17 +81,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let states = || self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
         let mut found = Vec::new();
         for names in self.ground.bundles {
-            let Some(child) = &names.child else { continue };
+            let Some(child) = names.part(BundlePart::Inner) else { continue };
             let wanted = format!("master-{child}");
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let is_container = |item: &&Item<'a>| item.number == Some(number) && item.base == names.container;
-                let host = items.iter().filter(is_container).find(|item| item.found.role.is_some());
+                let host = self.host(items, names, number);
                 let pairs = states().filter(|state| state.id() == replica.inside);
                 let pairs = pairs.filter_map(|state| state.child("transient_attributes"));
                 let pairs = pairs.flat_map(|t| t.all("instance_attributes")).flat_map(|block| block.all("nvpair"));
                 let value = pairs.filter(|pair| pair.attr("name") == Some(&wanted)).find_map(|pair| pair.attr("value"));
                 if let (Some(host), Some(value)) = (host, value) {
-                    found.push((host.node, wanted.clone(), number, value));
+                    found.push((host, wanted.clone(), number, value));
                 }
             }
         }
@@ -99,7 +98,6 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let node = NodeId::new(self.ground.facts[self.nodes[host].facts].name);
             if let Some(node) = self.state.nodes.get_mut(&node) {
                 node.attributes.insert(format!("{name}:{number}"), value.to_owned());
-                node.attributes.insert(name, value.to_owned());
             }
         }
     }
@@ -161,20 +159,26 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             .collect();
         for names in self.ground.bundles {
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let runs = |item: &&Item<'a>| {
-                    item.number == Some(number) && item.base == names.container && item.found.role.is_some()
-                };
-                let Some(host) = items.iter().find(runs).map(|item| item.node) else { continue };
+                let Some(host) = self.host(items, names, number) else { continue };
                 let lrm =
                     states.get(replica.inside.as_str()).and_then(|state| state.child("lrm")?.child("lrm_resources"));
                 for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
                     let (base, _, _) = self.base_of(el.id());
-                    if names.child.as_deref() == Some(base) {
+                    if names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base) {
                         items.push(self.item(el, host, Some(number)));
                     }
                 }
             }
         }
+    }
+
+    /// The node on which the container of a replica is said to run.
+    fn host(&self, items: &[Item<'a>], names: &Names, number: u32) -> Option<usize> {
+        let container = names.part(BundlePart::Container)?;
+        let runs = |item: &&Item<'a>| {
+            item.number == Some(number) && item.base == container.as_str() && item.found.role.is_some()
+        };
+        items.iter().find(runs).map(|item| item.node)
     }
 
     fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {

@@ -71,8 +71,11 @@ impl Placer<'_, '_> {
     ) -> Vec<Copy> {
         let info = &self.world.clones[clone];
         let members = info.members.clone();
-        let stickiness = Score::new(members.iter().map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
-        if info.max < slots.nodes() {
+        // What runs inside of a container sticks to that, not to the node.
+        let inner = info.bundle.and_then(|(_, bundle)| bundle.resource.as_ref());
+        let sticks = members.iter().filter(|member| Some(self.world.res[**member].id) != inner);
+        let stickiness = Score::new(sticks.map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
+        if info.max < slots.nodes() && info.bundle.is_none() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
                 *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);

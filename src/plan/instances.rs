@@ -10,8 +10,8 @@
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use super::reach::connect;
 use crate::model::{
-    AgentRef, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reading,
-    Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
+    AgentRef, Bundle, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
+    Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
@@ -96,6 +96,8 @@ pub(super) struct CloneInfo<'a> {
     pub members: Vec<usize>,
     pub max: usize,
     pub per_node: usize,
+    /// It is what a bundle is planned as.
+    pub bundle: Option<(&'a ResourceId, &'a Bundle)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +202,7 @@ impl<'a> World<'a> {
 
     fn add_clones(&mut self) {
         let nodes = self.spec.resource_nodes().count();
-        for clone in self.spec.clones.values() {
+        for (name, clone) in &self.spec.clones {
             let members = self.members(&clone.resource);
             let place = self.clones.len();
             for &member in &members {
@@ -208,7 +210,8 @@ impl<'a> World<'a> {
             }
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
             let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
-            self.clones.push(CloneInfo { spec: clone, members, max, per_node });
+            let bundle = self.spec.bundles.get_key_value(name);
+            self.clones.push(CloneInfo { spec: clone, members, max, per_node, bundle });
         }
         for clone in 0..self.clones.len() {
             for &member in &self.clones[clone].members {

@@ -89,6 +89,7 @@ impl World {
             resources: BTreeMap::new(),
             groups: BTreeMap::new(),
             clones: BTreeMap::new(),
+            bundles: BTreeMap::new(),
             orders: BTreeMap::new(),
             colocations: BTreeMap::new(),
             locations: BTreeMap::new(),
