@@ -345,11 +345,12 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
 }
 
 fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
-    let Ground { configuration, ids, options, services, facts, now, .. } = *ground;
+    let Ground { configuration, ids, options, services, facts, bundles, now, .. } = *ground;
     let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
-    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
+    let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),

@@ -10,7 +10,7 @@
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use super::reach::connect;
 use crate::model::{
-    AgentRef, Bundle, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
     Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{
@@ -59,6 +59,8 @@ pub(super) struct Res<'a> {
     pub managed: bool,
     /// What it runs inside of.
     pub inside: Option<usize>,
+    /// What runs inside of it.
+    pub fillers: Vec<usize>,
     /// Copies that must be restarted for what failed inside of them.
     pub broken: Vec<Option<u32>>,
     /// Not for remote nodes: connections, what guests run inside of, fence devices.
@@ -98,6 +100,9 @@ pub(super) struct CloneInfo<'a> {
     pub per_node: usize,
     /// It is what a bundle is planned as.
     pub bundle: Option<(&'a ResourceId, &'a Bundle)>,
+    /// Of a bundle: the connections into its containers, and what runs inside.
+    pub connection: Option<usize>,
+    pub inner: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +192,7 @@ impl<'a> World<'a> {
                 stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
                 inside: resource.inside.as_ref().and_then(|inside| self.res_ids.get(inside)).copied(),
+                fillers: Vec::new(),
                 broken: Vec::new(),
                 cluster_only: is_fence_device(&resource.agent),
                 claims: Vec::new(),
@@ -211,7 +217,13 @@ impl<'a> World<'a> {
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
             let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
             let bundle = self.spec.bundles.get_key_value(name);
-            self.clones.push(CloneInfo { spec: clone, members, max, per_node, bundle });
+            let part = |wanted: BundlePart| {
+                let (name, bundle) = bundle?;
+                let (_, id) = bundle.parts(name).into_iter().find(|(part, _)| *part == wanted)?;
+                self.res_ids.get(&id).copied()
+            };
+            let (connection, inner) = (part(BundlePart::Connection), part(BundlePart::Inner));
+            self.clones.push(CloneInfo { spec: clone, members, max, per_node, bundle, connection, inner });
         }
         for clone in 0..self.clones.len() {
             for &member in &self.clones[clone].members {
@@ -301,6 +313,11 @@ impl<'a> World<'a> {
 
     /// How remote nodes are reached, and what may not run on them.
     fn add_reach(&mut self) {
+        for place in 0..self.res.len() {
+            if let Some(container) = self.res[place].inside {
+                self.res[container].fillers.push(place);
+            }
+        }
         let (res_ids, res) = (&self.res_ids, &mut self.res);
         for info in &mut self.nodes {
             let Some(reach) = &mut info.reach else { continue };

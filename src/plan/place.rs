@@ -37,6 +37,8 @@ pub(super) struct Copy {
     pub why: Reason,
     /// Left as it is: unmanaged, blocked, or on a node that cannot be proven off.
     pub pinned: bool,
+    /// Where the connection into the container is made from, where that is another node than the container's.
+    pub from: Option<usize>,
 }
 
 /// A node, and what a neighbour adds to its score.
@@ -216,7 +218,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             }
             return copy;
         }
-        let nowhere = |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false };
+        let nowhere = |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false, from: None };
         let res = &self.world.res[place];
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
@@ -240,7 +242,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             Some(node) => {
                 self.take(place, node);
                 let why = self.why_here(place, node);
-                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false }
+                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false, from: None }
             }
             None => nowhere(self.why_nowhere(unit, place)),
         }
@@ -249,7 +251,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// What may not be touched stays where it is.
     fn pinned(&self, place: usize) -> Option<Copy> {
         let res = &self.world.res[place];
-        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true };
+        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true, from: None };
         if let Some(copy) = res.claims.iter().find_map(|live| self.pinned_claim(place, live)) {
             return Some(copy);
         }
@@ -288,7 +290,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, _) => return None,
         };
         let promoted = live.claim.role == Role::Promoted;
-        Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true })
+        Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true, from: None })
     }
 
     fn fenced_anyway(&self, node: usize) -> bool {

@@ -12,7 +12,7 @@
 use super::instances::World;
 use super::nodes::{Ability, Class, Unfit};
 use super::place::Placer;
-use crate::model::{ActionKind, AgentRef, InstanceId, Reason};
+use crate::model::{ActionKind, AgentRef, BundlePart, InstanceId, NodeId, Reason};
 
 /// The parameter of a connection that says how long after a failure it is made anew.
 const PAUSE: &str = "reconnect_interval";
@@ -38,6 +38,8 @@ struct Now {
     held: bool,
     /// It may still run things, and nobody can ask it.
     lost: bool,
+    /// It was powered off since.
+    proven_off: bool,
 }
 
 /// Classifies what is reached over resources.
@@ -98,7 +100,7 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
         let name = info.document.and_then(|document| document.connection.as_ref());
         let claim = world.removed.iter().find(|live| Some(&live.key.instance.resource) == name);
         let up = claim.is_some_and(|live| live.claim.failure.is_none() && !world.nodes[live.node].unclean());
-        return Some(Now { node, reach, up, held, lost: false });
+        return Some(Now { node, reach, up, held, lost: false, proven_off: false });
     };
     let res = &world.res[connection];
     let failures = || res.claims.iter().filter_map(|live| live.claim.failure.as_ref());
@@ -116,14 +118,14 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
                 inside.claims.iter().any(|live| live.claim.failure.is_some() || world.nodes[live.node].unclean());
             let broken = broken || !inside.broken.is_empty();
             let reset = inside.managed && (broken || (held && !up) || fails_there);
-            Some(Now { node, reach: Reach { reset, ..reach }, up, held, lost: false })
+            Some(Now { node, reach: Reach { reset, ..reach }, up, held, lost: false, proven_off: false })
         }
         None => {
             let proven_off = info.state.is_some_and(|state| state.burnt.contains(boot));
             let breaks =
                 failures().any(|failure| held || !matches!(failure.action, ActionKind::Start | ActionKind::Probe));
             let lost = res.managed && !proven_off && (breaks || fails_there);
-            Some(Now { node, reach, up: runs(connection), held: held && !proven_off, lost })
+            Some(Now { node, reach, up: runs(connection), held: held && !proven_off, lost, proven_off })
         }
     }
 }
@@ -162,7 +164,11 @@ fn placed(world: &World<'_>, all: &[Now]) -> Vec<bool> {
 fn settle(world: &mut World<'_>, now: &Now, placed: bool) {
     let unfit = matches!(world.nodes[now.node].unfit, Some(Unfit::Unconnected) | None);
     let guest = now.reach.container.is_some() || now.reach.connection.is_none();
-    let stays_lost = !guest && (now.lost || (now.held && !placed && !now.up));
+    let failed = now.reach.connection.is_some_and(|connection| {
+        let res = &world.res[connection];
+        res.managed && res.claims.iter().any(|live| live.claim.failure.is_some())
+    });
+    let stays_lost = !guest && (now.lost || ((now.held || failed) && !placed && !now.up && !now.proven_off));
     let class = match (stays_lost, placed || now.up) {
         (true, _) => Class::Suspect,
         (false, true) => Class::Online,
@@ -195,6 +201,35 @@ impl World<'_> {
         };
         let reset = |node: &usize| self.nodes[*node].reach.is_some_and(|reach| reach.reset);
         (0..self.nodes.len()).filter(reset).filter(can_end)
+    }
+
+    /// Replicas of bundles whose inside has ended, or will, with its container: in the name of the node inside.
+    pub fn reset_replicas(&self) -> Vec<NodeId> {
+        let mut reset = Vec::new();
+        for info in &self.clones {
+            let (Some((name, bundle)), Some(connection), Some(inner)) = (info.bundle, info.connection, info.inner) else {
+                continue;
+            };
+            let Some(container) = self.res[connection].inside.filter(|container| self.res[*container].managed) else {
+                continue;
+            };
+            for number in 0..info.max as u32 {
+                let claims = self.claims_of(container, Some(number));
+                let ends = |live: &super::instances::Live<'_>| {
+                    let host = &self.nodes[live.node];
+                    let broken = live.claim.failure.is_some() || self.res[container].broken.contains(&Some(number));
+                    match host.unclean() {
+                        true => host.ability == Ability::Attempt,
+                        false => broken,
+                    }
+                };
+                let gone = claims.is_empty() && !self.claims_of(inner, Some(number)).is_empty();
+                if gone || claims.iter().any(ends) {
+                    reset.push(NodeId::new(bundle.call(name, BundlePart::Connection, number)));
+                }
+            }
+        }
+        reset
     }
 
     /// Whether this instance must be restarted for what failed inside of it.

@@ -172,6 +172,12 @@ fn failure_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usiz
     let res = &world.res[place];
     let threshold = res.spec.failure.threshold;
     let mut failures = vec![0_u32; world.nodes.len()];
+    // What fails inside of it is a failure of its own.
+    for filler in &res.fillers {
+        for (node, record) in world.res[*filler].history.iter().filter(|(_, record)| world.remembers(*filler, record)) {
+            failures[*node] = failures[*node].saturating_add(record.fail_count);
+        }
+    }
     for (node, record) in res.history.iter().filter(|(_, record)| world.remembers(place, record)) {
         failures[*node] = failures[*node].saturating_add(record.fail_count);
         if record.moved {

@@ -101,6 +101,7 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     let mut world = world.with_assignment(&committed);
     let mut fenced = victims(&world, &assignment.placements);
     fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
+    fenced.extend(world.reset_replicas());
     world.outline = true;
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
