@@ -101,6 +101,8 @@ struct Ground<'g, 'a> {
     options: &'g Options<'a>,
     services: &'g Services<'a>,
     facts: &'g [NodeFacts<'a>],
+    /// How many of them are configured; the others come after.
+    listed: usize,
     bundles: &'a [Names],
     fencing: bool,
     now: Option<i64>,
@@ -152,7 +154,10 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    let bundled: Vec<&str> = bundles.iter().flat_map(|b| &b.replicas).map(|replica| replica.inside.as_str()).collect();
+    let dc = root.attr("dc-uuid");
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, &bundled, now);
+    let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
             losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
@@ -166,6 +171,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         options: &options,
         services: &services,
         facts: &facts,
+        listed,
         bundles,
         fencing,
         now,
@@ -215,7 +221,7 @@ fn spec<'a>(
     };
     Spec {
         cluster: cluster(options, quorum_loss),
-        nodes: nodes.iter().map(document).collect(),
+        nodes: nodes.iter().filter(|node| node.listed).map(document).collect(),
         resources: services.resources.clone(),
         groups: services.groups.clone(),
         clones: services.clones.clone(),
@@ -345,7 +351,8 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
 }
 
 fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
-    let Ground { configuration, ids, options, services, facts, bundles, now, .. } = *ground;
+    let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
+    let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };

@@ -36,6 +36,8 @@ pub(super) struct NodeRead<'a> {
     pub standing: Standing,
     /// It takes no part in the cluster itself.
     pub remote: bool,
+    /// It is configured.
+    pub listed: bool,
     /// A remote node that was proven off since it was heard last.
     pub fenced: bool,
     pub shutting_down: bool,
@@ -44,7 +46,8 @@ pub(super) struct NodeRead<'a> {
     pub capacity: BTreeMap<String, i64>,
 }
 
-/// The configured nodes in order; those that are no cluster nodes are left out.
+/// The configured nodes in order; after them remote nodes that are configured no more. `bundled`: nodes inside of containers
+/// are none.
 pub(super) fn read<'a>(
     ids: &Ids<'a>,
     configuration: El<'a>,
@@ -52,6 +55,7 @@ pub(super) fn read<'a>(
     options: &Options<'a>,
     dc: Option<&str>,
     services: &Services<'a>,
+    bundled: &[&str],
     now: Option<i64>,
 ) -> (Vec<NodeFacts<'a>>, Vec<NodeRead<'a>>) {
     let asked = Asked { now, ..Asked::default() };
@@ -110,6 +114,7 @@ pub(super) fn read<'a>(
                 Some(_) => Standing::Online,
             },
             remote: remote.is_some(),
+            listed: true,
             fenced: remote.is_some() && state.is_some_and(|state| is_up(state, "node_fenced")),
             shutting_down,
             standby: is_true(facts.attribute("standby")),
@@ -117,6 +122,35 @@ pub(super) fn read<'a>(
             capacity,
         });
         all.push(facts);
+    }
+    for state in states.values().filter(|state| is_true(state.attr("remote_node"))) {
+        let name = state.attr("uname").unwrap_or(state.id());
+        if all.iter().any(|facts| facts.name == name) || bundled.contains(&name) {
+            continue;
+        }
+        read.push(NodeRead {
+            facts: all.len(),
+            el: *state,
+            state: Some(*state),
+            standing: Standing::Online,
+            remote: true,
+            listed: false,
+            fenced: is_up(*state, "node_fenced"),
+            shutting_down: false,
+            standby: false,
+            maintenance: false,
+            capacity: BTreeMap::new(),
+        });
+        all.push(NodeFacts {
+            name,
+            id: state.id(),
+            kind: "remote",
+            cluster: "",
+            site: None,
+            is_dc: false,
+            permanent: BTreeMap::new(),
+            transient: BTreeMap::new(),
+        });
     }
     (all, read)
 }

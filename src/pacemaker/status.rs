@@ -16,8 +16,8 @@ use super::words::score;
 use super::xml::El;
 use crate::model::{
     ActionKind, BootId, BundlePart, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence,
-    InstanceId, LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role,
-    Spec, TargetRole,
+    InstanceId, LogIndex, MultipleActive, Node, NodeId, NodeRole, OnFail, OverrideId, Reading, Requires, Resource,
+    ResourceId, Role, Spec, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -141,7 +141,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
             for el in resources.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-                items.push(self.item(el, place, None));
+                items.push(self.item(el, place, self.removed_replica(el, node)));
             }
         }
         self.inside(&mut items);
@@ -170,6 +170,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 }
             }
         }
+    }
+
+    /// The number of a replica that there is no more, where this is what runs inside of it.
+    fn removed_replica(&self, el: El<'a>, node: &NodeRead<'a>) -> Option<u32> {
+        let (base, _, _) = self.base_of(el.id());
+        let inner = |names: &&Names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base);
+        let names = self.ground.bundles.iter().filter(|_| !node.listed).find(inner)?;
+        let name = self.ground.facts[node.facts].name;
+        name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
     }
 
     /// The node on which the container of a replica is said to run.
@@ -225,7 +234,15 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 continue;
             }
             let id = NodeId::new(facts.name);
-            let document = self.spec.nodes.get(&id).map(|document| {
+            let gone = (!node.listed).then(|| Node {
+                role: NodeRole::Remote,
+                addresses: Vec::new(),
+                labels: BTreeMap::new(),
+                capacity: BTreeMap::new(),
+                fencing: Vec::new(),
+                connection: Some(facts.name.into()),
+            });
+            let document = self.spec.nodes.get(&id).or(gone.as_ref()).map(|document| {
                 let devices = document.fencing.iter().flatten();
                 let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
                 Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
@@ -266,7 +283,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 suspicion,
                 last_suspicion: 1,
                 document,
-                listed: true,
+                listed: node.listed,
                 fenced_ms: Vec::new(),
                 bad_devices: BTreeMap::new(),
             };

@@ -130,8 +130,23 @@ impl Placer<'_, '_> {
                 }
             }
         }
+        self.connect_anyway(clone, &copies);
         copies.sort_by_key(|copy| copy.number);
         copies
+    }
+
+    /// A replica without a node for its container has one for its connection all the same: nothing starts there, but the
+    /// node counts as that much fuller (as it does in Pacemaker).
+    fn connect_anyway(&mut self, clone: usize, copies: &[Copy]) {
+        let Some(connection) = self.world.clones[clone].connection else { return };
+        for number in 0..self.world.clones[clone].max as u32 {
+            if copies.iter().any(|copy| copy.number == Some(number) && copy.node.is_some()) {
+                continue;
+            }
+            if let Some(node) = self.connected_from(connection, number) {
+                self.take(connection, node);
+            }
+        }
     }
 
     /// Gives a node one copy, as many of the members as it may run.
@@ -146,7 +161,8 @@ impl Placer<'_, '_> {
         };
         // The first member decided already.
         let running = 1 + members.iter().skip(1).take_while(may).count();
-        let from = self.connected_from(clone, number, node);
+        let connection = self.world.clones[clone].connection.filter(|_| self.world.nodes[node].reach.is_some());
+        let from = connection.and_then(|connection| self.connected_from(connection, number));
         let info = &self.world.clones[clone];
         for member in members.iter().take(running).filter(|member| Some(**member) != info.inner) {
             let far = from.filter(|_| Some(*member) == info.connection);
@@ -156,11 +172,10 @@ impl Placer<'_, '_> {
         Copy { number: Some(number), node: Some(node), running, promoted: false, why, pinned: false, from }
     }
 
-    /// The cluster node from which a container on a remote node is reached: the one that does it now, else one with
+    /// The cluster node from which a container is reached that is not on one: the one that does it now, else one with
     /// little to do.
-    fn connected_from(&self, clone: usize, number: u32, node: usize) -> Option<usize> {
+    fn connected_from(&self, connection: usize, number: u32) -> Option<usize> {
         let world = self.world;
-        let connection = world.clones[clone].connection.filter(|_| world.nodes[node].reach.is_some())?;
         let may = |node: &usize| world.nodes[*node].fit() && world.nodes[*node].reach.is_none();
         let now = world.claims_of(connection, Some(number)).iter().map(|live| live.node).find(|node| may(node));
         let scores = vec![Score::ZERO; world.nodes.len()];

@@ -10,8 +10,8 @@
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use super::reach::connect;
 use crate::model::{
-    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
-    Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction,
+    QuorumLoss, Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,

@@ -218,7 +218,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             }
             return copy;
         }
-        let nowhere = |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false, from: None };
+        let nowhere =
+            |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false, from: None };
         let res = &self.world.res[place];
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
@@ -290,7 +291,15 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, _) => return None,
         };
         let promoted = live.claim.role == Role::Promoted;
-        Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true, from: None })
+        Some(Copy {
+            number: live.key.instance.number,
+            node: Some(live.node),
+            running: 1,
+            promoted,
+            why,
+            pinned: true,
+            from: None,
+        })
     }
 
     fn fenced_anyway(&self, node: usize) -> bool {

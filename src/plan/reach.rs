@@ -207,7 +207,8 @@ impl World<'_> {
     pub fn reset_replicas(&self) -> Vec<NodeId> {
         let mut reset = Vec::new();
         for info in &self.clones {
-            let (Some((name, bundle)), Some(connection), Some(inner)) = (info.bundle, info.connection, info.inner) else {
+            let (Some((name, bundle)), Some(connection), Some(inner)) = (info.bundle, info.connection, info.inner)
+            else {
                 continue;
             };
             let Some(container) = self.res[connection].inside.filter(|container| self.res[*container].managed) else {
