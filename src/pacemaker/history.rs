@@ -237,7 +237,8 @@ impl<'a> Found<'a> {
         if !executed && rc == 0 {
             rc = 1;
         }
-        let ok = executed && (rc == expected || (probe && matches!(rc, 0 | 7 | 8)));
+        // An error that was expected is an error all the same.
+        let ok = executed && matches!(rc, 0 | 7 | 8) && (rc == expected || probe);
         if ok {
             return self.success(entry, rc);
         }

@@ -14,7 +14,7 @@ use super::rules::{Asked, NodeFacts, is_true};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
 use crate::model::Score;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,9 +123,11 @@ pub(super) fn read<'a>(
         });
         all.push(facts);
     }
-    for state in states.values().filter(|state| is_true(state.attr("remote_node"))) {
+    let connections = connections(&states);
+    for state in states.values() {
         let name = state.attr("uname").unwrap_or(state.id());
-        if all.iter().any(|facts| facts.name == name) || bundled.contains(&name) {
+        let remote = is_true(state.attr("remote_node")) || connections.contains(name);
+        if !remote || all.iter().any(|facts| facts.name == name) || bundled.contains(&name) {
             continue;
         }
         read.push(NodeRead {
@@ -153,6 +155,14 @@ pub(super) fn read<'a>(
         });
     }
     (all, read)
+}
+
+/// The names of all connections that any node ever had.
+fn connections<'a>(states: &BTreeMap<&str, El<'a>>) -> BTreeSet<&'a str> {
+    let histories = states.values().filter_map(|state| state.child("lrm")?.child("lrm_resources"));
+    let histories = histories.flat_map(|resources| resources.all("lrm_resource"));
+    let remote = |el: &El<'_>| el.attr("type") == Some("remote") && el.attr("provider") == Some("pacemaker");
+    histories.filter(remote).map(El::id).collect()
 }
 
 /// Whether nodes have a capacity that counts.

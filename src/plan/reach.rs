@@ -12,7 +12,8 @@
 use super::instances::World;
 use super::nodes::{Ability, Class, Unfit};
 use super::place::Placer;
-use crate::model::{ActionKind, AgentRef, BundlePart, InstanceId, NodeId, Reason};
+use crate::model::{ActionKind, BundlePart, InstanceId, NodeId, Reason};
+use crate::state::OverrideKind;
 
 /// The parameter of a connection that says how long after a failure it is made anew.
 const PAUSE: &str = "reconnect_interval";
@@ -134,6 +135,8 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
 fn reset(world: &mut World<'_>, now: &Now) {
     let id = world.nodes[now.node].id.clone();
     world.nodes[now.node].reach = Some(now.reach);
+    // What is shut down is not called again.
+    let leaves = matches!(&world.nodes[now.node].unfit, Some(Unfit::Drained(o)) if o.kind == OverrideKind::Shutdown);
     if let Some(container) = now.reach.container.filter(|_| now.reach.reset) {
         world.res[container].broken.push(None);
     }
@@ -142,8 +145,10 @@ fn reset(world: &mut World<'_>, now: &Now) {
         let broke = |failure: &crate::state::Failure| !matches!(failure.action, ActionKind::Start | ActionKind::Probe);
         let failed = res.claims.iter().any(|live| live.claim.failure.as_ref().is_some_and(broke));
         let pause = res.spec.params.get(PAUSE).is_some_and(|pause| pause.trim() != "0");
-        if failed && pause && !matches!(res.spec.agent, AgentRef::Foreign { .. }) {
+        if failed && pause {
             res.stopped.get_or_insert(Reason::NodeLost { node: id });
+        } else if leaves {
+            res.stopped.get_or_insert(Reason::Draining { node: id });
         }
     }
 }
