@@ -145,6 +145,10 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
         }
         self.inside(&mut items);
+        // Of several nodes that run something, the one that is written down first has it.
+        let states = self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
+        let told: BTreeMap<&str, usize> = states.enumerate().map(|(place, state)| (state.id(), place)).collect();
+        items.sort_by_cached_key(|item| self.nodes[item.node].state.and_then(|state| told.get(state.id()).copied()));
         items
     }
 
@@ -199,11 +203,18 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
             fencing: self.ground.fencing,
             promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
+            unmanaged: self.is_unmanaged(base, place),
+            fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: self.expired(base),
         };
         let found = history::read(el, &context);
         Item { node: place, base, number, known, el, found }
+    }
+
+    fn is_unmanaged(&self, base: &str, node: usize) -> bool {
+        let own = self.spec.resources.get(base).is_some_and(|resource| !resource.managed || resource.maintenance);
+        own || self.nodes[node].maintenance || self.ground.options.is(&["maintenance-mode"], false)
     }
 
     /// Failures of a resource up to this second are forgotten.
@@ -320,6 +331,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             if node.maintenance {
                 wanted.push((scope(), OverrideKind::Maintenance, "maintenance"));
             }
+        }
+        // Who must be able to fence and cannot does nothing at all.
+        let watchdog = self.ground.options.is(&["have-watchdog"], false);
+        if self.ground.fencing && self.spec.devices.is_empty() && !watchdog {
+            wanted.push((Scope::Cluster, OverrideKind::Maintenance, "there is no fence device"));
         }
         if self.ground.options.is(&["maintenance-mode"], false) {
             wanted.push((Scope::Cluster, OverrideKind::Maintenance, "maintenance-mode"));
@@ -474,6 +490,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             Some((digest, _)) if item.known => *digest,
             _ => self.removed(item),
         };
+        let unmanaged = item.known && self.is_unmanaged(item.base, item.node);
+        // A failure of what nobody cares for asks for nothing, unless somebody else is to be kept from harm.
+        let counts = |on_fail: OnFail| !unmanaged || matches!(on_fail, OnFail::Block | OnFail::Fence);
         let epoch = Epoch(self.state.last_epoch.0 + 1);
         self.state.last_epoch = epoch;
         let demotes = found.failure.is_some_and(|failure| failure.on_fail == OnFail::Demote) && role == Role::Promoted;
@@ -495,14 +514,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             since_ms: found.changed.max(0) as u64 * 1000,
             after: Vec::new(),
             found: false,
-            failure: self.left_alone(item).or(found.failure.filter(|_| !demotes).map(|failure| Failure {
-                action: failure.action,
-                kind: failure.kind,
-                at_ms: failure.at.max(0) as u64 * 1000,
-                text: format!("{} failed with {}", failure.action, failure.rc),
-                blocked: failure.on_fail == OnFail::Block,
-                fence: failure.on_fail == OnFail::Fence,
-            })),
+            failure: self.left_alone(item).or(found.failure.filter(|failure| !demotes && counts(failure.on_fail)).map(
+                |failure| Failure {
+                    action: failure.action,
+                    kind: failure.kind,
+                    at_ms: failure.at.max(0) as u64 * 1000,
+                    text: format!("{} failed with {}", failure.action, failure.rc),
+                    blocked: failure.on_fail == OnFail::Block,
+                    fence: failure.on_fail == OnFail::Fence,
+                },
+            )),
         }
     }
 

@@ -550,6 +550,22 @@ impl<'a> World<'a> {
         both.filter(|_| self.res[place].clone.is_none() && claims.len() == 2)
     }
 
+    /// Whether something that is to run once is active more than once. What fails is about to end; others count it.
+    pub fn several(&self, place: usize) -> bool {
+        let counts = |live: &&Live<'_>| match self.outline {
+            true => live.claim.phase != Phase::Stopping,
+            false => !live.settling(),
+        };
+        let res = &self.res[place];
+        res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
+    }
+
+    /// Where something that is to run once is at home: of several nodes the one that was given it first.
+    pub fn home(&self, place: usize) -> Option<usize> {
+        let first = |live: &&Live<'_>| (self.nodes[live.node].unclean(), live.claim.epoch);
+        self.res[place].claims.iter().min_by_key(first).map(|live| live.node)
+    }
+
     /// Whether a changed definition can be taken over in place.
     pub fn reloads(&self, place: usize, claim: &Claim) -> bool {
         let pinned = self.state.definitions.get(&claim.definition);

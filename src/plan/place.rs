@@ -224,12 +224,10 @@ impl<'w, 'a> Placer<'w, 'a> {
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
         }
-        let migrating = self.world.migrating(place).is_some();
-        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
-        if several && res.spec.multiple_active == MultipleActive::StopOnly {
+        if self.world.several(place) && res.spec.multiple_active == MultipleActive::StopOnly {
             return nowhere(Reason::MultipleActive);
         }
-        let current = super::score::sticky_node(self.world, place);
+        let current = super::score::sticky_node(self.world, place).or_else(|| self.world.home(place));
         let mut scores = self.scores(unit, self.bases[place].score.clone());
         let mut chosen = self.choose(&scores, current);
         if chosen.is_none()
@@ -265,9 +263,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
-        let migrating = self.world.migrating(place).is_some();
-        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
-        let block = several && res.spec.multiple_active == MultipleActive::Block;
+        let block = self.world.several(place) && res.spec.multiple_active == MultipleActive::Block;
         block.then(|| keep(assigned().or(home), Reason::MultipleActive))
     }
 
@@ -380,11 +376,10 @@ impl<'w, 'a> Placer<'w, 'a> {
     pub fn tie_nodes(&self, tie: &Tie<'_>) -> Vec<bool> {
         let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
         let Some(label) = tie.label else { return there };
-        let values: Vec<&str> =
-            (0..there.len()).filter(|node| there[*node]).filter_map(|node| self.world.label(node, label)).collect();
-        (0..there.len())
-            .map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value)))
-            .collect()
+        // Nodes without a value are alike too.
+        let values: Vec<Option<&str>> =
+            (0..there.len()).filter(|node| there[*node]).map(|node| self.world.label(node, label)).collect();
+        (0..there.len()).map(|node| values.contains(&self.world.label(node, label))).collect()
     }
 
     /// Adds what the dependants of a unit would like.
@@ -473,7 +468,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
         let Some(label) = tie.label else { return wish[node] };
         let value = self.world.label(node, label);
-        let alike = (0..wish.len()).filter(|other| value.is_some() && self.world.label(*other, label) == value);
+        let alike = (0..wish.len()).filter(|other| self.world.label(*other, label) == value);
         alike.map(|other| wish[other]).max().unwrap_or(Score::NEVER)
     }
 

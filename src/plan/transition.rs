@@ -86,7 +86,8 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let world = World::new(spec, state);
+    let mut world = World::new(spec, state);
+    world.outline = true;
     let assignment = assign_in(&world);
     let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
@@ -98,11 +99,10 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
             None => _ = committed.remove(&change.instance),
         }
     }
-    let mut world = world.with_assignment(&committed);
+    let world = world.with_assignment(&committed);
     let mut fenced = victims(&world, &assignment.placements);
     fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
     fenced.extend(world.reset_replicas());
-    world.outline = true;
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
     let mut needs = vec![Vec::new(); world.res.len()];
@@ -113,6 +113,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
+    // What was there first is where it comes from.
+    plan.insts.values_mut().for_each(|inst| inst.claims.sort_by_key(|(_, claim)| claim.epoch));
     for (place, step) in graph.placed_steps() {
         let doing = Doing { kind: &step.kind, node: &step.key.node, blocked: blocked.contains(&place) };
         match step.kind {
@@ -332,7 +334,9 @@ impl Plan<'_, '_> {
             action.to_role = role(after);
             actions.push(action);
         } else {
-            for (key, claim) in &ended {
+            // A stop that is still owed by a move that was done is no part of this plan.
+            let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
+            for (key, claim) in ended.iter().filter(|(_, claim)| !owed(claim)) {
                 let mut action = make(Op::Stop, Some(&key.node), None);
                 action.from_role = role(role_now(claim));
                 actions.push(action);
