@@ -251,7 +251,8 @@ impl<'a> Found<'a> {
             rc = 1;
         }
         let seen_stopped = context.unmanaged && rc == 7;
-        let ok = executed && (rc == expected || seen_stopped || (probe && matches!(rc, 0 | 7 | 8)));
+        // An error that was expected is an error all the same.
+        let ok = executed && matches!(rc, 0 | 7 | 8) && (rc == expected || seen_stopped || probe);
         if ok {
             return self.success(entry, rc);
         }

@@ -36,13 +36,12 @@ mod tickets;
 mod words;
 mod xml;
 
-pub use bundles::Shown;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
-    Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
-    Placement, QuorumLoss, Score, Spec,
+    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
+    NodeRole, Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{OverrideKind, Scope, State};
 use bundles::Names;
@@ -54,7 +53,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -64,10 +63,6 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
-    /// Resources that are part of something else and are not told of by themselves.
-    pub hidden: BTreeSet<String>,
-    /// Copies (`NAME:NUMBER`) that are told of in other words.
-    pub shown: BTreeMap<String, Shown>,
 }
 
 impl Import {
@@ -107,6 +102,8 @@ struct Ground<'g, 'a> {
     options: &'g Options<'a>,
     services: &'g Services<'a>,
     facts: &'g [NodeFacts<'a>],
+    /// How many of them are configured; the others come after.
+    listed: usize,
     bundles: &'a [Names],
     fencing: bool,
     now: Option<i64>,
@@ -158,7 +155,10 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    let bundled: Vec<&str> = bundles.iter().flat_map(|b| &b.replicas).map(|replica| replica.inside.as_str()).collect();
+    let dc = root.attr("dc-uuid");
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, &bundled, now);
+    let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
             losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
@@ -172,17 +172,18 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         options: &options,
         services: &services,
         facts: &facts,
+        listed,
         bundles,
         fencing,
         now,
     };
     let mut unasked = constrain(&mut spec, &ground, &mut losses);
-    remote::tie(&mut spec, &services);
+    remote::inside(&mut spec, &services);
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
-        let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
-        inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
+        let inside = [names.part(BundlePart::Connection), names.part(BundlePart::Inner)].into_iter().flatten();
+        inside.flat_map(|part| facts.iter().map(move |node| (part.as_str(), node.name)))
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
@@ -192,9 +193,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
-    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(), hidden, shown: bundles::shown(bundles) }
+    Import { spec, state, losses: losses.finish() }
 }
 
 fn spec<'a>(
@@ -212,7 +211,8 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
+            role: if node.remote { NodeRole::Remote } else { NodeRole::Voter },
+            connection: node.remote.then(|| facts.name.into()),
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),
@@ -222,10 +222,11 @@ fn spec<'a>(
     };
     Spec {
         cluster: cluster(options, quorum_loss),
-        nodes: nodes.iter().map(document).collect(),
+        nodes: nodes.iter().filter(|node| node.listed).map(document).collect(),
         resources: services.resources.clone(),
         groups: services.groups.clone(),
         clones: services.clones.clone(),
+        bundles: services.bundles.clone(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
@@ -351,11 +352,13 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
 }
 
 fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
-    let Ground { configuration, ids, options, services, facts, now, .. } = *ground;
+    let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
+    let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
     let mut constraints =
         Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
-    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
+    let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),

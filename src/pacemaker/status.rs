@@ -8,7 +8,7 @@
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
 use super::Ground;
-use super::bundles::aliases;
+use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
@@ -16,9 +16,9 @@ use super::roster::{Listed, Roster};
 use super::words::score;
 use super::xml::El;
 use crate::model::{
-    ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
-    TargetRole,
+    ActionKind, BootId, BundlePart, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence,
+    InstanceId, LogIndex, MultipleActive, Node, NodeId, NodeRole, OnFail, OverrideId, Reading, Requires, Resource,
+    ResourceId, Role, Spec, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -90,17 +90,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let states = || self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
         let mut found = Vec::new();
         for names in self.ground.bundles {
-            let Some(child) = &names.child else { continue };
+            let Some(child) = names.part(BundlePart::Inner) else { continue };
             let wanted = format!("master-{child}");
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let is_container = |item: &&Item<'a>| item.number == Some(number) && item.base == names.container;
-                let host = items.iter().filter(is_container).find(|item| item.found.role.is_some());
+                let host = self.host(items, names, number);
                 let pairs = states().filter(|state| state.id() == replica.inside);
                 let pairs = pairs.filter_map(|state| state.child("transient_attributes"));
                 let pairs = pairs.flat_map(|t| t.all("instance_attributes")).flat_map(|block| block.all("nvpair"));
                 let value = pairs.filter(|pair| pair.attr("name") == Some(&wanted)).find_map(|pair| pair.attr("value"));
                 if let (Some(host), Some(value)) = (host, value) {
-                    found.push((host.node, wanted.clone(), number, value));
+                    found.push((host, wanted.clone(), number, value));
                 }
             }
         }
@@ -108,7 +107,6 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let node = NodeId::new(self.ground.facts[self.nodes[host].facts].name);
             if let Some(node) = self.state.nodes.get_mut(&node) {
                 node.attributes.insert(format!("{name}:{number}"), value.to_owned());
-                node.attributes.insert(name, value.to_owned());
             }
         }
     }
@@ -142,7 +140,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
             for el in resources.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-                items.push(self.item(el, place, None));
+                items.push(self.item(el, place, self.removed_replica(el, node)));
             }
         }
         self.inside(&mut items);
@@ -164,20 +162,35 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             .collect();
         for names in self.ground.bundles {
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let runs = |item: &&Item<'a>| {
-                    item.number == Some(number) && item.base == names.container && item.found.role.is_some()
-                };
-                let Some(host) = items.iter().find(runs).map(|item| item.node) else { continue };
+                let Some(host) = self.host(items, names, number) else { continue };
                 let lrm =
                     states.get(replica.inside.as_str()).and_then(|state| state.child("lrm")?.child("lrm_resources"));
                 for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
                     let (base, _, _) = self.base_of(el.id());
-                    if names.child.as_deref() == Some(base) {
+                    if names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base) {
                         items.push(self.item(el, host, Some(number)));
                     }
                 }
             }
         }
+    }
+
+    /// The number of a replica that there is no more, where this is what runs inside of it.
+    fn removed_replica(&self, el: El<'a>, node: &NodeRead<'a>) -> Option<u32> {
+        let (base, _, _) = self.base_of(el.id());
+        let inner = |names: &&Names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base);
+        let names = self.ground.bundles.iter().filter(|_| !node.listed).find(inner)?;
+        let name = self.ground.facts[node.facts].name;
+        name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// The node on which the container of a replica is said to run.
+    fn host(&self, items: &[Item<'a>], names: &Names, number: u32) -> Option<usize> {
+        let container = names.part(BundlePart::Container)?;
+        let runs = |item: &&Item<'a>| {
+            item.number == Some(number) && item.base == container.as_str() && item.found.role.is_some()
+        };
+        items.iter().find(runs).map(|item| item.node)
     }
 
     fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
@@ -230,11 +243,20 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 continue;
             }
             let (id, incarnation) = self.members[place].clone();
-            let document = self.spec.nodes.get(&id).map(|document| {
+            let gone = (!node.listed).then(|| Node {
+                role: NodeRole::Remote,
+                addresses: Vec::new(),
+                labels: BTreeMap::new(),
+                capacity: BTreeMap::new(),
+                fencing: Vec::new(),
+                connection: Some(facts.name.into()),
+            });
+            let document = self.spec.nodes.get(&id).or(gone.as_ref()).map(|document| {
                 let devices = document.fencing.iter().flatten();
                 let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
                 Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
             });
+            let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
@@ -263,13 +285,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 feature_level: FEATURE_LEVEL,
                 attributes: self.plain_promotion_scores(strings(&facts.transient)),
                 permanent_attributes: self.plain_promotion_scores(strings(&facts.permanent)),
-                burnt: BTreeSet::new(),
+                burnt,
                 contradicted: BTreeSet::new(),
                 restarting: false,
                 suspicion,
                 last_suspicion: 1,
                 document,
-                listed: true,
+                listed: node.listed,
                 fenced_ms: Vec::new(),
                 bad_devices: BTreeMap::new(),
             };
@@ -577,6 +599,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             utilization: BTreeMap::new(),
             rank: u32::MAX,
             influence: Influence::Always,
+            inside: None,
         };
         define(&mut self.state, Definition { resource, clone: None })
     }
