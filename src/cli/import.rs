@@ -41,10 +41,10 @@ struct Pacemaker {
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     let From::Pacemaker(args) = &args.from;
     let import = cib::read(&args.cib, args.now)?;
-    let written = manifests::write(&import);
+    let files = manifests::write(&import.spec, &import.sets);
     match &args.out {
         None => {
-            let texts: Vec<&str> = written.files.iter().map(|(_, text)| text.as_str()).collect();
+            let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
             render::print(&texts.join("---\n"))?;
         }
         Some(folder) => {
@@ -52,16 +52,12 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
                 CliError::new(Kind::CouldNotTell, format!("failed to write `{}`: {error}", path.display()))
             };
             std::fs::create_dir_all(folder).map_err(|error| could_not(folder, error))?;
-            for (name, text) in &written.files {
+            for (name, text) in &files {
                 let path = folder.join(name);
                 std::fs::write(&path, text).map_err(|error| could_not(&path, error))?;
             }
         }
     }
     cib::tell_losses(&import);
-    for unsaid in &written.unsaid {
-        render::say(&format!("{}: no manifest says this yet: {unsaid}", render::warn("lost")));
-    }
-    let complete = !import.is_lossy() && written.unsaid.is_empty();
-    Ok(if complete { Exit::Ok } else { Exit::No })
+    Ok(if !import.is_lossy() { Exit::Ok } else { Exit::No })
 }

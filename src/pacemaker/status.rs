@@ -24,7 +24,6 @@ use crate::state::{
     OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// All that is imported was agreed at this point.
@@ -105,19 +104,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn definitions(&mut self) {
-        for (name, resource) in &self.spec.resources {
-            let definition = Definition { resource: resource.clone(), clone: None };
-            let digest = self.define(definition.clone());
-            self.identities.insert(name.clone(), (digest, State::identity(&definition)));
-            self.state.current.insert(name.clone(), digest);
+        self.state.define_all(self.spec);
+        for (name, digest) in &self.state.current {
+            let identity = self.state.current_identity(name).unwrap_or_default();
+            self.identities.insert(name.clone(), (*digest, identity));
         }
-    }
-
-    fn define(&mut self, definition: Definition) -> Digest {
-        let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
-        let digest = Digest::of(&bytes);
-        self.state.definitions.insert(digest, Arc::new(definition));
-        digest
     }
 
     /// Splits `id:N`, and says whether the primitive is configured.
@@ -221,11 +212,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 continue;
             }
             let id = NodeId::new(facts.name);
-            let document = self.spec.nodes.get(&id).map(|document| {
-                let devices = document.fencing.iter().flatten();
-                let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
-                Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
-            });
+            let document = NodeDocument::of(self.spec, &id);
             let incarnation = incarnation(facts.name);
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
@@ -503,7 +490,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return current;
         };
         definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
-        self.define(definition)
+        self.state.define(definition)
     }
 
     /// Something that runs and is configured no more.
@@ -529,7 +516,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             rank: u32::MAX,
             influence: Influence::Always,
         };
-        self.define(Definition { resource, clone: None })
+        self.state.define(Definition { resource, clone: None })
     }
 }
 
