@@ -186,6 +186,6 @@ mod tests {
         let mut map = BTreeMap::from([("x.3".to_owned(), 0)]);
         insert_all(&mut map, "x", [1, 2, 3]);
         insert_all(&mut map, "x", [4]);
-        assert_eq!(map.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), ["x", "x.3", "x.4", "x.5", "x.6"]);
+        assert_eq!(map.into_keys().collect::<Vec<_>>(), ["x", "x.3", "x.4", "x.5", "x.6"]);
     }
 }

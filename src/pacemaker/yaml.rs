@@ -59,5 +59,9 @@ fn scalar(text: &str) -> String {
         && !text.ends_with(':')
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
     // A JSON string is one of YAML, too.
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+    if plain || crate::model::duration::parse(text).is_ok() {
+        text.to_owned()
+    } else {
+        Value::String(text.to_owned()).to_string()
+    }
 }
