@@ -64,10 +64,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             now_ms: ground.now.unwrap_or(0).max(0) as u64 * 1000,
             ..State::default()
         };
-        for (name, resource) in &spec.resources {
-            let digest = define(&mut state, Definition { resource: resource.clone(), clone: None });
-            state.current.insert(name.clone(), digest);
-        }
+        state.define_all(spec);
         let roster = Roster::new(&spec.resources, ground.services, &state);
         let names = nodes.iter().map(|node| ground.facts[node.facts].name);
         let members = names.map(|name| (NodeId::new(name), incarnation(name))).collect();
@@ -251,11 +248,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 fencing: Vec::new(),
                 connection: Some(facts.name.into()),
             });
-            let document = self.spec.nodes.get(&id).or(gone.as_ref()).map(|document| {
-                let devices = document.fencing.iter().flatten();
-                let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
-                Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
-            });
+            let gone = || gone.map(|node| Arc::new(NodeDocument { node, devices: BTreeMap::new() }));
+            let document = NodeDocument::of(self.spec, &id).or_else(gone);
             let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
@@ -574,7 +568,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return current;
         };
         definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
-        define(&mut self.state, definition)
+        self.state.define(definition)
     }
 
     /// Something that runs and is configured no more.
@@ -601,16 +595,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             influence: Influence::Always,
             inside: None,
         };
-        define(&mut self.state, Definition { resource, clone: None })
+        self.state.define(Definition { resource, clone: None })
     }
-}
-
-/// Keeps a definition. Returns its digest.
-fn define(state: &mut State, definition: Definition) -> Digest {
-    let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
-    let digest = Digest::of(&bytes);
-    state.definitions.insert(digest, Arc::new(definition));
-    digest
 }
 
 /// Adds an override.
