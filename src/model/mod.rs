@@ -9,6 +9,7 @@
 //! Deliberately absent: decisions, clocks, files, processes. `model` imports nothing else of this crate.
 
 pub mod action;
+pub mod bundle;
 pub mod causes;
 pub mod constraint;
 pub mod diagnostic;
@@ -20,10 +21,12 @@ mod notice;
 pub mod reason;
 pub mod resource;
 pub mod score;
+pub mod sets;
 pub mod spec;
 pub mod suggest;
 
 pub use action::{ActionKind, AgentRequest, CloneMeta, Definition, ExecStatus, Outcome, Reading};
+pub use bundle::{Bundle, BundleNetwork, BundlePart, Expanded, Mount, Runtime, ScoresOf};
 pub use constraint::{
     Colocation, ColocationEnd, Location, NodeSelector, Order, OrderAction, OrderEnd, OrderStrength, Strength,
 };
@@ -44,4 +47,5 @@ pub use resource::{
     QuorumLoss, Requires, Resource, Role, TargetRole,
 };
 pub use score::Score;
+pub use sets::{ColocationSet, ColocationSets, OrderSet, OrderSets};
 pub use spec::{Kind, ObjectRef, Origin, Spec};

@@ -31,6 +31,9 @@ pub struct Resource {
     /// Whether its own wishes count while what it is colocated with already runs (`critical` in Pacemaker): of the
     /// members of a group, of which no Colocation can say it.
     pub influence: Influence,
+    /// It runs inside of this resource (a virtual machine, a container): on its node, after it; what fails inside is mended
+    /// by restarting that. Plans, but does not run.
+    pub inside: Option<ResourceId>,
 }
 
 /// Whether what depends on a resource has a say in where it goes.
@@ -95,6 +98,8 @@ impl FromStr for AgentRef {
                 && !part.starts_with('.')
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@\\".contains(c))
         };
+        // What is never run may lead anywhere: `stonith:external/ipmi`.
+        let named = |part: &&str| part.strip_prefix('/').unwrap_or(part).split('/').all(|part| clean(&part));
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
             ["ocf", provider, name] if clean(provider) && clean(name) => {
@@ -104,7 +109,7 @@ impl FromStr for AgentRef {
                 Ok(Self::Systemd { unit: unit.join(":") })
             }
             [class, provider @ .., name]
-                if Self::FOREIGN.contains(class) && provider.len() < 2 && provider.iter().all(clean) && clean(name) =>
+                if Self::FOREIGN.contains(class) && provider.len() < 2 && provider.iter().all(clean) && named(name) =>
             {
                 let provider = provider.first().map(|provider| (*provider).to_owned());
                 Ok(Self::Foreign { class: (*class).into(), provider, name: (*name).into() })

@@ -113,8 +113,8 @@ fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
             _ => return None,
         };
         // ACTION:GRAPH:EXPECTED_RC:UUID
-        let key: Vec<&str> = el.attr("transition-key").unwrap_or("").split(':').collect();
-        let expected = if key.len() >= 4 { key[2].parse().ok() } else { None };
+        let mut key = el.attr("transition-key").unwrap_or("").split(':').skip(2);
+        let expected = key.next().filter(|_| key.next().is_some()).and_then(|rc| rc.parse().ok());
         let status = number(el, "op-status").unwrap_or(0);
         let at = number(el, "last-rc-change").unwrap_or(0);
         let (call, rc) = (number(el, "call-id").unwrap_or(0), number(el, "rc-code").unwrap_or(0));
@@ -225,6 +225,11 @@ fn digest<'p>(params: impl Iterator<Item = (&'p str, &'p str)>) -> String {
 }
 
 impl<'a> Found<'a> {
+    /// Whether something went wrong that leaves a trace in the records.
+    pub fn failed_somehow(&self) -> bool {
+        self.banned || self.banned_everywhere || self.failure.is_some()
+    }
+
     fn entry(&mut self, entry: &Entry<'a>, context: &Context<'_>) {
         match entry.status {
             1 => return,
@@ -246,7 +251,8 @@ impl<'a> Found<'a> {
             rc = 1;
         }
         let seen_stopped = context.unmanaged && rc == 7;
-        let ok = executed && (rc == expected || seen_stopped || (probe && matches!(rc, 0 | 7 | 8)));
+        // An error that was expected is an error all the same.
+        let ok = executed && matches!(rc, 0 | 7 | 8) && (rc == expected || seen_stopped || probe);
         if ok {
             return self.success(entry, rc);
         }

@@ -10,8 +10,8 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
-//! `manifests` the spec as documents.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number ·
+//! `status` all of them as a state, with `migrations` and `locks` · `loss` · `manifests` the spec as documents, in `yaml`.
 
 mod bundles;
 mod constraints;
@@ -27,6 +27,7 @@ mod options;
 mod pattern;
 mod remote;
 mod resources;
+mod roster;
 mod rules;
 mod status;
 #[cfg(test)]
@@ -34,14 +35,15 @@ mod tests;
 mod tickets;
 mod words;
 mod xml;
+mod yaml;
 
-pub use bundles::Shown;
+pub use constraints::Sets;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
-    Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
-    Placement, QuorumLoss, Score, Spec,
+    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
+    NodeRole, Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{OverrideKind, Scope, State};
 use bundles::Names;
@@ -53,7 +55,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -63,10 +65,8 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
-    /// Resources that are part of something else and are not told of by themselves.
-    pub hidden: BTreeSet<String>,
-    /// Copies (`NAME:NUMBER`) that are told of in other words.
-    pub shown: BTreeMap<String, Shown>,
+    /// Orders and colocations that were written as sets.
+    pub sets: Sets,
 }
 
 impl Import {
@@ -106,6 +106,8 @@ struct Ground<'g, 'a> {
     options: &'g Options<'a>,
     services: &'g Services<'a>,
     facts: &'g [NodeFacts<'a>],
+    /// How many of them are configured; the others come after.
+    listed: usize,
     bundles: &'a [Names],
     fencing: bool,
     now: Option<i64>,
@@ -157,7 +159,10 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    let bundled: Vec<&str> = bundles.iter().flat_map(|b| &b.replicas).map(|replica| replica.inside.as_str()).collect();
+    let dc = root.attr("dc-uuid");
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, &bundled, now);
+    let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
             losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
@@ -171,17 +176,18 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         options: &options,
         services: &services,
         facts: &facts,
+        listed,
         bundles,
         fencing,
         now,
     };
-    let mut unasked = constrain(&mut spec, &ground, &mut losses);
-    remote::tie(&mut spec, &services);
+    let (mut unasked, sets) = constrain(&mut spec, &ground, &mut losses);
+    remote::inside(&mut spec, &services);
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
-        let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
-        inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
+        let inside = [names.part(BundlePart::Connection), names.part(BundlePart::Inner)].into_iter().flatten();
+        inside.flat_map(|part| facts.iter().map(move |node| (part.as_str(), node.name)))
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
@@ -191,9 +197,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
-    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(), hidden, shown: bundles::shown(bundles) }
+    Import { spec, state, losses: losses.finish(), sets }
 }
 
 fn spec<'a>(
@@ -211,7 +215,8 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
+            role: if node.remote { NodeRole::Remote } else { NodeRole::Voter },
+            connection: node.remote.then(|| facts.name.into()),
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),
@@ -221,10 +226,11 @@ fn spec<'a>(
     };
     Spec {
         cluster: cluster(options, quorum_loss),
-        nodes: nodes.iter().map(document).collect(),
+        nodes: nodes.iter().filter(|node| node.listed).map(document).collect(),
         resources: services.resources.clone(),
         groups: services.groups.clone(),
         clones: services.clones.clone(),
+        bundles: services.bundles.clone(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
@@ -241,7 +247,7 @@ fn cluster(options: &Options<'_>, quorum_loss: QuorumLoss) -> Cluster {
     };
     let timeout = options.get(&["fencing-timeout", "stonith-timeout"]).and_then(words::duration_ms);
     Cluster {
-        name: options.get(&["cluster-name"]).unwrap_or("imported").to_owned(),
+        name: options.get(&["cluster-name"]).map_or("imported".to_owned(), name_of),
         detection: Detection::DEFAULT,
         fencing: FencingPolicy {
             enabled: nodes::fencing_enabled(options),
@@ -273,7 +279,7 @@ fn devices<'a>(
     status: Option<El<'a>>,
 ) -> BTreeMap<DeviceId, FencingDevice> {
     let device = |agent: &str, params: BTreeMap<String, String>| FencingDevice {
-        agent: agent.to_owned(),
+        agent: fence_agent(agent),
         params,
         secrets: BTreeMap::new(),
         targets: BTreeMap::new(),
@@ -290,9 +296,11 @@ fn devices<'a>(
     let histories = status.into_iter().flat_map(|status| status.all("node_state"));
     let histories = histories.filter_map(|node| node.child("lrm")?.child("lrm_resources"));
     for el in histories.flat_map(|resources| resources.all("lrm_resource")) {
-        if el.attr("class") == Some("stonith") && !devices.contains_key(el.id()) {
+        // A copy of a clone is no device of its own.
+        let name = el.id().split(':').next().unwrap_or("");
+        if el.attr("class") == Some("stonith") && !devices.contains_key(name) {
             let agent = el.attr("type").unwrap_or("");
-            devices.insert(DeviceId::new(el.id()), device(agent, BTreeMap::new()));
+            devices.insert(DeviceId::new(name), device(agent, BTreeMap::new()));
         }
     }
     let waits = options.get(&["fencing-watchdog-timeout", "stonith-watchdog-timeout"]).and_then(words::duration_ms);
@@ -300,6 +308,18 @@ fn devices<'a>(
         devices.insert(DeviceId::new("watchdog"), device("watchdog", BTreeMap::new()));
     }
     devices
+}
+
+/// A text as a name: what names do not have becomes `_`.
+fn name_of(text: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    let name: String = text.chars().take(128).map(allowed).collect();
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') { name } else { "imported".to_owned() }
+}
+
+/// What is no fence agent of today keeps the name of its class: it is planned for, but never used.
+fn fence_agent(name: &str) -> String {
+    if name.starts_with("fence_") || name == "watchdog" { name.to_owned() } else { format!("stonith:{name}") }
 }
 
 /// The fencing levels of a node, where the topology has some for it.
@@ -349,12 +369,17 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
     meant
 }
 
-fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
-    let Ground { configuration, ids, options, services, facts, now, .. } = *ground;
+/// Resources and the nodes on which they are not looked for.
+type Unasked<'a> = Vec<(&'a str, &'a str)>;
+
+fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> (Unasked<'a>, Sets) {
+    let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
+    let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
-    let mut constraints =
-        Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
-    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let (orders, colocations) = (BTreeMap::new(), BTreeMap::new());
+    let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets: Sets::default() };
+    let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
+    let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),
@@ -382,5 +407,5 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
     }
     (spec.orders, spec.colocations) = (constraints.orders, constraints.colocations);
     spec.locations = locator.locations;
-    locator.unasked
+    (locator.unasked, constraints.sets)
 }

@@ -8,16 +8,17 @@
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
 use super::Ground;
-use super::bundles::aliases;
+use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
+use super::roster::{Listed, Roster};
 use super::words::score;
 use super::xml::El;
 use crate::model::{
-    ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
-    LogIndex, MultipleActive, NodeId, OnFail, OverrideId, Reading, Requires, Resource, ResourceId, Role, Spec,
-    TargetRole,
+    ActionKind, BootId, BundlePart, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence,
+    InstanceId, LogIndex, MultipleActive, Node, NodeId, NodeRole, OnFail, OverrideId, Reading, Requires, Resource,
+    ResourceId, Role, Spec, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -38,7 +39,9 @@ pub(super) struct StatusReader<'s, 'a> {
     pub nodes: &'s mut Vec<NodeRead<'a>>,
     aliases: BTreeMap<&'a str, (&'a str, u32)>,
     pub state: State,
-    identities: BTreeMap<ResourceId, (Digest, Digest)>,
+    roster: Roster<'s, 'a>,
+    /// Of `nodes`, in their order: names and incarnations to share.
+    members: Vec<(NodeId, Incarnation)>,
 }
 
 /// A history with where it belongs.
@@ -47,25 +50,28 @@ pub(super) struct Item<'a> {
     /// The primitive, without a number.
     pub base: &'a str,
     pub number: Option<u32>,
-    pub known: bool,
+    /// Its place in the roster; None: it is not configured.
+    pub known: Option<usize>,
     pub el: El<'a>,
     pub found: Found<'a>,
 }
 
 impl<'s, 'a> StatusReader<'s, 'a> {
     pub fn new(spec: &'s Spec, ground: &'s Ground<'s, 'a>, nodes: &'s mut Vec<NodeRead<'a>>) -> Self {
-        let state = State {
+        let mut state = State {
             feature_level: FEATURE_LEVEL,
             index: AT,
             now_ms: ground.now.unwrap_or(0).max(0) as u64 * 1000,
             ..State::default()
         };
-        let (aliases, identities) = (aliases(ground.bundles), BTreeMap::new());
-        Self { spec, ground, nodes, aliases, state, identities }
+        state.define_all(spec);
+        let roster = Roster::new(&spec.resources, ground.services, &state);
+        let names = nodes.iter().map(|node| ground.facts[node.facts].name);
+        let members = names.map(|name| (NodeId::new(name), incarnation(name))).collect();
+        Self { spec, ground, nodes, aliases: aliases(ground.bundles), state, roster, members }
     }
 
     pub fn read(mut self) -> State {
-        self.definitions();
         let items = self.items();
         self.unclean_by_what_runs(&items);
         self.members();
@@ -81,17 +87,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let states = || self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
         let mut found = Vec::new();
         for names in self.ground.bundles {
-            let Some(child) = &names.child else { continue };
+            let Some(child) = names.part(BundlePart::Inner) else { continue };
             let wanted = format!("master-{child}");
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let is_container = |item: &&Item<'a>| item.number == Some(number) && item.base == names.container;
-                let host = items.iter().filter(is_container).find(|item| item.found.role.is_some());
+                let host = self.host(items, names, number);
                 let pairs = states().filter(|state| state.id() == replica.inside);
                 let pairs = pairs.filter_map(|state| state.child("transient_attributes"));
                 let pairs = pairs.flat_map(|t| t.all("instance_attributes")).flat_map(|block| block.all("nvpair"));
                 let value = pairs.filter(|pair| pair.attr("name") == Some(&wanted)).find_map(|pair| pair.attr("value"));
                 if let (Some(host), Some(value)) = (host, value) {
-                    found.push((host.node, wanted.clone(), number, value));
+                    found.push((host, wanted.clone(), number, value));
                 }
             }
         }
@@ -99,38 +104,27 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let node = NodeId::new(self.ground.facts[self.nodes[host].facts].name);
             if let Some(node) = self.state.nodes.get_mut(&node) {
                 node.attributes.insert(format!("{name}:{number}"), value.to_owned());
-                node.attributes.insert(name, value.to_owned());
             }
         }
     }
 
-    fn definitions(&mut self) {
-        for (name, resource) in &self.spec.resources {
-            let definition = Definition { resource: resource.clone(), clone: None };
-            let digest = self.define(definition.clone());
-            self.identities.insert(name.clone(), (digest, State::identity(&definition)));
-            self.state.current.insert(name.clone(), digest);
-        }
-    }
-
-    fn define(&mut self, definition: Definition) -> Digest {
-        let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
-        let digest = Digest::of(&bytes);
-        self.state.definitions.insert(digest, Arc::new(definition));
-        digest
-    }
-
     /// Splits `id:N`, and says whether the primitive is configured.
     fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
-        if self.ground.services.prims.contains_key(id) {
-            return (id, None, true);
+        let (base, number, place) = self.find(id);
+        (base, number, place.is_some())
+    }
+
+    /// The same, with its place in the roster.
+    fn find(&self, id: &'a str) -> (&'a str, Option<u32>, Option<usize>) {
+        if let Some(place) = self.roster.number(id) {
+            return (id, None, Some(place));
         }
         if let Some((part, number)) = self.aliases.get(id) {
-            return (part, Some(*number), self.ground.services.prims.contains_key(part));
+            return (part, Some(*number), self.roster.number(part));
         }
         match id.rsplit_once(':').and_then(|(base, number)| Some((base, number.parse().ok()?))) {
-            Some((base, number)) => (base, Some(number), self.ground.services.prims.contains_key(base)),
-            None => (id, None, false),
+            Some((base, number)) => (base, Some(number), self.roster.number(base)),
+            None => (id, None, None),
         }
     }
 
@@ -143,7 +137,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));
             for el in resources.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-                items.push(self.item(el, place, None));
+                items.push(self.item(el, place, self.removed_replica(el, node)));
             }
         }
         self.inside(&mut items);
@@ -165,15 +159,12 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             .collect();
         for names in self.ground.bundles {
             for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let runs = |item: &&Item<'a>| {
-                    item.number == Some(number) && item.base == names.container && item.found.role.is_some()
-                };
-                let Some(host) = items.iter().find(runs).map(|item| item.node) else { continue };
+                let Some(host) = self.host(items, names, number) else { continue };
                 let lrm =
                     states.get(replica.inside.as_str()).and_then(|state| state.child("lrm")?.child("lrm_resources"));
                 for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
                     let (base, _, _) = self.base_of(el.id());
-                    if names.child.as_deref() == Some(base) {
+                    if names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base) {
                         items.push(self.item(el, host, Some(number)));
                     }
                 }
@@ -181,32 +172,49 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
     }
 
+    /// The number of a replica that there is no more, where this is what runs inside of it.
+    fn removed_replica(&self, el: El<'a>, node: &NodeRead<'a>) -> Option<u32> {
+        let (base, _, _) = self.base_of(el.id());
+        let inner = |names: &&Names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base);
+        let names = self.ground.bundles.iter().filter(|_| !node.listed).find(inner)?;
+        let name = self.ground.facts[node.facts].name;
+        name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// The node on which the container of a replica is said to run.
+    fn host(&self, items: &[Item<'a>], names: &Names, number: u32) -> Option<usize> {
+        let container = names.part(BundlePart::Container)?;
+        let runs = |item: &&Item<'a>| {
+            item.number == Some(number) && item.base == container.as_str() && item.found.role.is_some()
+        };
+        items.iter().find(runs).map(|item| item.node)
+    }
+
     fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
-        let (base, number, known) = self.base_of(el.id());
+        let (base, number, known) = self.find(el.id());
         let number = copy.or(number);
-        let prim = self.ground.services.prims.get(base);
-        let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.ground.services.clones.get(name));
+        let listed = known.map(|known| &self.roster[known]);
+        let prim = listed.map(|listed| listed.prim);
         let context = Context {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
             fencing: self.ground.fencing,
-            promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
-            unmanaged: self.is_unmanaged(base, place),
+            promotable: listed.is_some_and(Listed::is_promotable),
+            unmanaged: self.is_unmanaged(listed, place),
             fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
-            expired: self.expired(base),
+            expired: listed.and_then(|listed| self.expired(listed.resource)),
         };
         let found = history::read(el, &context);
         Item { node: place, base, number, known, el, found }
     }
 
-    fn is_unmanaged(&self, base: &str, node: usize) -> bool {
-        let own = self.spec.resources.get(base).is_some_and(|resource| !resource.managed || resource.maintenance);
+    fn is_unmanaged(&self, listed: Option<&Listed<'_, '_>>, node: usize) -> bool {
+        let own = listed.is_some_and(|listed| !listed.resource.managed || listed.resource.maintenance);
         own || self.nodes[node].maintenance || self.ground.options.is(&["maintenance-mode"], false)
     }
 
     /// Failures of a resource up to this second are forgotten.
-    fn expired(&self, base: &str) -> Option<i64> {
-        let resource = self.spec.resources.get(base)?;
+    fn expired(&self, resource: &Resource) -> Option<i64> {
         let timeout = resource.failure.timeout.as_secs() as i64;
         (timeout > 0).then_some(self.ground.now? - timeout)
     }
@@ -217,7 +225,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return;
         }
         for item in items.iter().filter(|item| item.found.role.is_some()) {
-            let managed = self.spec.resources.get(item.base).is_none_or(|r| r.managed && !r.maintenance);
+            let managed = self.listed(item).is_none_or(|l| l.resource.managed && !l.resource.maintenance);
             let node = &mut self.nodes[item.node];
             if node.standing == Standing::Offline && managed && !node.maintenance {
                 node.standing = Standing::Unclean;
@@ -226,18 +234,23 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn members(&mut self) {
-        for node in self.nodes.iter() {
+        for (place, node) in self.nodes.iter().enumerate() {
             let facts = &self.ground.facts[node.facts];
             if node.state.is_none() && node.standing == Standing::Offline {
                 continue;
             }
-            let id = NodeId::new(facts.name);
-            let document = self.spec.nodes.get(&id).map(|document| {
-                let devices = document.fencing.iter().flatten();
-                let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
-                Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
+            let (id, incarnation) = self.members[place].clone();
+            let gone = (!node.listed).then(|| Node {
+                role: NodeRole::Remote,
+                addresses: Vec::new(),
+                labels: BTreeMap::new(),
+                capacity: BTreeMap::new(),
+                fencing: Vec::new(),
+                connection: Some(facts.name.into()),
             });
-            let incarnation = incarnation(facts.name);
+            let gone = || gone.map(|node| Arc::new(NodeDocument { node, devices: BTreeMap::new() }));
+            let document = NodeDocument::of(self.spec, &id).or_else(gone);
+            let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
                 Standing::Pending => Membership::Joining,
@@ -266,13 +279,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 feature_level: FEATURE_LEVEL,
                 attributes: self.plain_promotion_scores(strings(&facts.transient)),
                 permanent_attributes: self.plain_promotion_scores(strings(&facts.permanent)),
-                burnt: BTreeSet::new(),
+                burnt,
                 contradicted: BTreeSet::new(),
                 restarting: false,
                 suspicion,
                 last_suspicion: 1,
                 document,
-                listed: true,
+                listed: node.listed,
                 fenced_ms: Vec::new(),
                 bad_devices: BTreeMap::new(),
             };
@@ -329,17 +342,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     pub(super) fn key(&self, resource: &str, number: Option<u32>, node: usize) -> ClaimKey {
-        let instance = InstanceId { resource: ResourceId::new(resource), number };
-        ClaimKey { instance, node: NodeId::new(self.ground.facts[self.nodes[node].facts].name) }
+        let listed = self.roster.get(resource).map(|listed| listed.id.clone());
+        let resource = listed.unwrap_or_else(|| ResourceId::new(resource));
+        ClaimKey { instance: InstanceId { resource, number }, node: self.members[node].0.clone() }
     }
 
     pub(super) fn is_cloned(&self, base: &str) -> bool {
-        self.ground.services.prims.get(base).is_some_and(|prim| prim.clone.is_some())
+        self.roster.get(base).is_some_and(|listed| listed.clone.is_some())
     }
 
     fn is_unique(&self, base: &str) -> bool {
-        let clone = self.ground.services.prims.get(base).and_then(|prim| prim.clone);
-        clone.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|clone| clone.globally_unique)
+        self.roster.get(base).is_some_and(Listed::is_unique)
     }
 
     fn record(&mut self, key: ClaimKey, last: (ActionKind, ExecStatus)) -> &mut OpRecord {
@@ -371,7 +384,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 record.last_failure_ms = record.last_failure_ms.max(at_ms);
             }
         }
-        for item in items.iter().filter(|item| item.known) {
+        for item in items.iter().filter(|item| item.known.is_some() && item.found.failed_somehow()) {
             let number = if self.is_cloned(item.base) { Some(item.number.unwrap_or(0)) } else { None };
             let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
             let key = self.key(item.base, number, item.node);
@@ -397,13 +410,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     fn claims(&mut self, items: &[Item<'a>]) {
         let mut numbers = Numbers::default();
-        let mut migrations = Vec::new();
+        let (mut migrations, mut probes) = (Vec::new(), Vec::new());
         for (place, item) in items.iter().enumerate() {
             if let Some(migration) = item.found.migration {
                 migrations.push((place, migration));
             }
             let Some(role) = item.found.role else {
-                self.stopped(item);
+                probes.extend(self.stopped(item));
                 continue;
             };
             let number = self.number(item, &mut numbers);
@@ -411,6 +424,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let claim = self.claim(item, role);
             self.state.claims.insert(key, claim);
         }
+        // Many, and in the order of the map they go in at once; of several for one key the last counts.
+        probes.sort_by_key(|(place, _)| *place);
+        self.state.probes = probes.into_iter().map(|(_, probe)| probe).collect();
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
         }
@@ -457,39 +473,36 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         Some(numbers.of(clone, item.base, item.node, item.number))
     }
 
-    fn stopped(&mut self, item: &Item<'a>) {
-        if !item.known || !item.found.known {
-            return;
-        }
-        let Some((_, identity)) = self.identities.get(item.base) else { return };
-        let key = self.key(item.base, None, item.node);
-        let probe = ProbeKey { resource: key.instance.resource, node: key.node };
+    /// The word of a node that it does not run this; and where it goes, by resource and node.
+    fn stopped(&self, item: &Item<'a>) -> Option<((usize, usize), (ProbeKey, Probe))> {
+        let number = item.known.filter(|_| item.found.known)?;
+        let listed = &self.roster[number];
+        let (node, incarnation) = &self.members[item.node];
+        let probe = ProbeKey { resource: listed.id.clone(), node: node.clone() };
         let reading = if item.found.not_installed { Reading::NotInstalled } else { Reading::Stopped };
-        let incarnation = incarnation(probe.node.as_str());
-        let answer = Probe { incarnation, identity: *identity, reading, at: AT, text: String::new() };
-        self.state.probes.insert(probe, answer);
+        let (incarnation, identity) = (incarnation.clone(), listed.identity);
+        Some(((number, item.node), (probe, Probe { incarnation, identity, reading, at: AT, text: String::new() })))
+    }
+
+    fn listed(&self, item: &Item<'_>) -> Option<&Listed<'s, 'a>> {
+        item.known.map(|number| &self.roster[number])
     }
 
     pub(super) fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
         let found = &item.found;
-        let promotable = self.ground.services.prims.get(item.base).and_then(|prim| prim.clone);
-        let promotable =
-            promotable.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
-        let role = match (promotable, role) {
+        let listed = self.listed(item);
+        let role = match (listed.is_some_and(Listed::is_promotable), role) {
             (false, _) => Role::Started,
             (true, Role::Started) => Role::Unpromoted,
             (true, role) => role,
         };
-        let definition = match self.identities.get(item.base) {
-            Some((digest, _))
-                if item.known && (found.outdated == Some(Outdated::Restart) || self.other_agent(item)) =>
-            {
-                self.other_parameters(*digest)
-            }
-            Some((digest, _)) if item.known => *digest,
-            _ => self.removed(item),
+        let unmanaged = item.known.is_some() && self.is_unmanaged(listed, item.node);
+        let is_other = found.outdated == Some(Outdated::Restart) || self.other_agent(item);
+        let definition = match listed.map(|listed| listed.digest) {
+            Some(digest) if is_other => self.other_parameters(digest),
+            Some(digest) => digest,
+            None => self.removed(item),
         };
-        let unmanaged = item.known && self.is_unmanaged(item.base, item.node);
         // A failure of what nobody cares for asks for nothing, unless somebody else is to be kept from harm.
         let counts = |on_fail: OnFail| !unmanaged || matches!(on_fail, OnFail::Block | OnFail::Fence);
         let epoch = Epoch(self.state.last_epoch.0 + 1);
@@ -503,7 +516,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             Some(_) | None => Phase::Running,
         };
         Claim {
-            incarnation: incarnation(self.ground.facts[self.nodes[item.node].facts].name),
+            incarnation: self.members[item.node].1.clone(),
             epoch,
             definition,
             phase,
@@ -529,7 +542,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// What is no longer configured and is not to be stopped either is as good as blocked.
     fn left_alone(&self, item: &Item<'a>) -> Option<Failure> {
         let stops = self.ground.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
-        (!item.known && !stops).then(|| Failure {
+        (item.known.is_none() && !stops).then(|| Failure {
             action: ActionKind::Probe,
             kind: FailureKind::Unknown,
             at_ms: 0,
@@ -555,7 +568,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return current;
         };
         definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
-        self.define(definition)
+        self.state.define(definition)
     }
 
     /// Something that runs and is configured no more.
@@ -580,8 +593,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             utilization: BTreeMap::new(),
             rank: u32::MAX,
             influence: Influence::Always,
+            inside: None,
         };
-        self.define(Definition { resource, clone: None })
+        self.state.define(Definition { resource, clone: None })
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Copy {
     pub why: Reason,
     /// Left as it is: unmanaged, blocked, or on a node that cannot be proven off.
     pub pinned: bool,
+    /// Where the connection into the container is made from, where that is another node than the container's.
+    pub from: Option<usize>,
 }
 
 /// A node, and what a neighbour adds to its score.
@@ -117,10 +119,25 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// Places everything. Iterative, so that a long chain of colocations costs no stack.
+    /// Places everything: connections first, on which it depends which nodes there are.
     pub fn run(&mut self) {
+        self.run_connections();
+        self.run_these((0..self.world.units.len()).collect());
+    }
+
+    /// Places only what remote nodes are reached over, and what that goes with.
+    pub fn run_connections(&mut self) {
+        let connections = self.world.nodes.iter().filter_map(|info| info.reach?.connection);
+        self.run_these(connections.map(|place| self.world.unit_of[place]).collect());
+    }
+
+    /// Iterative, so that a long chain of colocations costs no stack.
+    fn run_these(&mut self, mut order: Vec<usize>) {
         let world = self.world;
-        let mut order: Vec<usize> = (0..world.units.len()).collect();
+        order.retain(|unit| self.placed[*unit].is_none());
+        if order.is_empty() {
+            return;
+        }
         order.sort_by_cached_key(|unit| {
             let lead = self.lead(*unit);
             (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)
@@ -205,7 +222,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             }
             return copy;
         }
-        let nowhere = |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false };
+        let nowhere =
+            |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false, from: None };
         let res = &self.world.res[place];
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
@@ -227,7 +245,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             Some(node) => {
                 self.take(place, node);
                 let why = self.why_here(place, node);
-                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false }
+                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false, from: None }
             }
             None => nowhere(self.why_nowhere(unit, place)),
         }
@@ -236,7 +254,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// What may not be touched stays where it is.
     fn pinned(&self, place: usize) -> Option<Copy> {
         let res = &self.world.res[place];
-        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true };
+        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true, from: None };
         if let Some(copy) = res.claims.iter().find_map(|live| self.pinned_claim(place, live)) {
             return Some(copy);
         }
@@ -273,7 +291,15 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, _) => return None,
         };
         let promoted = live.claim.role == Role::Promoted;
-        Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true })
+        Some(Copy {
+            number: live.key.instance.number,
+            node: Some(live.node),
+            running: 1,
+            promoted,
+            why,
+            pinned: true,
+            from: None,
+        })
     }
 
     fn fenced_anyway(&self, node: usize) -> bool {

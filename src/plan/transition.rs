@@ -16,6 +16,7 @@ use super::instances::World;
 use super::links::links;
 use super::nodes::{Ability, Class};
 use super::order::order_in;
+use super::told::{Teller, Told};
 use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,9 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
         }
     }
     let world = world.with_assignment(&committed);
-    let fenced = victims(&world, &assignment.placements);
+    let mut fenced = victims(&world, &assignment.placements);
+    fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
+    fenced.extend(world.reset_replicas());
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
     let mut needs = vec![Vec::new(); world.res.len()];
@@ -166,12 +169,20 @@ impl Plan<'_, '_> {
     fn outcome(&self) -> Outcome {
         let mut roles: BTreeMap<String, BTreeMap<NodeId, Vec<Role>>> = BTreeMap::new();
         let mut actions = Vec::new();
+        let teller = Teller::new(self.world.spec);
         for (id, inst) in &self.insts {
-            let name = self.name(id);
-            for (node, role) in self.placed(inst, self.is_promotable(id)) {
+            let told = teller.tell(id, self.is_unique(id));
+            let promotable = self.is_promotable(id) && told.has_role;
+            let placed = told
+                .placed
+                .iter()
+                .flat_map(|name| self.placed(inst, promotable).into_iter().map(move |placed| (name, placed)));
+            for (name, (node, role)) in placed {
                 roles.entry(name.clone()).or_default().entry(node).or_default().push(role);
             }
-            self.actions(&name, self.is_promotable(id), inst, &mut actions);
+            let mut own = Vec::new();
+            self.actions(&told.name, promotable, inst, &mut own);
+            actions.extend(own.into_iter().filter_map(|action| tell(action, &told)));
         }
         let of_node = |(node, mut list): (NodeId, Vec<Role>)| match list.as_slice() {
             [role] => (node, Roles::One(*role)),
@@ -196,13 +207,10 @@ impl Plan<'_, '_> {
         (0..self.world.nodes.len()).filter(waits).map(|node| self.world.nodes[node].id.clone()).collect()
     }
 
-    fn name(&self, id: &InstanceId) -> String {
+    fn is_unique(&self, id: &InstanceId) -> bool {
         let place = self.world.res_ids.get(&id.resource);
         let clone = place.and_then(|place| self.world.res[*place].clone);
-        match clone.is_some_and(|clone| self.world.clones[clone].spec.globally_unique) {
-            true => id.to_string(),
-            false => id.resource.to_string(),
-        }
+        clone.is_some_and(|clone| self.world.clones[clone].spec.globally_unique)
     }
 
     fn is_promotable(&self, id: &InstanceId) -> bool {
@@ -364,6 +372,22 @@ impl Plan<'_, '_> {
             }
         }
     }
+}
+
+/// An action as it is told of; None: not at all.
+fn tell(mut action: Action, told: &Told) -> Option<Action> {
+    if let Some(inside) = &told.inside {
+        (action.from, action.to) = (action.from.map(|_| inside.clone()), action.to.map(|_| inside.clone()));
+    }
+    if !told.has_role {
+        // Only what runs inside has a role.
+        action.op = match action.op {
+            Op::Promote if action.from.is_none() => Op::Start,
+            Op::Promote | Op::Demote | Op::Repromote => return None,
+            Op::Start | Op::Stop | Op::Move | Op::Migrate | Op::Recover | Op::Restart | Op::Reload => action.op,
+        };
+    }
+    Some(action)
 }
 
 /// What is done to an instance that goes on running.

@@ -209,7 +209,8 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if world.outline && several && res.spec.multiple_active == MultipleActive::Block {
         return Fate::Stuck(Reason::MultipleActive);
     }
-    if claim.failure.is_some() {
+    let ends_with_its_node = info.reach.is_some_and(|reach| reach.reset);
+    if claim.failure.is_some() || world.is_broken(place, inst.id) || ends_with_its_node {
         return Fate::Stop(Reason::Recover { node: info.id.clone() });
     }
     if let Some(why) = &res.stopped {
@@ -289,15 +290,42 @@ fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
     if world.outline {
         follow_stops(world, links, wants);
     }
-    let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
+    let mut beyond: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (node, info) in world.nodes.iter().enumerate() {
+        if let Some(connection) = info.reach.and_then(|reach| reach.connection) {
+            beyond.entry(connection).or_default().push(node);
+        }
+    }
+    let firsts: BTreeSet<usize> = by_first.keys().chain(beyond.keys()).copied().collect();
+    let mut queue: Vec<usize> = firsts.iter().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
         for either in by_first.get(&first).into_iter().flatten() {
-            if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
+            if follow_need(world, either, wants) && firsts.contains(&either[0].then) {
                 queue.push(either[0].then);
             }
         }
+        for node in beyond.get(&first).into_iter().flatten() {
+            queue.extend(follow_connection(world, first, *node, wants).into_iter().filter(|res| firsts.contains(res)));
+        }
     }
+}
+
+/// What runs on a remote node stops before its connection does. The resources of which something changed.
+fn follow_connection(world: &World<'_>, connection: usize, node: usize, wants: &mut Wants<'_>) -> BTreeSet<usize> {
+    let mut changed = BTreeSet::new();
+    if !wants.by_res[connection].iter().any(|inst| wants.insts[*inst].is_stopping()) {
+        return changed;
+    }
+    let why = Reason::Follows { other: world.res[connection].id.clone() };
+    for inst in &mut wants.insts {
+        for (live, fate) in inst.claims.iter_mut().filter(|(live, fate)| live.node == node && *fate == Fate::Stay) {
+            debug_assert_eq!(live.node, node);
+            *fate = Fate::Stop(why.clone());
+            changed.extend(inst.place);
+        }
+    }
+    changed
 }
 
 /// Others take a required order of two stops to mean that the second happens whenever the first does.
