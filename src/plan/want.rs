@@ -83,6 +83,13 @@ impl Inst<'_> {
         !self.migrates && self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
     }
 
+    /// The node on which it is to start, again or for the first time.
+    fn starts_on(&self) -> Option<usize> {
+        let (node, _) = self.assigned?;
+        let stays = |(live, fate): &(Live<'_>, Fate)| live.node == node && !matches!(fate, Fate::Stop(_));
+        (!self.claims.iter().any(stays)).then_some(node)
+    }
+
     /// It has a claim of which nothing can be said.
     fn is_unknown(&self) -> bool {
         self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stuck(_) | Fate::Lost | Fate::Found))
@@ -394,10 +401,9 @@ struct Footings<'l> {
     unknown: bool,
     /// Of all instances of the first; None: each instance looks at its own ones.
     all: Option<Footing>,
-    /// Nodes on which an instance of the first stops.
-    stops_on: BTreeSet<usize>,
+    /// Nodes on which an instance of the first stops; in an outline, starts.
+    changes_on: BTreeSet<usize>,
     clone_needs_clone: bool,
-    plain_needs_clone: bool,
 }
 
 /// What some instances are about to do.
@@ -417,14 +423,17 @@ impl<'l> Footings<'l> {
         let needs_clone = all.is_some() && world.res[link.first].clone.is_some();
         let then_clone = world.res[link.then].clone.is_some();
         let plain_needs_clone = needs_clone && !then_clone;
-        let stops = wants.by_res[link.first]
-            .iter()
-            .map(|first| &wants.insts[*first])
-            .filter(|first| plain_needs_clone && (first.is_stopping() || (promoted && !first.is_good(world, true))));
-        let stops_on = stops.flat_map(|first| first.claims.iter().map(|(live, _)| live.node)).collect();
+        let copies = || wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+        let stops = |first: &&Inst<'_>| first.is_stopping() || (promoted && !first.is_good(world, true));
+        let nodes = |first: &Inst<'_>| first.claims.iter().map(|(live, _)| live.node).collect::<Vec<_>>();
+        let changes_on = match plain_needs_clone && !promoted {
+            false => BTreeSet::new(),
+            true if world.outline => copies().filter_map(Inst::starts_on).collect(),
+            true => copies().filter(stops).flat_map(nodes).collect(),
+        };
         let unknown = wants.unknown[link.first] && !world.outline;
         let clone_needs_clone = needs_clone && then_clone;
-        Self { firsts, promoted, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
+        Self { firsts, promoted, unknown, all, changes_on, clone_needs_clone }
     }
 
     fn hold(&self, world: &World<'_>, wants: &Wants<'_>, then: usize, node: usize) -> bool {
@@ -443,10 +452,9 @@ impl<'l> Footings<'l> {
             // What comes back elsewhere counts: the others are not waited for.
             return footing.good_or_coming >= enough as usize;
         }
-        // Not interleaved: one copy that restarts restarts all dependants.
+        // Not interleaved: one copy that restarts restarts all dependants; for others one that starts does so, too.
         let all_restart = self.clone_needs_clone && footing.restarting;
-        let local_stops = self.plain_needs_clone && !self.promoted && self.stops_on.contains(&node);
-        footing.good && !all_restart && !local_stops
+        footing.good && !all_restart && !self.changes_on.contains(&node)
     }
 }
 
@@ -459,7 +467,10 @@ impl Footing {
             // Others know: what is stuck with a failure is no ground to stand on, and who is lost is gone.
             unknown: !world.outline && any(&|first| first.is_unknown()),
             stopping: any(&|first| first.is_stopping()),
-            restarting: any(&|first| first.is_stopping() && first.assigned.is_some()),
+            restarting: any(&|first| match world.outline && !promoted {
+                true => first.starts_on().is_some(),
+                false => first.is_stopping() && first.assigned.is_some(),
+            }),
             good: any(&good),
             good_or_coming: firsts.iter().filter(comes).count(),
         }
