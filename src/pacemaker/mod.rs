@@ -3,14 +3,14 @@
 //! Answers: what is configured there, how is the cluster, and what of it has no counterpart here. Input: the XML and the
 //! time. Output: an [`Import`]: [`Spec`], [`State`] and a list of [`Loss`]es.
 //!
-//! Invariants: total (no input makes it panic); deterministic. Constraints, nodes and resources that are left out are named
-//! as losses; options and meta-attributes that nobody reads, ACLs and alerts are not yet.
+//! Invariants: total (no input makes it panic); deterministic. Whatever of the CIB has no part in the result is named as a
+//! loss, unless `vocabulary` has the reason why it need not be.
 //!
 //! Deliberately absent: planning. An imported state stands for what the CIB says; it is no evidence.
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss`, `unread` by the `vocabulary` ·
 //! `manifests` the spec as documents, in `yaml`.
 
 mod bundles;
@@ -32,6 +32,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod unread;
+#[cfg(test)]
+mod unread_tests;
+mod vocabulary;
 mod words;
 mod xml;
 mod yaml;
@@ -99,7 +103,7 @@ pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
     }
     let configuration = root.child("configuration").ok_or(ImportError::NoConfiguration)?;
     let bundles = bundles::names(configuration);
-    Ok(convert(root, configuration, &bundles, now))
+    Ok(convert(text, root, configuration, &bundles, now))
 }
 
 /// What the parts of an import ask about.
@@ -115,8 +119,9 @@ struct Ground<'g, 'a> {
     now: Option<i64>,
 }
 
-fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
+fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
     let mut losses = Losses::default();
+    unread::report(root, &mut losses);
     let ids = Ids::new(configuration);
     let asked = Asked { now, ..Asked::default() };
     let crm_config = configuration.child("crm_config");
@@ -197,7 +202,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     state.without_quorum = !quorate && policy != "ignore";
     let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
     let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(), hidden, shown: bundles::shown(bundles), sets }
+    Import { spec, state, losses: losses.finish(text), hidden, shown: bundles::shown(bundles), sets }
 }
 
 fn spec<'a>(
