@@ -74,6 +74,7 @@ impl Builder {
             labels: BTreeMap::from([("zone".to_owned(), zone(number).to_owned())]),
             capacity: BTreeMap::new(),
             fencing: vec![vec![device.clone()]],
+            connection: None,
         };
         let document =
             NodeDocument { node: node.clone(), devices: BTreeMap::from([(device.clone(), described.clone())]) };
@@ -199,6 +200,7 @@ impl Builder {
             multiple_active: MultipleActive::StopStart,
             utilization: BTreeMap::new(),
             influence: Influence::Always,
+            inside: None,
             rank: self.rank(),
         };
         self.cluster.spec.resources.insert(name.into(), resource);
@@ -338,6 +340,7 @@ fn empty() -> Spec {
         resources: BTreeMap::new(),
         groups: BTreeMap::new(),
         clones: BTreeMap::new(),
+        bundles: BTreeMap::new(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),

@@ -242,6 +242,7 @@ pub mod tests {
             utilization: BTreeMap::new(),
             rank: 0,
             influence: Influence::Always,
+            inside: None,
         }
     }
 

@@ -5,9 +5,8 @@
 
 use super::error::{CliError, Exit, Kind};
 use super::render;
-use crate::model::NodeId;
 use crate::pacemaker::{self, Import};
-use crate::plan::{self, Op, Outcome};
+use crate::plan;
 use std::path::Path;
 
 /// Reads a CIB. Without a time it is read as of now.
@@ -33,43 +32,6 @@ pub fn tell_losses(import: &Import) {
 
 /// `-o transition`: the neutral document.
 pub fn transition(import: &Import) -> Result<Exit, CliError> {
-    let outcome = retell(import, plan::transition(&import.spec, &import.state));
-    render::print_json(&outcome)?;
+    render::print_json(&plan::transition(&import.spec, &import.state))?;
     Ok(Exit::Ok)
-}
-
-/// In the words of the CIB: parts of bundles by the names that they have there.
-fn retell(import: &Import, mut outcome: Outcome) -> Outcome {
-    outcome.placement.retain(|name, _| !import.hidden.contains(name));
-    if import.shown.is_empty() {
-        return outcome;
-    }
-    let placement =
-        std::mem::take(&mut outcome.placement).into_iter().filter_map(|(name, nodes)| match import.shown.get(&name) {
-            Some(shown) => Some((shown.placed.clone()?, nodes)),
-            None => Some((name, nodes)),
-        });
-    outcome.placement = placement.collect();
-    let actions = std::mem::take(&mut outcome.actions).into_iter().filter_map(|mut action| {
-        let Some(shown) = import.shown.get(&action.resource) else { return Some(action) };
-        action.resource = shown.name.clone();
-        match &shown.node {
-            Some(inside) => {
-                let inside = || NodeId::new(inside.as_str());
-                (action.from, action.to) = (action.from.map(|_| inside()), action.to.map(|_| inside()));
-            }
-            None => {
-                // Only what runs inside has a role.
-                action.op = match action.op {
-                    Op::Promote if action.from.is_none() => Op::Start,
-                    Op::Promote | Op::Demote | Op::Repromote => return None,
-                    Op::Start | Op::Stop | Op::Move | Op::Migrate | Op::Recover | Op::Restart | Op::Reload => action.op,
-                };
-                (action.from_role, action.to_role) = (None, None);
-            }
-        }
-        Some(action)
-    });
-    outcome.actions = actions.collect();
-    outcome
 }

@@ -54,6 +54,7 @@ pub(super) fn resolve(
         nodes: tree.nodes().map(|(doc, raw)| (NodeId::new(doc.name.as_str()), node(doc, raw))).collect(),
         devices: tree.devices().map(|(doc, raw)| (DeviceId::new(doc.name.as_str()), device(raw))).collect(),
         clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw, rank(doc)))).collect(),
+        bundles: BTreeMap::new(),
         orders: orders(tree),
         colocations: BTreeMap::new(),
         locations: locations(tree),
@@ -174,6 +175,7 @@ fn node(doc: &Doc, raw: &RawNode) -> Node {
     let level = |level: &Vec<Name>| level.iter().map(|name| DeviceId::new(name.0.as_str())).collect();
     Node {
         role: raw.role.unwrap_or(NodeRole::Voter),
+        connection: None,
         addresses: raw.addresses.iter().flatten().map(|address| address.0).collect(),
         labels: doc.labels.clone(),
         capacity: numbers(&raw.capacity),
@@ -225,6 +227,7 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> O
         utilization: numbers(&raw.utilization),
         rank,
         influence: chain.first(|level| level.influence).unwrap_or(Influence::Always),
+        inside: None,
     })
 }
 

@@ -9,6 +9,7 @@
 //! Deliberately absent: decisions, clocks, files, processes. `model` imports nothing else of this crate.
 
 pub mod action;
+pub mod bundle;
 pub mod causes;
 pub mod constraint;
 pub mod diagnostic;
@@ -25,6 +26,7 @@ pub mod spec;
 pub mod suggest;
 
 pub use action::{ActionKind, AgentRequest, CloneMeta, Definition, ExecStatus, Outcome, Reading};
+pub use bundle::{Bundle, BundleNetwork, BundlePart, Expanded, Mount, Runtime, ScoresOf};
 pub use constraint::{
     Colocation, ColocationEnd, Location, NodeSelector, Order, OrderAction, OrderEnd, OrderStrength, Strength,
 };

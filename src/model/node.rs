@@ -1,6 +1,6 @@
 //! Nodes, the cluster around them and the devices that fence them.
 
-use super::{DeviceId, NodeId, QuorumLoss};
+use super::{DeviceId, NodeId, QuorumLoss, ResourceId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -102,6 +102,9 @@ pub struct Node {
     pub capacity: BTreeMap<String, i64>,
     /// Levels in order; within a level every device must succeed.
     pub fencing: Vec<Vec<DeviceId>>,
+    /// Of a [`NodeRole::Remote`] node: the resource over which it is reached. It is there as long as that runs. If that runs
+    /// inside of another resource the node is a guest: its power is that resource.
+    pub connection: Option<ResourceId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -112,6 +115,8 @@ pub enum NodeRole {
     Agent,
     /// Votes, runs no resources.
     Witness,
+    /// Takes no part in the cluster: runs resources as long as its connection, a resource, runs. Plans, but does not run.
+    Remote,
 }
 
 impl NodeRole {
@@ -119,7 +124,7 @@ impl NodeRole {
         matches!(self, Self::Voter | Self::Witness)
     }
     pub fn runs_resources(self) -> bool {
-        matches!(self, Self::Voter | Self::Agent)
+        matches!(self, Self::Voter | Self::Agent | Self::Remote)
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Resource {
     /// Whether its own wishes count while what it is colocated with already runs (`critical` in Pacemaker): of the
     /// members of a group, of which no Colocation can say it.
     pub influence: Influence,
+    /// It runs inside of this resource (a virtual machine, a container): on its node, after it; what fails inside is mended
+    /// by restarting that. Plans, but does not run.
+    pub inside: Option<ResourceId>,
 }
 
 /// Whether what depends on a resource has a say in where it goes.

@@ -1,7 +1,7 @@
 //! A whole desired state: one commit's manifests, resolved.
 
 use super::{
-    AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Influence,
+    AgentRef, AgentTraits, Bundle, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Influence,
     Location, Node, NodeId, Order, Reload, Resource, ResourceId,
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub struct Spec {
     pub resources: BTreeMap<ResourceId, Resource>,
     pub groups: BTreeMap<ResourceId, Group>,
     pub clones: BTreeMap<ResourceId, CloneSpec>,
+    /// Each of them is a group and a clone above, too: what it is planned as ([`Bundle::expand`]).
+    pub bundles: BTreeMap<ResourceId, Bundle>,
     pub orders: BTreeMap<String, Order>,
     pub colocations: BTreeMap<String, Colocation>,
     pub locations: BTreeMap<String, Location>,

@@ -74,6 +74,9 @@ pub(super) struct Context<'c> {
     pub ops: &'c [Op],
     pub fencing: bool,
     pub promotable: bool,
+    pub fence_device: bool,
+    /// Nobody cares for it: what fails there is only looked at.
+    pub unmanaged: bool,
     /// What it would be started with now; None: not to be compared.
     pub params: Option<&'c BTreeMap<&'c str, &'c str>>,
     /// Failures at or before this second do not count any more.
@@ -110,16 +113,16 @@ fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
             _ => return None,
         };
         // ACTION:GRAPH:EXPECTED_RC:UUID
-        let key: Vec<&str> = el.attr("transition-key").unwrap_or("").split(':').collect();
-        let expected = if key.len() >= 4 { key[2].parse().ok() } else { None };
+        let mut key = el.attr("transition-key").unwrap_or("").split(':').skip(2);
+        let expected = key.next().filter(|_| key.next().is_some()).and_then(|rc| rc.parse().ok());
         let status = number(el, "op-status").unwrap_or(0);
         let at = number(el, "last-rc-change").unwrap_or(0);
         let (call, rc) = (number(el, "call-id").unwrap_or(0), number(el, "rc-code").unwrap_or(0));
         Some(Entry { el, action, interval_ms, call, status, rc, expected, at })
     };
     let mut entries: Vec<Entry<'a>> = resource.all("lrm_rsc_op").filter_map(read).collect();
-    // What is pending was asked for last.
-    entries.sort_by_key(|entry| if entry.call < 0 { i64::MAX } else { entry.call });
+    // What is pending was asked for last. A repeated operation keeps its number: its last failure has the same.
+    entries.sort_by_key(|entry| (if entry.call < 0 { i64::MAX } else { entry.call }, entry.at));
     entries
 }
 
@@ -163,23 +166,28 @@ fn outdated(entries: &[Entry<'_>], context: &Context<'_>) -> Option<Outdated> {
         let name = entry.el.attr("operation").unwrap_or("");
         let extra = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
         let mut params = params.clone();
-        for (name, value) in extra.into_iter().flat_map(|op| &op.params) {
-            params.insert(name, value);
-        }
-        let matches = |name: &str, without: &str| {
-            let kept = params.iter().filter(|(name, _)| !without.split_whitespace().any(|other| other == **name));
+        let extra: BTreeMap<&str, &str> =
+            extra.into_iter().flat_map(|op| &op.params).map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        params.extend(&extra);
+        let matches = |name: &str, counts: &dyn Fn(&str) -> bool| {
+            let kept = params.iter().filter(|(name, _)| counts(name));
             entry.el.attr(name).is_some_and(|used| used == digest(kept.map(|(name, value)| (*name, *value))))
         };
-        // What is not shown cannot be compared.
+        // What is not shown cannot be compared. What the fencer itself reads is no parameter of a fence agent.
+        let is_shown = |name: &str, secret: &str| {
+            let fencer = context.fence_device && name.starts_with("pcmk_");
+            !fencer && !secret.split_whitespace().any(|other| other == name)
+        };
         let secret = entry.el.attr("op-secure-params").unwrap_or("");
         let is_hidden = |name: &str| params.get(name).is_some_and(|value| is_masked(value));
         let hidden = secret.split_whitespace().any(is_hidden);
-        if matches("op-digest", "") || (hidden && matches("op-secure-digest", secret)) {
+        if matches("op-digest", &|_| true) || (hidden && matches("op-secure-digest", &|name| is_shown(name, secret))) {
             continue;
         }
         let forces = entry.el.attr("op-force-restart").unwrap_or("");
-        let forces: Vec<&str> = forces.split_whitespace().collect();
-        let restarts = params.iter().filter(|(name, _)| forces.contains(name)).map(|(name, value)| (*name, *value));
+        // What only this operation is given is no parameter that an agent knows how to reload.
+        let forces = |name: &str| extra.contains_key(name) || forces.split_whitespace().any(|other| other == name);
+        let restarts = params.iter().filter(|(name, _)| forces(name)).map(|(name, value)| (*name, *value));
         match entry.el.attr("op-restart-digest") {
             Some(used) if used == digest(restarts) && entry.status != -1 => found = found.or(Some(Outdated::Reload)),
             Some(_) | None => return Some(Outdated::Restart),
@@ -217,6 +225,11 @@ fn digest<'p>(params: impl Iterator<Item = (&'p str, &'p str)>) -> String {
 }
 
 impl<'a> Found<'a> {
+    /// Whether something went wrong that leaves a trace in the records.
+    pub fn failed_somehow(&self) -> bool {
+        self.banned || self.banned_everywhere || self.failure.is_some()
+    }
+
     fn entry(&mut self, entry: &Entry<'a>, context: &Context<'_>) {
         match entry.status {
             1 => return,
@@ -237,7 +250,9 @@ impl<'a> Found<'a> {
         if !executed && rc == 0 {
             rc = 1;
         }
-        let ok = executed && (rc == expected || (probe && matches!(rc, 0 | 7 | 8)));
+        let seen_stopped = context.unmanaged && rc == 7;
+        // An error that was expected is an error all the same.
+        let ok = executed && matches!(rc, 0 | 7 | 8) && (rc == expected || seen_stopped || probe);
         if ok {
             return self.success(entry, rc);
         }
@@ -251,7 +266,7 @@ impl<'a> Found<'a> {
             self.not_installed = true;
             return;
         }
-        let on_fail = on_fail(entry, context, self.role == Some(Role::Promoted));
+        let on_fail = on_fail(entry, context);
         if on_fail == OnFail::Ignore {
             self.ignored = true;
             return self.success(entry, expected);
@@ -286,11 +301,12 @@ impl<'a> Found<'a> {
         self.pending = None;
         let mut forgives = false;
         match entry.action {
+            // Whatever was asked for: it was expected not to run.
+            _ if rc == 7 => {
+                (self.role, forgives) = (None, true);
+                self.migration = None;
+            }
             ActionKind::Probe | ActionKind::Monitor => match rc {
-                7 => {
-                    (self.role, forgives) = (None, true);
-                    self.migration = None;
-                }
                 8 => self.role = Some(Role::Promoted),
                 _ if self.role.is_none() => self.role = Some(Role::Started),
                 _ => forgives = self.failure.is_some_and(|failure| failure.action == entry.action),
@@ -381,14 +397,9 @@ pub(super) fn severity(on_fail: OnFail) -> u8 {
     }
 }
 
-fn on_fail(entry: &Entry<'_>, context: &Context<'_>, promoted: bool) -> OnFail {
+/// A probe is asked for by nobody: what is said of a repeated monitor is not said of it.
+fn on_fail(entry: &Entry<'_>, context: &Context<'_>) -> OnFail {
     let name = entry.el.attr("operation").unwrap_or("");
-    let same = |op: &&Op| op.name == name && op.interval_ms == entry.interval_ms;
-    let probe = |op: &&Op| op.name == name && entry.interval_ms == 0;
-    let ops = || context.ops.iter();
-    // A failed probe is as bad as a failed monitor.
-    let exact = ops().find(same);
-    let alike = || ops().filter(probe).find(|op| op.promoted == promoted).or_else(|| ops().find(probe));
-    let op = exact.or_else(|| alike().filter(|_| entry.action == ActionKind::Probe));
+    let op = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
     op.and_then(|op| op.on_fail).unwrap_or_else(|| usual(name, context.fencing))
 }

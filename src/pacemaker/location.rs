@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub(super) struct Locator<'l, 'a> {
     pub ids: &'l Ids<'a>,
     pub nodes: &'l [NodeFacts<'a>],
+    /// Names of the nodes inside of containers.
+    pub inside: Vec<&'a str>,
     pub now: Option<i64>,
     pub locations: BTreeMap<String, Location>,
     /// Resources that are not to be looked for on some nodes (`resource-discovery`).
@@ -61,9 +63,10 @@ impl<'a> Locator<'_, 'a> {
     fn locate(&mut self, el: El<'a>, name: &'a str, role: Option<Role>, constraints: &Constraints<'_, 'a>) {
         let mut named = Worth::new();
         if let Some(node) = el.attr("node") {
-            let known = self.nodes.iter().find(|facts| facts.name.eq_ignore_ascii_case(node));
-            if let (Some(facts), Some(score)) = (known, el.attr("score").map_or(Some(Score::ZERO), score)) {
-                let worth = Worth::from([(facts.name, score)]);
+            let known = self.nodes.iter().map(|facts| facts.name).find(|name| name.eq_ignore_ascii_case(node));
+            let known = known.or_else(|| self.inside.contains(&node).then_some(node));
+            if let (Some(node), Some(score)) = (known, el.attr("score").map_or(Some(Score::ZERO), score)) {
+                let worth = Worth::from([(node, score)]);
                 self.add(el.id(), name, role, &worth);
                 named.extend(worth);
             }

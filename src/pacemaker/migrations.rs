@@ -35,7 +35,8 @@ impl<'a> StatusReader<'_, 'a> {
         let arrived = arrived.filter(|arrived| !arrived.away);
         let stopped_here = item.found.role.is_none();
         match arrived {
-            _ if stopped_here && is_there && !newer => self.ensure(item, &there, Phase::Running),
+            // Where nothing at all is known the history was cleaned meanwhile; a probe will tell.
+            _ if stopped_here && is_there && !newer && other.is_some() => self.ensure(item, &there, Phase::Running),
             _ if stopped_here => {}
             Some(arrived) if arrived.failed => self.fail_migration(&here, ActionKind::MigrateTo),
             // It has arrived; only its stop is owed here.

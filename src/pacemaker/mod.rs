@@ -10,8 +10,9 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss`, `unread` by the `vocabulary` ·
-//! `manifests` the spec as documents, in `yaml`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number ·
+//! `status` all of them as a state, with `migrations` and `locks` · `loss`, `unread` by the `vocabulary` · `manifests` the
+//! spec as documents, in `yaml`.
 
 mod bundles;
 mod constraints;
@@ -27,6 +28,7 @@ mod options;
 mod pattern;
 mod remote;
 mod resources;
+mod roster;
 mod rules;
 mod status;
 #[cfg(test)]
@@ -40,14 +42,13 @@ mod words;
 mod xml;
 mod yaml;
 
-pub use bundles::Shown;
 pub use constraints::Sets;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
-    Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId, NodeRole,
-    Placement, QuorumLoss, Score, Spec,
+    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
+    NodeRole, Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{OverrideKind, Scope, State};
 use bundles::Names;
@@ -59,7 +60,7 @@ use options::{Ids, Options};
 use resources::{Reader, Services, Setting};
 use rules::{Asked, NodeFacts};
 use status::StatusReader;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use xml::{El, Tree};
 
@@ -69,10 +70,6 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
-    /// Resources that are part of something else and are not told of by themselves.
-    pub hidden: BTreeSet<String>,
-    /// Copies (`NAME:NUMBER`) that are told of in other words.
-    pub shown: BTreeMap<String, Shown>,
     /// Orders and colocations that were written as sets.
     pub sets: Sets,
 }
@@ -114,6 +111,8 @@ struct Ground<'g, 'a> {
     options: &'g Options<'a>,
     services: &'g Services<'a>,
     facts: &'g [NodeFacts<'a>],
+    /// How many of them are configured; the others come after.
+    listed: usize,
     bundles: &'a [Names],
     fencing: bool,
     now: Option<i64>,
@@ -166,7 +165,10 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, root.attr("dc-uuid"), &services, now);
+    let bundled: Vec<&str> = bundles.iter().flat_map(|b| &b.replicas).map(|replica| replica.inside.as_str()).collect();
+    let dc = root.attr("dc-uuid");
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, &bundled, now);
+    let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
             losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
@@ -180,17 +182,18 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
         options: &options,
         services: &services,
         facts: &facts,
+        listed,
         bundles,
         fencing,
         now,
     };
     let (mut unasked, sets) = constrain(&mut spec, &ground, &mut losses);
-    remote::tie(&mut spec, &services);
+    remote::inside(&mut spec, &services);
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
     unasked.extend(bundles.iter().flat_map(|names| {
-        let inside = [names.connection.as_deref(), names.child.as_deref()].into_iter().flatten();
-        inside.flat_map(|part| facts.iter().map(move |node| (part, node.name)))
+        let inside = [names.part(BundlePart::Connection), names.part(BundlePart::Inner)].into_iter().flatten();
+        inside.flat_map(|part| facts.iter().map(move |node| (part.as_str(), node.name)))
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
@@ -200,9 +203,7 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    let guests = services.remotes.iter().filter(|remote| remote.container.is_some());
-    let hidden = guests.map(|guest| guest.name.to_owned()).collect();
-    Import { spec, state, losses: losses.finish(text), hidden, shown: bundles::shown(bundles), sets }
+    Import { spec, state, losses: losses.finish(text), sets }
 }
 
 fn spec<'a>(
@@ -220,7 +221,8 @@ fn spec<'a>(
         let facts = &facts[node.facts];
         let labels = facts.permanent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let document = Node {
-            role: if node.remote { NodeRole::Agent } else { NodeRole::Voter },
+            role: if node.remote { NodeRole::Remote } else { NodeRole::Voter },
+            connection: node.remote.then(|| facts.name.into()),
             addresses: Vec::new(),
             labels: labels.collect(),
             capacity: node.capacity.clone(),
@@ -230,10 +232,11 @@ fn spec<'a>(
     };
     Spec {
         cluster: cluster(options, quorum_loss),
-        nodes: nodes.iter().map(document).collect(),
+        nodes: nodes.iter().filter(|node| node.listed).map(document).collect(),
         resources: services.resources.clone(),
         groups: services.groups.clone(),
         clones: services.clones.clone(),
+        bundles: services.bundles.clone(),
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
@@ -376,11 +379,13 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
 type Unasked<'a> = Vec<(&'a str, &'a str)>;
 
 fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> (Unasked<'a>, Sets) {
-    let Ground { configuration, ids, options, services, facts, now, .. } = *ground;
+    let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
+    let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
     let (orders, colocations) = (BTreeMap::new(), BTreeMap::new());
     let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets: Sets::default() };
-    let mut locator = Locator { ids, nodes: facts, now, locations: BTreeMap::new(), unasked: Vec::new() };
+    let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
+    let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {
             "rsc_order" => constraints.order(el),

@@ -13,8 +13,8 @@ use super::resources::{Remote, Services};
 use super::rules::{Asked, NodeFacts, is_true};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
-use crate::model::{Score, TargetRole};
-use std::collections::BTreeMap;
+use crate::model::Score;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,18 @@ pub(super) struct NodeRead<'a> {
     pub standing: Standing,
     /// It takes no part in the cluster itself.
     pub remote: bool,
+    /// It is configured.
+    pub listed: bool,
+    /// A remote node that was proven off since it was heard last.
+    pub fenced: bool,
     pub shutting_down: bool,
     pub standby: bool,
     pub maintenance: bool,
     pub capacity: BTreeMap<String, i64>,
 }
 
-/// The configured nodes in order; those that are no cluster nodes are left out.
+/// The configured nodes in order; after them remote nodes that are configured no more. `bundled`: nodes inside of containers
+/// are none.
 pub(super) fn read<'a>(
     ids: &Ids<'a>,
     configuration: El<'a>,
@@ -50,6 +55,7 @@ pub(super) fn read<'a>(
     options: &Options<'a>,
     dc: Option<&str>,
     services: &Services<'a>,
+    bundled: &[&str],
     now: Option<i64>,
 ) -> (Vec<NodeFacts<'a>>, Vec<NodeRead<'a>>) {
     let asked = Asked { now, ..Asked::default() };
@@ -66,8 +72,7 @@ pub(super) fn read<'a>(
     let remote = |remote: &Remote<'a>| {
         let written = others.iter().find(|el| el.attr("uname").unwrap_or(el.id()) == remote.name).copied();
         let el = written.or_else(|| services.prims.get(remote.name).map(|prim| prim.el))?;
-        let stopped = services.resources.get(remote.name).is_some_and(|r| r.target_role == TargetRole::Stopped);
-        Some((remote.name, el, Some((remote.container.is_some(), written.is_some(), stopped))))
+        Some((remote.name, el, Some((remote.container.is_some(), written.is_some()))))
     };
     for (name, el, remote) in members.chain(services.remotes.iter().filter_map(remote)) {
         let state = states.get(el.id()).or_else(|| by_name.get(name)).copied();
@@ -77,15 +82,15 @@ pub(super) fn read<'a>(
             id: el.id(),
             kind: match remote {
                 None => "cluster",
-                Some((true, _, _)) => "container",
-                Some((false, _, _)) => "remote",
+                Some((true, _)) => "container",
+                Some((false, _)) => "remote",
             },
             cluster: options.get(&["cluster-name"]).unwrap_or(""),
             site: None,
             is_dc: dc == Some(el.id()),
             permanent: match remote {
-                Some((_, false, _)) => BTreeMap::new(),
-                Some((_, true, _)) | None => ids.values(el, "instance_attributes", &asked),
+                Some((_, false)) => BTreeMap::new(),
+                Some((_, true)) | None => ids.values(el, "instance_attributes", &asked),
             },
             transient: transient.map(|t| ids.values(t, "instance_attributes", &asked)).unwrap_or_default(),
         };
@@ -105,10 +110,12 @@ pub(super) fn read<'a>(
             state,
             standing: match remote {
                 None => standing(state, &facts, shutting_down, options, now),
-                Some((_, _, true)) => Standing::Offline,
-                Some((_, _, false)) => Standing::Online,
+                // Its connection says more.
+                Some(_) => Standing::Online,
             },
             remote: remote.is_some(),
+            listed: true,
+            fenced: remote.is_some() && state.is_some_and(|state| is_up(state, "node_fenced")),
             shutting_down,
             standby: is_true(facts.attribute("standby")),
             maintenance: is_true(facts.attribute("maintenance")),
@@ -116,7 +123,46 @@ pub(super) fn read<'a>(
         });
         all.push(facts);
     }
+    let connections = connections(&states);
+    for state in states.values() {
+        let name = state.attr("uname").unwrap_or(state.id());
+        let remote = is_true(state.attr("remote_node")) || connections.contains(name);
+        if !remote || all.iter().any(|facts| facts.name == name) || bundled.contains(&name) {
+            continue;
+        }
+        read.push(NodeRead {
+            facts: all.len(),
+            el: *state,
+            state: Some(*state),
+            standing: Standing::Online,
+            remote: true,
+            listed: false,
+            fenced: is_up(*state, "node_fenced"),
+            shutting_down: false,
+            standby: false,
+            maintenance: false,
+            capacity: BTreeMap::new(),
+        });
+        all.push(NodeFacts {
+            name,
+            id: state.id(),
+            kind: "remote",
+            cluster: "",
+            site: None,
+            is_dc: false,
+            permanent: BTreeMap::new(),
+            transient: BTreeMap::new(),
+        });
+    }
     (all, read)
+}
+
+/// The names of all connections that any node ever had.
+fn connections<'a>(states: &BTreeMap<&str, El<'a>>) -> BTreeSet<&'a str> {
+    let histories = states.values().filter_map(|state| state.child("lrm")?.child("lrm_resources"));
+    let histories = histories.flat_map(|resources| resources.all("lrm_resource"));
+    let remote = |el: &El<'_>| el.attr("type") == Some("remote") && el.attr("provider") == Some("pacemaker");
+    histories.filter(remote).map(El::id).collect()
 }
 
 /// Whether nodes have a capacity that counts.

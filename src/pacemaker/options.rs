@@ -72,7 +72,9 @@ impl<'a> Ids<'a> {
         // Very old CIBs have another level.
         let nested = block.all("attributes").flat_map(|attributes| attributes.all("nvpair"));
         for pair in block.all("nvpair").chain(nested).filter_map(|pair| self.resolve(pair)) {
-            if let (Some(name), Some(value)) = (pair.attr("name"), pair.attr("value")) {
+            // As if it were not written: what is usual counts.
+            let value = pair.attr("value").filter(|value| !value.eq_ignore_ascii_case("#default"));
+            if let (Some(name), Some(value)) = (pair.attr("name"), value) {
                 values.entry(name).or_insert(value);
             }
         }

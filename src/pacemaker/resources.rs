@@ -4,8 +4,7 @@
 //! other files ask about: operations, who is whose member.
 //!
 //! Semantics as in Pacemaker Explained: a setting of a primitive is its own, its template's, what is said explicitly on
-//! the group or clone around it, `rsc_defaults`, what that one got from the next one out. Of several target roles the
-//! lowest counts.
+//! the group or clone around it, `rsc_defaults`, what that one got from the next one out.
 //!
 //! Does not read constraints or status.
 
@@ -17,14 +16,17 @@ use super::rules::{Asked, RscFacts};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
 use crate::model::{
-    AgentRef, Clone as CloneSpec, FailurePolicy, Group, Influence, MultipleActive, Promotable, QuorumLoss, Requires,
-    Resource, ResourceId, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, FailurePolicy, Group, Influence, MultipleActive, Promotable,
+    QuorumLoss, Requires, Resource, ResourceId, ScoresOf, TargetRole,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What `migration-threshold` is when nothing is said: as many failures as can be counted.
 pub(super) const INFINITE_FAILURES: u32 = 1_000_000;
+
+/// The meta-attribute that says whose attributes are the promotion scores of what runs in a container.
+const SCORES: &str = "container-attribute-target";
 
 /// What a definition needs to know of the cluster.
 #[derive(Clone, Copy)]
@@ -64,6 +66,7 @@ pub(super) struct Services<'a> {
     pub resources: BTreeMap<ResourceId, Resource>,
     pub groups: BTreeMap<ResourceId, Group>,
     pub clones: BTreeMap<ResourceId, CloneSpec>,
+    pub bundles: BTreeMap<ResourceId, Bundle>,
     /// Top-level names in order, for what concerns everything.
     pub top: Vec<&'a str>,
     /// Elements by the name they define, those that were left out too.
@@ -102,6 +105,13 @@ impl<'a> Services<'a> {
 struct Around<'p, 'a> {
     explicit: &'p Values<'a>,
     outer: Option<&'p Values<'a>>,
+}
+
+impl<'a> Around<'_, 'a> {
+    /// What is said on the outermost of them. They are placed as one, so that a member has no priority of its own.
+    fn priority(&self) -> Option<&'a str> {
+        self.outer.unwrap_or(self.explicit).get("priority").copied()
+    }
 }
 
 pub(super) struct Reader<'r, 'a> {
@@ -156,7 +166,7 @@ impl<'a> Reader<'_, 'a> {
         let mut guests = Vec::new();
         for (id, prim) in &self.services.prims {
             let bundled = prim.el.tag() == "bundle";
-            if (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote") && !bundled {
+            if is_connection(prim) && !bundled {
                 self.services.remotes.push(Remote { name: id, container: None });
             }
             if let Some(name) = prim.meta.get("remote-node") {
@@ -186,6 +196,7 @@ impl<'a> Reader<'_, 'a> {
                 utilization: BTreeMap::new(),
                 stickiness: 0,
                 migratable: inside.migratable,
+                inside: Some(container.into()),
                 ..inside.clone()
             };
             self.services.prims.insert(name, connection);
@@ -252,9 +263,9 @@ impl<'a> Reader<'_, 'a> {
         known
     }
 
-    /// A clone of a group: address, container, connection, what runs inside.
+    /// A bundle, and what it expands to.
     fn bundle(&mut self, el: El<'a>) -> bool {
-        let Some(names) = self.bundles.iter().find(|names| names.bundle == el.id()) else {
+        let Some(names) = self.bundles.iter().find(|names| names.id.as_str() == el.id()) else {
             self.losses.matters(el, "it has no container that is known");
             self.services.dropped.push(el.id());
             return false;
@@ -264,64 +275,48 @@ impl<'a> Reader<'_, 'a> {
         let defaults = self.defaults(None);
         let mut meta = explicit.clone();
         defaults.iter().for_each(|(name, value)| _ = meta.entry(name).or_insert(value));
-        let role = lowest_role([&explicit, &defaults].into_iter());
-        let mut members = Vec::new();
-        let parts = [(&names.address, "heartbeat", "IPaddr2"), (&names.connection, "pacemaker", "remote")];
-        let [address, connection] = parts;
-        let container = Some(names.container.clone());
-        for (part, provider, agent_name) in [address, (&container, "heartbeat", names.technology), connection] {
-            let Some(part) = part else { continue };
-            let part = if *part == names.container { &names.container } else { part };
-            let prim = Prim {
-                el,
-                class: "ocf",
-                provider: Some(provider),
-                name: agent_name,
-                ops: Vec::new(),
-                params: Values::new(),
-                meta: meta.clone(),
-                clone: Some(&names.bundle),
-            };
-            let rank = self.next_rank();
-            let resource = self.resource(&prim, role, BTreeMap::new(), rank);
-            members.push(ResourceId::new(part.as_str()));
-            self.services.resources.insert(part.as_str().into(), resource);
-            let key = self.bundle_part(part);
-            self.services.prims.insert(key, prim);
-        }
-        if let (Some(child), Some(_)) = (el.child("primitive"), &names.child) {
-            let around = Around { explicit: &explicit, outer: None };
-            if self.primitive(child, Some(&names.bundle), Some(around)) {
-                members.push(child.id().into());
-            }
-        } else if let Some(child) = el.child("primitive") {
-            self.losses.matters(child, "nothing reaches the inside of its container: no address, no control port");
-        }
-        let interleave = meta.get("interleave").and_then(|value| boolean(value)).unwrap_or(false);
-        self.services.groups.insert(names.group.as_str().into(), Group { members, rank });
-        let clone = CloneSpec {
-            resource: names.group.as_str().into(),
-            max: Some(names.replicas.len() as u32),
-            per_node: names.per_host,
-            promotable: names.promoted.map(|max| Promotable { max, per_node: 1 }),
-            notify: false,
-            interleave,
-            ordered: false,
-            globally_unique: true,
-            rank,
-            enough: None,
+        // Containers stay where they are for no better reason than others do.
+        meta.entry("resource-stickiness").or_insert("0");
+        let role = target_role(&meta);
+        let prim = |part: BundlePart| Prim {
+            el,
+            class: "ocf",
+            provider: Some(if part == BundlePart::Connection { "pacemaker" } else { "heartbeat" }),
+            name: match part {
+                BundlePart::Address => "IPaddr2",
+                BundlePart::Container => "container",
+                BundlePart::Connection | BundlePart::Inner => "remote",
+            },
+            ops: Vec::new(),
+            params: Values::new(),
+            meta: meta.clone(),
+            clone: Some(names.id.as_str()),
         };
-        self.services.clones.insert(names.bundle.as_str().into(), clone);
+        let settings = self.resource(&prim(BundlePart::Container), role, BTreeMap::new(), rank);
+        let mut scores = meta.get(SCORES).copied();
+        if let Some(child) = el.child("primitive") {
+            let around = Around { explicit: &explicit, outer: None };
+            if !names.bundle.is_reachable() {
+                self.losses.matters(child, "nothing reaches the inside of its container: no address, no control port");
+            } else if self.primitive(child, Some(names.id.as_str()), Some(around)) {
+                scores = self.services.prims.get(child.id()).and_then(|prim| prim.meta.get(SCORES).copied()).or(scores);
+            }
+        }
+        let bundle = Bundle {
+            interleave: meta.get("interleave").and_then(|value| boolean(value)).unwrap_or(false),
+            scores: if scores == Some("host") { ScoresOf::Host } else { ScoresOf::Inside },
+            rank,
+            ..names.bundle.clone()
+        };
+        let expanded = bundle.expand(&names.id, &settings);
+        for (part, id) in names.parts.iter().filter(|(part, _)| *part != BundlePart::Inner) {
+            self.services.prims.insert(id.as_str(), prim(*part));
+        }
+        self.services.resources.extend(expanded.parts);
+        self.services.groups.extend([expanded.group]);
+        self.services.clones.insert(names.id.clone(), expanded.clone);
+        self.services.bundles.insert(names.id.clone(), bundle);
         true
-    }
-
-    /// The name of a part, as long-lived as the list of bundles.
-    fn bundle_part(&self, part: &str) -> &'a str {
-        let all = self
-            .bundles
-            .iter()
-            .flat_map(|names| [names.address.as_deref(), Some(&names.container), names.connection.as_deref()]);
-        all.flatten().find(|name| *name == part).unwrap_or("")
     }
 
     fn group(&mut self, el: El<'a>, clone: Option<(&'a str, Around<'_, 'a>)>) -> bool {
@@ -375,8 +370,12 @@ impl<'a> Reader<'_, 'a> {
         for (name, value) in outer.into_iter().flatten().flatten() {
             meta.entry(name).or_insert(value);
         }
-        let roles = [Some(&own), around.map(|a| a.explicit), around.and_then(|a| a.outer)];
-        let role = lowest_role(roles.into_iter().flatten().chain([&defaults]));
+        if let Some(around) = around {
+            let priority = around.priority().or(defaults.get("priority").copied());
+            meta.remove("priority");
+            meta.extend(priority.map(|priority| ("priority", priority)));
+        }
+        let role = target_role(&meta);
         let prim = Prim {
             el,
             class,
@@ -420,7 +419,7 @@ impl<'a> Reader<'_, 'a> {
             maintenance: options.is(&["maintenance"], false),
             requires: self.requires(prim, get("requires")),
             quorum_loss: self.setting.quorum_loss,
-            migratable: options.is(&["allow-migrate"], false),
+            migratable: options.is(&["allow-migrate"], is_connection(prim)),
             multiple_active: match get("multiple-active") {
                 Some("stop_only") => MultipleActive::StopOnly,
                 Some("block") => MultipleActive::Block,
@@ -430,6 +429,7 @@ impl<'a> Reader<'_, 'a> {
             utilization,
             rank,
             influence: if options.is(&["critical"], true) { Influence::Always } else { Influence::WhileStopped },
+            inside: None,
         }
     }
 
@@ -447,6 +447,10 @@ impl<'a> Reader<'_, 'a> {
             Some(_) | None => Requires::Quorum,
         }
     }
+}
+
+fn is_connection(prim: &Prim<'_>) -> bool {
+    (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote")
 }
 
 /// An agent by class, provider and type. What this program would not take for an agent is one that it never runs.
@@ -472,19 +476,12 @@ fn numbers(values: &Values<'_>) -> BTreeMap<String, i64> {
     values.iter().filter_map(number).collect()
 }
 
-/// The least that is wanted by anything around a resource.
-fn lowest_role<'v, 'a: 'v>(levels: impl Iterator<Item = &'v Values<'a>>) -> TargetRole {
-    let rank = |role: &TargetRole| match role {
-        TargetRole::Stopped => 0,
-        TargetRole::Unpromoted => 1,
-        TargetRole::Started | TargetRole::Promoted => 2,
-    };
-    let role = |values: &Values<'_>| match *values.get("target-role")? {
-        role if role.eq_ignore_ascii_case("stopped") => Some(TargetRole::Stopped),
-        role if role.eq_ignore_ascii_case("unpromoted") || role.eq_ignore_ascii_case("slave") => {
-            Some(TargetRole::Unpromoted)
+fn target_role(meta: &Values<'_>) -> TargetRole {
+    match meta.get("target-role") {
+        Some(role) if role.eq_ignore_ascii_case("stopped") => TargetRole::Stopped,
+        Some(role) if role.eq_ignore_ascii_case("unpromoted") || role.eq_ignore_ascii_case("slave") => {
+            TargetRole::Unpromoted
         }
-        _ => Some(TargetRole::Started),
-    };
-    levels.filter_map(role).min_by_key(rank).unwrap_or(TargetRole::Started)
+        Some(_) | None => TargetRole::Started,
+    }
 }

@@ -88,6 +88,9 @@ fn placements(placer: &Placer<'_, '_>, links: &[Link]) -> BTreeMap<InstanceId, O
             for (position, member) in members.iter().enumerate() {
                 let id = InstanceId { resource: world.res[*member].id.clone(), number: copy.number };
                 let node = copy.node.filter(|_| position < copy.running);
+                let is_connection =
+                    || world.res[*member].clone.is_some_and(|at| world.clones[at].connection == Some(*member));
+                let node = copy.from.filter(|_| node.is_some() && is_connection()).or(node);
                 let assigned = node.map(|node| {
                     let (after, after_promote) = facts(placer, &needs[*member], copy);
                     let role = role(world, *member, copy);

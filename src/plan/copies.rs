@@ -8,10 +8,13 @@
 //!
 //! Copies of a group run the members in order, as far as their node may run them.
 
-use super::instances::World;
+use super::instances::{Live, World};
 use super::place::{Copy, Placer, add};
 use crate::model::{Reason, Score};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How much better a node is for a container from which its connection can be made, too.
+const BESIDE_ITS_CONNECTION: i64 = 10_000;
 
 /// A copy that is somewhere already.
 struct Existing {
@@ -71,8 +74,10 @@ impl Placer<'_, '_> {
     ) -> Vec<Copy> {
         let info = &self.world.clones[clone];
         let members = info.members.clone();
-        let stickiness = Score::new(members.iter().map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
-        if info.max < slots.nodes() {
+        // What runs inside of a container sticks to that, not to the node.
+        let sticks = members.iter().filter(|member| Some(**member) != info.inner);
+        let stickiness = Score::new(sticks.map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
+        if info.max < slots.nodes() && info.bundle.is_none() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
                 *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);
@@ -109,6 +114,12 @@ impl Placer<'_, '_> {
             if let Some(home) = home {
                 own[home] += stickiness;
             }
+            if info.connection.is_some() {
+                // From a remote node no connection is made: its container is rather on another one.
+                for (score, _) in own.iter_mut().zip(&self.world.nodes).filter(|(_, info)| info.reach.is_some()) {
+                    *score += Score::new(-BESIDE_ITS_CONNECTION);
+                }
+            }
             let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &own, home)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
@@ -119,8 +130,23 @@ impl Placer<'_, '_> {
                 }
             }
         }
+        self.connect_anyway(clone, &copies);
         copies.sort_by_key(|copy| copy.number);
         copies
+    }
+
+    /// A replica without a node for its container has one for its connection all the same: nothing starts there, but the
+    /// node counts as that much fuller (as it does in Pacemaker).
+    fn connect_anyway(&mut self, clone: usize, copies: &[Copy]) {
+        let Some(connection) = self.world.clones[clone].connection else { return };
+        for number in 0..self.world.clones[clone].max as u32 {
+            if copies.iter().any(|copy| copy.number == Some(number) && copy.node.is_some()) {
+                continue;
+            }
+            if let Some(node) = self.connected_from(connection, number) {
+                self.take(connection, node);
+            }
+        }
     }
 
     /// Gives a node one copy, as many of the members as it may run.
@@ -135,9 +161,25 @@ impl Placer<'_, '_> {
         };
         // The first member decided already.
         let running = 1 + members.iter().skip(1).take_while(may).count();
-        members.iter().take(running).for_each(|member| self.take(*member, node));
+        let connection = self.world.clones[clone].connection.filter(|_| self.world.nodes[node].reach.is_some());
+        let from = connection.and_then(|connection| self.connected_from(connection, number));
+        let info = &self.world.clones[clone];
+        for member in members.iter().take(running).filter(|member| Some(**member) != info.inner) {
+            let far = from.filter(|_| Some(*member) == info.connection);
+            self.take(*member, far.unwrap_or(node));
+        }
         let why = self.why_copy(members[0], number, node);
-        Copy { number: Some(number), node: Some(node), running, promoted: false, why, pinned: false }
+        Copy { number: Some(number), node: Some(node), running, promoted: false, why, pinned: false, from }
+    }
+
+    /// The cluster node from which a container is reached that is not on one: the one that does it now, else one with
+    /// little to do.
+    fn connected_from(&self, connection: usize, number: u32) -> Option<usize> {
+        let world = self.world;
+        let may = |node: &usize| world.nodes[*node].fit() && world.nodes[*node].reach.is_none();
+        let now = world.claims_of(connection, Some(number)).iter().map(|live| live.node).find(|node| may(node));
+        let scores = vec![Score::ZERO; world.nodes.len()];
+        now.or_else(|| (0..scores.len()).filter(may).min_by(|a, b| self.compare(*a, *b, &scores, None)))
     }
 
     fn why_copy(&self, first: usize, number: u32, node: usize) -> Reason {
@@ -157,8 +199,12 @@ impl Placer<'_, '_> {
         let world = self.world;
         let info = &world.clones[clone];
         let mut existing: BTreeMap<u32, Existing> = BTreeMap::new();
+        let elsewhere = |member: usize, live: &Live<'_>| {
+            let claims = info.members.iter().flat_map(|m| world.claims_of(*m, live.key.instance.number));
+            Some(member) == info.connection && claims.into_iter().any(|other| other.node != live.node)
+        };
         for &member in &info.members {
-            for live in &world.res[member].claims {
+            for live in world.res[member].claims.iter().filter(|live| !elsewhere(member, live)) {
                 let number = live.key.instance.number.unwrap_or(0);
                 if info.spec.globally_unique && number as usize >= info.max {
                     continue;
@@ -175,6 +221,7 @@ impl Placer<'_, '_> {
                         promoted,
                         why,
                         pinned: true,
+                        from: None,
                     })
                 });
                 if let Some(copy) = pinned.as_mut() {
@@ -226,7 +273,7 @@ impl Placer<'_, '_> {
 }
 
 fn nowhere(number: u32, why: Reason) -> Copy {
-    Copy { number: Some(number), node: None, running: 0, promoted: false, why, pinned: false }
+    Copy { number: Some(number), node: None, running: 0, promoted: false, why, pinned: false, from: None }
 }
 
 /// How many copies each node can still take.

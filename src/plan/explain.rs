@@ -126,6 +126,8 @@ pub(super) fn word(what: &What<'_>) -> String {
         What::Unfit(Unfit::Standby(resource)) => format!("is in standby, because {resource} failed there"),
         What::Unfit(Unfit::Maintenance) => "is in maintenance".into(),
         What::Unfit(Unfit::Doomed) => "is to be fenced".into(),
+        What::Unfit(Unfit::Unconnected) => "is not connected".into(),
+        What::Unfit(Unfit::Remote) => "is a remote node, which may not run this".into(),
         What::OptIn => "is not named by any Location (`symmetric: false`)".into(),
         What::Location(name) => format!("Location {name}"),
         What::Stickiness => "stickiness".into(),

@@ -242,7 +242,7 @@ impl Graph {
             let word = |reason: &Reason| {
                 // What this program does not do is no obstacle to others.
                 let late = matches!(reason, Reason::NotInThisVersion { .. });
-                late || matches!(reason, Reason::NotProbed { .. } | Reason::Fencing { .. } | Reason::NodeLost { .. })
+                late || matches!(reason, Reason::Fencing { .. } | Reason::NodeLost { .. })
             };
             !matches!(verdict, Verdict::Wait(reason) | Verdict::Blocked(reason) if word(reason))
         };

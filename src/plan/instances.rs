@@ -8,9 +8,10 @@
 //! Does not score and does not decide. Everything here is linear in the size of its input.
 
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
+use super::reach::connect;
 use crate::model::{
-    Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction, QuorumLoss, Reading, Reason,
-    Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction,
+    QuorumLoss, Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
@@ -56,6 +57,14 @@ pub(super) struct Res<'a> {
     pub stopped: Option<Reason>,
     /// False: left alone.
     pub managed: bool,
+    /// What it runs inside of.
+    pub inside: Option<usize>,
+    /// What runs inside of it.
+    pub fillers: Vec<usize>,
+    /// Copies that must be restarted for what failed inside of them.
+    pub broken: Vec<Option<u32>>,
+    /// Not for remote nodes: connections, what guests run inside of, fence devices.
+    pub cluster_only: bool,
     /// In order of instance and node.
     pub claims: Vec<Live<'a>>,
     /// Nodes, in order, that must still say if it runs there before it may be started anywhere. A claim is an answer.
@@ -89,6 +98,11 @@ pub(super) struct CloneInfo<'a> {
     pub members: Vec<usize>,
     pub max: usize,
     pub per_node: usize,
+    /// It is what a bundle is planned as.
+    pub bundle: Option<(&'a ResourceId, &'a Bundle)>,
+    /// Of a bundle: the connections into its containers, and what runs inside.
+    pub connection: Option<usize>,
+    pub inner: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +156,9 @@ impl<'a> World<'a> {
         world.add_constraints();
         world.add_overrides();
         world.lose_quorum();
+        world.add_reach();
         doom(&mut world);
+        connect(&mut world);
         world
     }
 
@@ -175,6 +191,10 @@ impl<'a> World<'a> {
                 clone: None,
                 stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
+                inside: resource.inside.as_ref().and_then(|inside| self.res_ids.get(inside)).copied(),
+                fillers: Vec::new(),
+                broken: Vec::new(),
+                cluster_only: is_fence_device(&resource.agent),
                 claims: Vec::new(),
                 unprobed: Vec::new(),
                 not_installed: Vec::new(),
@@ -188,7 +208,7 @@ impl<'a> World<'a> {
 
     fn add_clones(&mut self) {
         let nodes = self.spec.resource_nodes().count();
-        for clone in self.spec.clones.values() {
+        for (name, clone) in &self.spec.clones {
             let members = self.members(&clone.resource);
             let place = self.clones.len();
             for &member in &members {
@@ -196,7 +216,14 @@ impl<'a> World<'a> {
             }
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
             let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
-            self.clones.push(CloneInfo { spec: clone, members, max, per_node });
+            let bundle = self.spec.bundles.get_key_value(name);
+            let part = |wanted: BundlePart| {
+                let (name, bundle) = bundle?;
+                let (_, id) = bundle.parts(name).into_iter().find(|(part, _)| *part == wanted)?;
+                self.res_ids.get(&id).copied()
+            };
+            let (connection, inner) = (part(BundlePart::Connection), part(BundlePart::Inner));
+            self.clones.push(CloneInfo { spec: clone, members, max, per_node, bundle, connection, inner });
         }
         for clone in 0..self.clones.len() {
             for &member in &self.clones[clone].members {
@@ -280,6 +307,25 @@ impl<'a> World<'a> {
                 (Scope::Cluster, OverrideKind::Maintenance) => self.res.iter_mut().for_each(|res| res.managed = false),
                 // Nodes were classified with theirs.
                 (Scope::Cluster | Scope::Node(_), _) => {}
+            }
+        }
+    }
+
+    /// How remote nodes are reached, and what may not run on them.
+    fn add_reach(&mut self) {
+        for place in 0..self.res.len() {
+            if let Some(container) = self.res[place].inside {
+                self.res[container].fillers.push(place);
+            }
+        }
+        let (res_ids, res) = (&self.res_ids, &mut self.res);
+        for info in &mut self.nodes {
+            let Some(reach) = &mut info.reach else { continue };
+            let name = info.document.and_then(|document| document.connection.as_ref());
+            reach.connection = name.and_then(|name| res_ids.get(name)).copied();
+            reach.container = reach.connection.and_then(|connection| res[connection].inside);
+            for place in [reach.connection, reach.container].into_iter().flatten() {
+                res[place].cluster_only = true;
             }
         }
     }
@@ -402,6 +448,17 @@ impl<'a> World<'a> {
                 }));
             }
         }
+        ties.extend(self.inside().map(|(inside, container)| Tie {
+            name: None,
+            dependant: self.unit_of[inside],
+            primary: self.unit_of[container],
+            primary_res: container,
+            score: Score::INFINITY,
+            dependant_role: None,
+            primary_role: None,
+            label: None,
+            influence: true,
+        }));
         for group in self.spec.groups.keys() {
             let members = self.members(group);
             for pair in members.windows(2).filter(|pair| self.res[pair[0]].clone.is_none()) {
@@ -419,6 +476,12 @@ impl<'a> World<'a> {
             }
         }
         ties
+    }
+
+    /// What runs inside of something of another unit, with that.
+    pub fn inside(&self) -> impl Iterator<Item = (usize, usize)> {
+        let pairs = self.res.iter().enumerate().filter_map(|(place, res)| Some((place, res.inside?)));
+        pairs.filter(|(place, container)| self.unit_of[*place] != self.unit_of[*container])
     }
 
     fn has_influence(&self, influence: Influence, primary: usize) -> bool {
@@ -487,6 +550,22 @@ impl<'a> World<'a> {
         both.filter(|_| self.res[place].clone.is_none() && claims.len() == 2)
     }
 
+    /// Whether something that is to run once is active more than once. What fails is about to end; others count it.
+    pub fn several(&self, place: usize) -> bool {
+        let counts = |live: &&Live<'_>| match self.outline {
+            true => live.claim.phase != Phase::Stopping,
+            false => !live.settling(),
+        };
+        let res = &self.res[place];
+        res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
+    }
+
+    /// Where something that is to run once is at home: of several nodes the one that was given it first.
+    pub fn home(&self, place: usize) -> Option<usize> {
+        let first = |live: &&Live<'_>| (self.nodes[live.node].unclean(), live.claim.epoch);
+        self.res[place].claims.iter().min_by_key(first).map(|live| live.node)
+    }
+
     /// Whether a changed definition can be taken over in place.
     pub fn reloads(&self, place: usize, claim: &Claim) -> bool {
         let pinned = self.state.definitions.get(&claim.definition);
@@ -540,6 +619,14 @@ fn next_of<'a>(
             Ordering::Equal => return probes.next(),
             Ordering::Greater => return None,
         }
+    }
+}
+
+/// Whether a resource stands for a fence device, as it does in a CIB.
+fn is_fence_device(agent: &AgentRef) -> bool {
+    match agent {
+        AgentRef::Foreign { class, .. } => class == "stonith",
+        AgentRef::Ocf { .. } | AgentRef::Systemd { .. } => false,
     }
 }
 

@@ -65,6 +65,17 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
             }
         }
     }
+    links.extend(world.inside().map(|(inside, container)| Link {
+        first: container,
+        first_action: OrderAction::Start,
+        then: inside,
+        then_action: OrderAction::Start,
+        strength: OrderStrength::Required,
+        symmetric: true,
+        pair: Pair::All,
+        either: None,
+        enough: None,
+    }));
     for (number, order) in world.spec.orders.values().enumerate() {
         let either = (!order.or.is_empty()).then_some(number);
         for end in std::iter::once(&order.first).chain(&order.or) {

@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: safety. A wrong plan can cost availability; `State::apply` refuses what would run twice.
 //!
-//! Files, in reading order: `nodes` who may run anything · `instances` the indexed problem · `score` how much a node
+//! Files, in reading order: `nodes` who may run anything · `reach` the same for nodes behind a resource · `instances` the indexed problem · `score` how much a node
 //! suits a resource · `place` and `copies` who goes where · `roles` who is promoted · `needs` what cannot run alone ·
 //! `fencing` whom to fence · `assign` these as steps · `want` what each claim needs · `links` order constraints
 //! resolved · `order` the graph · `graph` its questions · `explain`, `obstacles`, `predict`
@@ -34,12 +34,14 @@ mod place;
 mod predict;
 #[cfg(test)]
 mod properties;
+mod reach;
 mod roles;
 mod score;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
+mod told;
 mod transition;
 mod want;
 

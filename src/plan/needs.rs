@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 /// what depends on something that changed.
 pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
     let mut rules: Vec<Rule<'_>> = needs(links).into_iter().map(Rule::Need).collect();
+    let remote = placer.world.nodes.iter().enumerate().filter(|(_, info)| info.fit());
+    rules.extend(remote.filter_map(|(node, info)| Some(Rule::Reach(node, info.reach?.connection?))));
     rules.extend((0..placer.ties.len()).filter(|tie| placer.ties[*tie].score.is_infinite()).map(Rule::Tie));
     let mut rests_on: Vec<Vec<usize>> = vec![Vec::new(); placer.world.units.len()];
     for (place, rule) in rules.iter().enumerate() {
@@ -25,7 +27,7 @@ pub(super) fn enforce(placer: &mut Placer<'_, '_>, links: &[Link]) {
     let mut later = BTreeSet::new();
     while !due.is_empty() {
         while let Some(place) = due.pop_first() {
-            if let Some(unit) = rules[place].enforce(placer) {
+            for unit in rules[place].enforce(placer) {
                 for &rule in &rests_on[unit] {
                     _ = if rule > place { due.insert(rule) } else { later.insert(rule) };
                 }
@@ -41,6 +43,8 @@ enum Rule<'l> {
     Need(Vec<&'l Link>),
     /// A mandatory colocation, by its place among the ties.
     Tie(usize),
+    /// A remote node and its connection.
+    Reach(usize, usize),
 }
 
 impl Rule<'_> {
@@ -49,14 +53,16 @@ impl Rule<'_> {
         match self {
             Self::Need(either) => either.iter().map(|link| placer.world.unit_of[link.first]).collect(),
             Self::Tie(tie) => vec![placer.ties[*tie].primary],
+            Self::Reach(_, connection) => vec![placer.world.unit_of[*connection]],
         }
     }
 
-    /// The unit of which something was taken back.
-    fn enforce(&self, placer: &mut Placer<'_, '_>) -> Option<usize> {
+    /// The units of which something was taken back.
+    fn enforce(&self, placer: &mut Placer<'_, '_>) -> Vec<usize> {
         match self {
-            Self::Need(either) => enforce_need(placer, either),
-            Self::Tie(tie) => enforce_tie(placer, *tie),
+            Self::Need(either) => enforce_need(placer, either).into_iter().collect(),
+            Self::Tie(tie) => enforce_tie(placer, *tie).into_iter().collect(),
+            Self::Reach(node, connection) => enforce_reach(placer, *node, *connection),
         }
     }
 }
@@ -165,6 +171,17 @@ fn enforce_tie(placer: &mut Placer<'_, '_>, tie: usize) -> Option<usize> {
     };
     let promotes = tie.dependant_role == Some(Role::Promoted);
     take_back(placer, tie.dependant, 0, promotes, why, |copy| copy.node.is_none_or(|node| there[node]))
+}
+
+/// Takes back what was placed on a node whose connection is not going to run after all.
+fn enforce_reach(placer: &mut Placer<'_, '_>, node: usize, connection: usize) -> Vec<usize> {
+    let world = placer.world;
+    if placer.placed[world.unit_of[connection]].iter().flatten().any(|copy| copy.node.is_some()) {
+        return Vec::new();
+    }
+    let why = || Reason::NoNode { why: format!("{} is not connected", world.nodes[node].id) };
+    let take = |unit| take_back(placer, unit, 0, false, why, |copy| copy.node != Some(node));
+    (0..world.units.len()).filter_map(take).collect()
 }
 
 /// Takes back the copies of a unit, from a member on, for which something does not hold. The unit, if there was one.

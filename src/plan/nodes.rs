@@ -9,8 +9,9 @@
 //! Does not decide whether a node *is* fenced: that needs the placement (`fencing`).
 
 use super::instances::World;
+use super::reach::Reach;
 use super::score::has_alternative;
-use crate::model::{DeviceId, FenceWhen, Node, NodeId, QuorumLoss, ResourceId, Spec};
+use crate::model::{DeviceId, FenceWhen, Node, NodeId, NodeRole, QuorumLoss, ResourceId, Spec};
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,8 @@ pub(super) struct NodeInfo<'a> {
     pub ability: Ability,
     /// Its word on every resource counts before anything starts.
     pub may_have_run: bool,
+    /// It is there as long as a resource runs.
+    pub reach: Option<Reach>,
 }
 
 impl NodeInfo<'_> {
@@ -63,6 +66,10 @@ pub(super) enum Unfit<'a> {
     Standby(&'a ResourceId),
     Maintenance,
     Doomed,
+    /// Its connection does not run, and is not going to.
+    Unconnected,
+    /// Only members of the cluster itself may run this.
+    Remote,
 }
 
 /// How a lost node could be proven off.
@@ -151,6 +158,11 @@ fn describe<'a>(
             false => ability(spec, node, document),
         },
         may_have_run: document.is_none_or(|document| document.role.runs_resources()),
+        reach: document.filter(|document| document.role == NodeRole::Remote).map(|_| Reach {
+            connection: None,
+            container: None,
+            reset: false,
+        }),
     }
 }
 
@@ -196,7 +208,9 @@ pub(super) fn doom(world: &mut World<'_>) {
     let always = world.spec.cluster.fencing.when == FenceWhen::Always;
     let fences_itself = fences_itself(world);
     for (place, info) in world.nodes.iter_mut().enumerate() {
-        if info.class == Class::Gone || info.ability != Ability::Attempt {
+        // A guest is not powered off: what it runs inside of is restarted.
+        let is_guest = info.reach.is_some_and(|reach| reach.container.is_some());
+        if info.class == Class::Gone || info.ability != Ability::Attempt || is_guest {
             continue;
         }
         let heard = info.class == Class::Online;

@@ -113,6 +113,8 @@ fn unfit_hint(node: &NodeId, unfit: &Unfit<'_>) -> String {
         Unfit::NotOnline(_) | Unfit::Doomed => "`hafen status` shows which nodes are online".to_owned(),
         Unfit::Drained(_) => format!("`hafen undrain {node}` lets it run resources again"),
         Unfit::Standby(resource) => format!("`hafen cleanup {resource} --node {node}` ends the standby"),
+        Unfit::Unconnected => format!("`hafen why` its connection tells why {node} is not reached"),
+        Unfit::Remote => "let a node of the cluster itself run it".to_owned(),
         Unfit::Maintenance => "`hafen maintenance off` ends it (`--node` and `--resource` as it was begun)".to_owned(),
     }
 }

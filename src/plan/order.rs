@@ -11,6 +11,7 @@
 
 mod constraints;
 mod notices;
+mod reach;
 mod removed;
 mod soft;
 mod waits;
@@ -62,6 +63,7 @@ fn build(world: &World<'_>, told: bool) -> Graph {
     for link in links.iter().filter(|link| link.strength != OrderStrength::Serialize) {
         builder.link_edges(link);
     }
+    builder.reach_edges();
     builder.need_blocks(&links);
     builder.clone_edges();
     let mut wishes = builder.pinned_wishes();

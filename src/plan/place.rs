@@ -37,6 +37,8 @@ pub(super) struct Copy {
     pub why: Reason,
     /// Left as it is: unmanaged, blocked, or on a node that cannot be proven off.
     pub pinned: bool,
+    /// Where the connection into the container is made from, where that is another node than the container's.
+    pub from: Option<usize>,
 }
 
 /// A node, and what a neighbour adds to its score.
@@ -117,10 +119,25 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// Places everything. Iterative, so that a long chain of colocations costs no stack.
+    /// Places everything: connections first, on which it depends which nodes there are.
     pub fn run(&mut self) {
+        self.run_connections();
+        self.run_these((0..self.world.units.len()).collect());
+    }
+
+    /// Places only what remote nodes are reached over, and what that goes with.
+    pub fn run_connections(&mut self) {
+        let connections = self.world.nodes.iter().filter_map(|info| info.reach?.connection);
+        self.run_these(connections.map(|place| self.world.unit_of[place]).collect());
+    }
+
+    /// Iterative, so that a long chain of colocations costs no stack.
+    fn run_these(&mut self, mut order: Vec<usize>) {
         let world = self.world;
-        let mut order: Vec<usize> = (0..world.units.len()).collect();
+        order.retain(|unit| self.placed[*unit].is_none());
+        if order.is_empty() {
+            return;
+        }
         order.sort_by_cached_key(|unit| {
             let lead = self.lead(*unit);
             (std::cmp::Reverse(lead.map(|lead| priority(world, lead))), self.size(*unit), world.rank(*unit), lead)
@@ -185,7 +202,11 @@ impl<'w, 'a> Placer<'w, 'a> {
         let best = |nodes: &mut dyn Iterator<Item = usize>| {
             nodes.filter(|node| self.world.nodes[*node].fit()).map(|node| scores[node]).max().unwrap_or(Score::NEVER)
         };
-        let here = best(&mut self.world.res[place].claims.iter().map(|live| live.node));
+        // Nothing is better than where something must stay.
+        let here = match self.world.res[place].claims.is_empty() || self.world.res[place].managed {
+            true => best(&mut self.world.res[place].claims.iter().map(|live| live.node)),
+            false => Score::INFINITY,
+        };
         (std::cmp::Reverse(here), std::cmp::Reverse(best(&mut (0..scores.len()))))
     }
 
@@ -201,17 +222,16 @@ impl<'w, 'a> Placer<'w, 'a> {
             }
             return copy;
         }
-        let nowhere = |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false };
+        let nowhere =
+            |why| Copy { number: None, node: None, running: 0, promoted: false, why, pinned: false, from: None };
         let res = &self.world.res[place];
         if let Some(why) = &res.stopped {
             return nowhere(why.clone());
         }
-        let migrating = self.world.migrating(place).is_some();
-        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
-        if several && res.spec.multiple_active == MultipleActive::StopOnly {
+        if self.world.several(place) && res.spec.multiple_active == MultipleActive::StopOnly {
             return nowhere(Reason::MultipleActive);
         }
-        let current = super::score::sticky_node(self.world, place);
+        let current = super::score::sticky_node(self.world, place).or_else(|| self.world.home(place));
         let mut scores = self.scores(unit, self.bases[place].score.clone());
         let mut chosen = self.choose(&scores, current);
         if chosen.is_none()
@@ -225,7 +245,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             Some(node) => {
                 self.take(place, node);
                 let why = self.why_here(place, node);
-                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false }
+                Copy { number: None, node: Some(node), running: 1, promoted: false, why, pinned: false, from: None }
             }
             None => nowhere(self.why_nowhere(unit, place)),
         }
@@ -234,7 +254,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// What may not be touched stays where it is.
     fn pinned(&self, place: usize) -> Option<Copy> {
         let res = &self.world.res[place];
-        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true };
+        let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true, from: None };
         if let Some(copy) = res.claims.iter().find_map(|live| self.pinned_claim(place, live)) {
             return Some(copy);
         }
@@ -247,9 +267,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
-        let migrating = self.world.migrating(place).is_some();
-        let several = !migrating && res.claims.iter().filter(|live| !live.settling()).count() > 1;
-        let block = several && res.spec.multiple_active == MultipleActive::Block;
+        let block = self.world.several(place) && res.spec.multiple_active == MultipleActive::Block;
         block.then(|| keep(assigned().or(home), Reason::MultipleActive))
     }
 
@@ -273,7 +291,15 @@ impl<'w, 'a> Placer<'w, 'a> {
             (_, _) => return None,
         };
         let promoted = live.claim.role == Role::Promoted;
-        Some(Copy { number: live.key.instance.number, node: Some(live.node), running: 1, promoted, why, pinned: true })
+        Some(Copy {
+            number: live.key.instance.number,
+            node: Some(live.node),
+            running: 1,
+            promoted,
+            why,
+            pinned: true,
+            from: None,
+        })
     }
 
     fn fenced_anyway(&self, node: usize) -> bool {
@@ -354,11 +380,10 @@ impl<'w, 'a> Placer<'w, 'a> {
     pub fn tie_nodes(&self, tie: &Tie<'_>) -> Vec<bool> {
         let there = self.nodes_of(tie.primary, tie.primary_res, tie.primary_role);
         let Some(label) = tie.label else { return there };
-        let values: Vec<&str> =
-            (0..there.len()).filter(|node| there[*node]).filter_map(|node| self.world.label(node, label)).collect();
-        (0..there.len())
-            .map(|node| self.world.label(node, label).is_some_and(|value| values.contains(&value)))
-            .collect()
+        // Nodes without a value are alike too.
+        let values: Vec<Option<&str>> =
+            (0..there.len()).filter(|node| there[*node]).map(|node| self.world.label(node, label)).collect();
+        (0..there.len()).map(|node| values.contains(&self.world.label(node, label))).collect()
     }
 
     /// Adds what the dependants of a unit would like.
@@ -447,7 +472,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
         let Some(label) = tie.label else { return wish[node] };
         let value = self.world.label(node, label);
-        let alike = (0..wish.len()).filter(|other| value.is_some() && self.world.label(*other, label) == value);
+        let alike = (0..wish.len()).filter(|other| self.world.label(*other, label) == value);
         alike.map(|other| wish[other]).max().unwrap_or(Score::NEVER)
     }
 

@@ -9,7 +9,8 @@
 
 use super::instances::{Unit, World};
 use super::place::{Copy, Heard, Placer, factor};
-use crate::model::{QuorumLoss, Role, Score, Strength, TargetRole};
+use crate::model::{BundlePart, NodeId, QuorumLoss, Role, Score, ScoresOf, Strength, TargetRole};
+use std::collections::BTreeMap;
 
 impl Placer<'_, '_> {
     pub fn choose_roles(&mut self, unit: usize) {
@@ -17,14 +18,16 @@ impl Placer<'_, '_> {
         let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
         let Some(mut copies) = self.placed[unit].take() else { return };
         let base = self.clone_base(clone);
+        let in_bundle = self.world.clones[clone].bundle.is_some();
         let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();
         for (place, copy) in copies.iter().enumerate() {
             let (Some(node), false) = (copy.node, copy.pinned) else { continue };
             let now = promoted_now(self.world, clone, copy);
             let score = self.promotion_score(unit, clone, copy, node);
             if score >= Score::ZERO {
-                // Whether it may be promoted is said by what speaks of that role; who goes first, by everything.
-                let score = score + base[node];
+                // Whether it may be promoted is said by what speaks of that role; who goes first, by everything. Inside of
+                // containers nothing else is known of their nodes.
+                let score = if in_bundle { score } else { score + base[node] };
                 ranked.push((score, now, copy.number.unwrap_or(0), place));
             }
         }
@@ -44,7 +47,9 @@ impl Placer<'_, '_> {
     pub fn promotion_attribute(&self, clone: usize, node: usize, number: Option<u32>) -> Option<Score> {
         let scores = self.world.clones[clone].members.iter().filter_map(|member| {
             let name = format!("master-{}", self.world.res[*member].id);
-            let own = number.filter(|_| self.world.clones[clone].spec.globally_unique);
+            let info = &self.world.clones[clone];
+            let of_host = info.bundle.is_some_and(|(_, bundle)| bundle.scores == ScoresOf::Host);
+            let own = number.filter(|_| info.spec.globally_unique && !of_host);
             let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
             parse_score(self.world.label(node, &name)?)
         });
@@ -72,7 +77,15 @@ impl Placer<'_, '_> {
                 if location.role != Some(Role::Promoted) {
                     continue;
                 }
-                if location.nodes.matches(self.world.nodes[node].id, &document.labels) {
+                // What runs inside of a container is on a node of its own, of which nothing but the name is known.
+                let inside = self.world.clones[clone].bundle.map(|(name, bundle)| {
+                    NodeId::new(bundle.call(name, BundlePart::Connection, copy.number.unwrap_or(0)))
+                });
+                let matches = match &inside {
+                    Some(inside) => location.nodes.matches(inside, &BTreeMap::new()),
+                    None => location.nodes.matches(self.world.nodes[node].id, &document.labels),
+                };
+                if matches {
                     score += location.strength.score(location.weight);
                 } else if location.strength == Strength::Required {
                     score += Score::NEVER;

@@ -73,6 +73,8 @@ pub(super) fn parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(u
     for (node, info) in world.nodes.iter().enumerate() {
         if let Some(unfit) = &info.unfit {
             sink(node, Score::NEVER, What::Unfit(unfit.clone()));
+        } else if info.reach.is_some() && world.res[place].cluster_only {
+            sink(node, Score::NEVER, What::Unfit(Unfit::Remote));
         }
     }
     location_parts(world, place, sink);
@@ -99,7 +101,8 @@ fn count_homes(world: &World<'_>, place: usize) -> usize {
     location_parts(world, place, &mut |node, part, _| score[node] += part);
     let listed = |node: usize| {
         let info = &world.nodes[node];
-        world.spec.nodes.get(info.id).is_some_and(|document| document.role.runs_resources())
+        let may = info.reach.is_none() || !world.res[place].cluster_only;
+        may && world.spec.nodes.get(info.id).is_some_and(|document| document.role.runs_resources())
     };
     (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).count()
 }
@@ -169,6 +172,12 @@ fn failure_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usiz
     let res = &world.res[place];
     let threshold = res.spec.failure.threshold;
     let mut failures = vec![0_u32; world.nodes.len()];
+    // What fails inside of it is a failure of its own.
+    for filler in &res.fillers {
+        for (node, record) in world.res[*filler].history.iter().filter(|(_, record)| world.remembers(*filler, record)) {
+            failures[*node] = failures[*node].saturating_add(record.fail_count);
+        }
+    }
     for (node, record) in res.history.iter().filter(|(_, record)| world.remembers(place, record)) {
         failures[*node] = failures[*node].saturating_add(record.fail_count);
         if record.moved {

@@ -89,6 +89,7 @@ impl World {
             resources: BTreeMap::new(),
             groups: BTreeMap::new(),
             clones: BTreeMap::new(),
+            bundles: BTreeMap::new(),
             orders: BTreeMap::new(),
             colocations: BTreeMap::new(),
             locations: BTreeMap::new(),
@@ -111,6 +112,7 @@ impl World {
             labels: BTreeMap::from([("name".to_owned(), name.to_owned())]),
             capacity: BTreeMap::new(),
             fencing: vec![vec![device.clone()]],
+            connection: None,
         };
         let described = FencingDevice {
             agent: "fence_dummy".into(),
@@ -187,6 +189,7 @@ impl World {
                 utilization: BTreeMap::new(),
                 rank: 0,
                 influence: Influence::Always,
+                inside: None,
             };
             self.spec.resources.insert((*name).into(), resource);
         }

@@ -16,6 +16,7 @@ use super::instances::World;
 use super::links::links;
 use super::nodes::{Ability, Class};
 use super::order::order_in;
+use super::told::{Teller, Told};
 use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
 use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
@@ -85,7 +86,8 @@ pub enum Op {
 
 /// Plans once and follows that plan to its end.
 pub fn transition(spec: &Spec, state: &State) -> Outcome {
-    let world = World::new(spec, state);
+    let mut world = World::new(spec, state);
+    world.outline = true;
     let assignment = assign_in(&world);
     let mut committed = state.assignment.clone();
     for change in assignment.changes(state) {
@@ -97,9 +99,10 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
             None => _ = committed.remove(&change.instance),
         }
     }
-    let mut world = world.with_assignment(&committed);
-    let fenced = victims(&world, &assignment.placements);
-    world.outline = true;
+    let world = world.with_assignment(&committed);
+    let mut fenced = victims(&world, &assignment.placements);
+    fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
+    fenced.extend(world.reset_replicas());
     let graph = order_in(&world);
     let blocked = graph.blocked_with_followers();
     let mut needs = vec![Vec::new(); world.res.len()];
@@ -110,6 +113,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     for (key, claim) in &state.claims {
         plan.insts.entry(&key.instance).or_default().claims.push((key, claim));
     }
+    // What was there first is where it comes from.
+    plan.insts.values_mut().for_each(|inst| inst.claims.sort_by_key(|(_, claim)| claim.epoch));
     for (place, step) in graph.placed_steps() {
         let doing = Doing { kind: &step.kind, node: &step.key.node, blocked: blocked.contains(&place) };
         match step.kind {
@@ -164,12 +169,20 @@ impl Plan<'_, '_> {
     fn outcome(&self) -> Outcome {
         let mut roles: BTreeMap<String, BTreeMap<NodeId, Vec<Role>>> = BTreeMap::new();
         let mut actions = Vec::new();
+        let teller = Teller::new(self.world.spec);
         for (id, inst) in &self.insts {
-            let name = self.name(id);
-            for (node, role) in self.placed(inst, self.is_promotable(id)) {
+            let told = teller.tell(id, self.is_unique(id));
+            let promotable = self.is_promotable(id) && told.has_role;
+            let placed = told
+                .placed
+                .iter()
+                .flat_map(|name| self.placed(inst, promotable).into_iter().map(move |placed| (name, placed)));
+            for (name, (node, role)) in placed {
                 roles.entry(name.clone()).or_default().entry(node).or_default().push(role);
             }
-            self.actions(&name, self.is_promotable(id), inst, &mut actions);
+            let mut own = Vec::new();
+            self.actions(&told.name, promotable, inst, &mut own);
+            actions.extend(own.into_iter().filter_map(|action| tell(action, &told)));
         }
         let of_node = |(node, mut list): (NodeId, Vec<Role>)| match list.as_slice() {
             [role] => (node, Roles::One(*role)),
@@ -194,17 +207,18 @@ impl Plan<'_, '_> {
         (0..self.world.nodes.len()).filter(waits).map(|node| self.world.nodes[node].id.clone()).collect()
     }
 
-    fn name(&self, id: &InstanceId) -> String {
+    fn is_unique(&self, id: &InstanceId) -> bool {
         let place = self.world.res_ids.get(&id.resource);
         let clone = place.and_then(|place| self.world.res[*place].clone);
-        match clone.is_some_and(|clone| self.world.clones[clone].spec.globally_unique) {
-            true => id.to_string(),
-            false => id.resource.to_string(),
-        }
+        clone.is_some_and(|clone| self.world.clones[clone].spec.globally_unique)
     }
 
     fn is_promotable(&self, id: &InstanceId) -> bool {
         self.world.res_ids.get(&id.resource).is_some_and(|place| self.world.promotable(*place))
+    }
+
+    fn is_managed(&self, id: &InstanceId) -> bool {
+        self.world.res_ids.get(&id.resource).is_none_or(|place| self.world.res[*place].managed)
     }
 
     /// Where an instance is active in the end, and in which role.
@@ -304,8 +318,12 @@ impl Plan<'_, '_> {
         };
         let ended: Vec<&(&ClaimKey, &Claim)> = inst.claims.iter().filter(|(key, _)| self.ends(inst, key)).collect();
         let start = inst.start();
+        // A stop that is still owed by a move that was done is no part of this plan.
+        let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
         if let Some(start) = start.filter(|start| !start.blocked) {
-            let from = ended.iter().find(|(key, _)| &key.node == start.node).or(ended.first());
+            // Where it is active more than once, it comes from where it was first.
+            let there = ended.iter().find(|(key, _)| &key.node == start.node);
+            let from = there.filter(|_| ended.iter().filter(|(_, claim)| !owed(claim)).count() < 2).or(ended.first());
             let after = self.role_after(inst, start.node, fresh, fresh);
             let op = match from {
                 Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
@@ -324,7 +342,9 @@ impl Plan<'_, '_> {
             action.to_role = role(after);
             actions.push(action);
         } else {
-            for (key, claim) in &ended {
+            // What is unmanaged goes down with its node, but nobody stops it.
+            let told = |key: &ClaimKey| self.is_managed(&key.instance) || inst.does(&StepKind::Stop, &key.node);
+            for (key, claim) in ended.iter().filter(|(key, claim)| !owed(claim) && told(key)) {
                 let mut action = make(Op::Stop, Some(&key.node), None);
                 action.from_role = role(role_now(claim));
                 actions.push(action);
@@ -352,6 +372,22 @@ impl Plan<'_, '_> {
             }
         }
     }
+}
+
+/// An action as it is told of; None: not at all.
+fn tell(mut action: Action, told: &Told) -> Option<Action> {
+    if let Some(inside) = &told.inside {
+        (action.from, action.to) = (action.from.map(|_| inside.clone()), action.to.map(|_| inside.clone()));
+    }
+    if !told.has_role {
+        // Only what runs inside has a role.
+        action.op = match action.op {
+            Op::Promote if action.from.is_none() => Op::Start,
+            Op::Promote | Op::Demote | Op::Repromote => return None,
+            Op::Start | Op::Stop | Op::Move | Op::Migrate | Op::Recover | Op::Restart | Op::Reload => action.op,
+        };
+    }
+    Some(action)
 }
 
 /// What is done to an instance that goes on running.

@@ -203,7 +203,12 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     }
     let Some(place) = inst.place else { return Fate::Stop(Reason::Removed) };
     let res = &world.res[place];
-    if claim.failure.is_some() {
+    let several = world.several(place);
+    if world.outline && several && res.spec.multiple_active == MultipleActive::Block {
+        return Fate::Stuck(Reason::MultipleActive);
+    }
+    let ends_with_its_node = info.reach.is_some_and(|reach| reach.reset);
+    if claim.failure.is_some() || world.is_broken(place, inst.id) || ends_with_its_node {
         return Fate::Stop(Reason::Recover { node: info.id.clone() });
     }
     if let Some(why) = &res.stopped {
@@ -215,7 +220,6 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
             false => Fate::Stop(Reason::BetterNode { from: info.id.clone() }),
         };
     }
-    let several = res.clone.is_none() && res.claims.iter().filter(|live| !live.settling()).count() > 1;
     match res.spec.multiple_active {
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
             return Fate::Stop(Reason::MultipleActive);
@@ -284,15 +288,42 @@ fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
     if world.outline {
         follow_stops(world, links, wants);
     }
-    let mut queue: Vec<usize> = by_first.keys().rev().copied().collect();
+    let mut beyond: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (node, info) in world.nodes.iter().enumerate() {
+        if let Some(connection) = info.reach.and_then(|reach| reach.connection) {
+            beyond.entry(connection).or_default().push(node);
+        }
+    }
+    let firsts: BTreeSet<usize> = by_first.keys().chain(beyond.keys()).copied().collect();
+    let mut queue: Vec<usize> = firsts.iter().rev().copied().collect();
     // An instance only ever goes from staying to stopping, so every resource is looked at a bounded number of times.
     while let Some(first) = queue.pop() {
         for either in by_first.get(&first).into_iter().flatten() {
-            if follow_need(world, either, wants) && by_first.contains_key(&either[0].then) {
+            if follow_need(world, either, wants) && firsts.contains(&either[0].then) {
                 queue.push(either[0].then);
             }
         }
+        for node in beyond.get(&first).into_iter().flatten() {
+            queue.extend(follow_connection(world, first, *node, wants).into_iter().filter(|res| firsts.contains(res)));
+        }
     }
+}
+
+/// What runs on a remote node stops before its connection does. The resources of which something changed.
+fn follow_connection(world: &World<'_>, connection: usize, node: usize, wants: &mut Wants<'_>) -> BTreeSet<usize> {
+    let mut changed = BTreeSet::new();
+    if !wants.by_res[connection].iter().any(|inst| wants.insts[*inst].is_stopping()) {
+        return changed;
+    }
+    let why = Reason::Follows { other: world.res[connection].id.clone() };
+    for inst in &mut wants.insts {
+        for (live, fate) in inst.claims.iter_mut().filter(|(live, fate)| live.node == node && *fate == Fate::Stay) {
+            debug_assert_eq!(live.node, node);
+            *fate = Fate::Stop(why.clone());
+            changed.extend(inst.place);
+        }
+    }
+    changed
 }
 
 /// Others take a required order of two stops to mean that the second happens whenever the first does.
@@ -357,6 +388,7 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
 struct Footings<'l> {
     firsts: Firsts<'l>,
     promoted: bool,
+    outline: bool,
     /// Some node has not said yet whether the first runs there.
     unknown: bool,
     /// Of all instances of the first; None: each instance looks at its own ones.
@@ -380,7 +412,8 @@ impl<'l> Footings<'l> {
     fn of(world: &World<'_>, link: &'l Link, wants: &Wants<'_>) -> Self {
         let firsts = Firsts::of(link, wants);
         let promoted = link.first_promoted();
-        let all = (link.pair == Pair::All).then(|| Footing::of(wants, &wants.by_res[link.first], promoted));
+        let outline = world.outline;
+        let all = (link.pair == Pair::All).then(|| Footing::of(wants, &wants.by_res[link.first], promoted, outline));
         let needs_clone = all.is_some() && world.res[link.first].clone.is_some();
         let then_clone = world.res[link.then].clone.is_some();
         let plain_needs_clone = needs_clone && !then_clone;
@@ -391,7 +424,7 @@ impl<'l> Footings<'l> {
         let stops_on = stops.flat_map(|first| first.claims.iter().map(|(live, _)| live.node)).collect();
         let unknown = wants.unknown[link.first] && !world.outline;
         let clone_needs_clone = needs_clone && then_clone;
-        Self { firsts, promoted, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
+        Self { firsts, promoted, outline, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
     }
 
     fn hold(&self, wants: &Wants<'_>, then: usize, node: usize) -> bool {
@@ -399,7 +432,7 @@ impl<'l> Footings<'l> {
         let footing = match &self.all {
             Some(all) => all,
             None => {
-                own = Footing::of(wants, self.firsts.of_inst(wants, then, node), self.promoted);
+                own = Footing::of(wants, self.firsts.of_inst(wants, then, node), self.promoted, self.outline);
                 &own
             }
         };
@@ -418,12 +451,13 @@ impl<'l> Footings<'l> {
 }
 
 impl Footing {
-    fn of(wants: &Wants<'_>, firsts: &[usize], promoted: bool) -> Self {
+    fn of(wants: &Wants<'_>, firsts: &[usize], promoted: bool, outline: bool) -> Self {
         let any = |what: &dyn Fn(&Inst<'_>) -> bool| firsts.iter().any(|first| what(&wants.insts[*first]));
         let good = |first: &Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
         let comes = |first: &&usize| good(&wants.insts[**first]) || wants.insts[**first].assigned.is_some();
         Self {
-            unknown: any(&|first| first.is_unknown()),
+            // Others know: what is stuck with a failure is no ground to stand on, and who is lost is gone.
+            unknown: !outline && any(&|first| first.is_unknown()),
             stopping: any(&|first| first.is_stopping()),
             restarting: any(&|first| first.is_stopping() && first.assigned.is_some()),
             good: any(&good),

@@ -137,6 +137,9 @@ documents! {
         last_suspicion: u64,
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
         listed: bool,
+        /// Of a node that the manifests know no more: what they said of it last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<NodeDocument>,
         #[serde(default, skip_serializing_if = "usual")]
         fenced_ms: Vec<u64>,
         #[serde(default, skip_serializing_if = "usual")]
@@ -366,6 +369,7 @@ impl NodeEntry {
             suspicion: node.suspicion,
             last_suspicion: node.last_suspicion,
             listed: node.listed,
+            document: node.document.filter(|_| !node.listed).map(Arc::unwrap_or_clone),
             fenced_ms: node.fenced_ms,
             bad_devices: node.bad_devices,
         }
@@ -389,7 +393,7 @@ impl NodeEntry {
             restarting: entry.restarting,
             suspicion: entry.suspicion,
             last_suspicion: entry.last_suspicion,
-            document: NodeDocument::of(spec, name),
+            document: entry.document.map(Arc::new).or_else(|| NodeDocument::of(spec, name)),
             listed: entry.listed,
             fenced_ms: entry.fenced_ms,
             bad_devices: entry.bad_devices,

@@ -80,7 +80,8 @@ impl Builder<'_, '_> {
                     self.edge(probes[found].1, start);
                 }
             }
-            Class::Suspect | Class::Joining if self.world.outline => {}
+            // It is fenced first: there is nothing to ask any more.
+            Class::Suspect if self.world.outline => {}
             Class::Suspect => self.wait_for_fencing(node, start),
             Class::Joining => self.block(start, Verdict::Wait(Reason::NotProbed { node: info.id.clone() })),
             Class::Gone => {}
