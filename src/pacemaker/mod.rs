@@ -50,7 +50,7 @@ use crate::model::{
     BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
     NodeRole, Placement, QuorumLoss, Score, Spec,
 };
-use crate::state::{OverrideKind, Scope, State};
+use crate::state::State;
 use bundles::Names;
 use constraints::Constraints;
 use location::Locator;
@@ -197,10 +197,7 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
-    let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
-    for node in tickets::apply(&mut spec, &tickets, &services, &state) {
-        status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
-    }
+    state.tickets = tickets::states(root);
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
     Import { spec, state, losses: losses.finish(text), sets }
@@ -240,6 +237,7 @@ fn spec<'a>(
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
+        tickets: BTreeMap::new(),
         origins: BTreeMap::new(),
         agents: BTreeMap::new(),
         devices,
@@ -391,7 +389,7 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
             "rsc_order" => constraints.order(el),
             "rsc_colocation" => constraints.colocation(el),
             "rsc_location" => locator.location(el, &mut constraints),
-            "rsc_ticket" => {}
+            "rsc_ticket" => constraints.ticket(el, &mut spec.tickets),
             tag => constraints.losses.matters(el, format!("constraints of kind {tag} are not known")),
         }
     }

@@ -67,6 +67,7 @@ impl Placer<'_, '_> {
         });
         let lead = self.world.clones[clone].members.first().map(|member| self.world.res[*member].spec);
         let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
+        let lost = lost || self.world.clones[clone].ticketless;
         if forbidden || lost || copy.running < members.len() {
             return Score::NEVER;
         }
