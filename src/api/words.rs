@@ -198,6 +198,7 @@ fn changes(old: Option<&Spec>, new: &Spec) -> Vec<Change> {
     compare!(orders, Kind::Order, |_, _| Vec::new());
     compare!(colocations, Kind::Colocation, |_, _| Vec::new());
     compare!(locations, Kind::Location, |_, _| Vec::new());
+    compare!(tickets, Kind::Ticket, |_, _| Vec::new());
     changes
 }
 

@@ -41,6 +41,7 @@ mod score;
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tickets;
 mod told;
 mod transition;
 mod want;

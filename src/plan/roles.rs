@@ -122,6 +122,7 @@ impl<'a> Placer<'_, 'a> {
             () if members.iter().any(unpromoted) => Some("targetRole is Unpromoted"),
             () if members.iter().any(|member| demoted(*member)) => Some("it failed there (onFail: Demote)"),
             () if lost => Some("the quorum is lost (quorumLoss: Demote)"),
+            () if self.world.clones[clone].ticketless => Some("its ticket is not held"),
             () if copy.running < members.len() => Some("not all of its members run there"),
             () => None,
         }
