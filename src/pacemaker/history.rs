@@ -370,8 +370,10 @@ impl<'a> Found<'a> {
         let stop = entry.action == ActionKind::Stop;
         match (entry.status, rc) {
             (6, _) | (_, 6) if !stop => self.banned_everywhere = true,
-            (3, _) if !stop => self.banned = true,
-            (5 | 7, _) | (_, 2 | 4 | 5) if !stop => self.banned = true,
+            // Where it could not be stopped it is not started again.
+            (_, _) if stop => self.banned = true,
+            (3, _) => self.banned = true,
+            (5 | 7, _) | (_, 2 | 4 | 5) => self.banned = true,
             (_, 3) if entry.action == ActionKind::Probe => self.banned = true,
             (_, _) => {}
         }

@@ -389,11 +389,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
             let key = self.key(item.base, number, item.node);
             let found = &item.found;
-            if found.banned {
-                self.record(key.clone(), found.last).moved = true;
-            }
-            if found.banned_everywhere {
-                self.record(key.clone(), found.last).stopped = true;
+            if found.banned || found.banned_everywhere {
+                let record = self.record(key.clone(), found.last);
+                (record.moved, record.stopped) = (found.banned, found.banned_everywhere);
+                // What had expired was not read at all.
+                record.last_failure_ms = now_ms;
             }
             let Some(failure) = found.failure else { continue };
             let record = match failure.on_fail {
@@ -437,7 +437,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// In the order in which they are told of: a node that tells of a migration names the other side before itself.
     fn number_claims(&mut self, items: &[Item<'a>]) {
         let mut epochs: BTreeMap<ClaimKey, Epoch> = BTreeMap::new();
-        for item in items.iter().filter(|item| item.found.role.is_some() || item.found.migration.is_some()) {
+        for item in items.iter().filter(|item| item.found.role.is_some()) {
             let own = self.key(item.base, None, item.node);
             let peer = item.found.migration.map(|migration| ClaimKey { node: migration.peer.into(), ..own.clone() });
             for key in peer.into_iter().chain([own]).filter(|key| self.state.claims.contains_key(key)) {

@@ -449,6 +449,7 @@ impl<'a> World<'a> {
             let outside = self.res[primary].group != self.res[dependant].group;
             if let Some(first) = group.and_then(|group| self.first_of(group)).filter(|first| *first != dependant)
                 && outside
+                && (score.is_infinite() || score.is_never())
             {
                 ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
             }

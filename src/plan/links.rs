@@ -88,7 +88,8 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
 fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>) -> Option<Link> {
     let first = world.order_end(&end.resource, end.action, true)?;
     let then = world.order_end(&order.then.resource, order.then.action, false)?;
-    let enough = match order.any_copy {
+    let copied = world.spec.clones.contains_key(&end.resource);
+    let enough = match order.any_copy && copied {
         true => Some(1),
         false => world.spec.clones.get(&end.resource).and_then(|clone| clone.enough),
     };

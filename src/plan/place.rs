@@ -556,7 +556,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             Placement::Minimal => Ordering::Equal,
             Placement::Spread | Placement::Utilization | Placement::Balanced => self.load[a].cmp(&self.load[b]),
         };
-        let away = |node: usize| current != Some(node);
+        // Where room alone counts nothing else does but the name.
+        let away = |node: usize| current != Some(node) && placement != Placement::Minimal;
         scores[b]
             .cmp(&scores[a])
             .then_with(room)
