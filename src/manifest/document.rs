@@ -37,6 +37,7 @@ pub(super) enum RawSpec {
     Order(raw::RawOrder),
     Colocation(raw::RawColocation),
     Location(raw::RawLocation),
+    Ticket(raw::RawTicket),
 }
 
 impl Doc {
@@ -67,9 +68,13 @@ enum Space {
 fn space(kind: Kind) -> Space {
     match kind {
         Kind::Resource | Kind::Group | Kind::Clone => Space::Resources,
-        Kind::Cluster | Kind::Node | Kind::FencingDevice | Kind::Order | Kind::Colocation | Kind::Location => {
-            Space::Kind(kind)
-        }
+        Kind::Cluster
+        | Kind::Node
+        | Kind::FencingDevice
+        | Kind::Order
+        | Kind::Colocation
+        | Kind::Location
+        | Kind::Ticket => Space::Kind(kind),
     }
 }
 
@@ -108,6 +113,7 @@ impl Tree {
         orders: Order(RawOrder),
         colocations: Colocation(RawColocation),
         locations: Location(RawLocation),
+        tickets: Ticket(RawTicket),
     }
 
     /// The document of that name; of resources, groups and clones any.
@@ -250,6 +256,7 @@ fn deserialize(doc: &mut Doc, report: &mut Report) {
         Kind::Order => part(doc, "spec", report).map(RawSpec::Order),
         Kind::Colocation => part(doc, "spec", report).map(RawSpec::Colocation),
         Kind::Location => part(doc, "spec", report).map(RawSpec::Location),
+        Kind::Ticket => part(doc, "spec", report).map(RawSpec::Ticket),
     };
 }
 

@@ -12,7 +12,7 @@ use super::Sets;
 use super::yaml::yaml;
 use crate::model::{
     Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, FenceWhen, FencingDevice,
-    FencingPolicy, Influence, Location, MultipleActive, Node, NodeRole, NodeSelector, OnFail, OpName, Order,
+    FencingPolicy, Influence, Location, MultipleActive, Node, NodeRole, NodeSelector, OnFail, OnLoss, OpName, Order,
     OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires, Resource, ResourceId,
     Score, Spec, Strength, TargetRole, duration,
 };
@@ -309,6 +309,15 @@ fn constraints(spec: &Spec, sets: &Sets) -> Vec<Value> {
     }
     for (name, location) in &spec.locations {
         all.push(document("Location", name, location_spec(location)));
+    }
+    for (name, ticket) in &spec.tickets {
+        let fields = [
+            ("ticket", json!(ticket.ticket)),
+            ("resources", json!(ticket.resources)),
+            ("role", json!(ticket.role)),
+            ("onLoss", unless(ticket.on_loss, OnLoss::usual(ticket.role))),
+        ];
+        all.push(document("Ticket", name, object(fields)));
     }
     all
 }

@@ -10,6 +10,7 @@
 
 use super::instances::{Live, World};
 use super::place::{Copy, Placer, add};
+use super::score::What;
 use crate::model::{Reason, Score};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +82,11 @@ impl Placer<'_, '_> {
             if let Some(node) = copy.node {
                 members.iter().for_each(|member| self.take(*member, node));
             }
+        }
+        if let (Some(first), true) = (members.first(), self.trace.is_some()) {
+            let mut sticky = vec![Score::ZERO; scores.len()];
+            existing.iter().for_each(|copy| sticky[copy.node] = stickiness);
+            self.note(self.world.unit_of[*first], &sticky, &What::Stickiness);
         }
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();
