@@ -218,23 +218,39 @@ impl<'w, 'a> Placer<'w, 'a> {
         None
     }
 
-    /// Where capacity decides: what is best where it runs goes first, then what is best anywhere.
-    fn size(&self, unit: usize) -> (std::cmp::Reverse<Score>, std::cmp::Reverse<Score>) {
-        let none = (std::cmp::Reverse(Score::ZERO), std::cmp::Reverse(Score::ZERO));
+    /// Where capacity decides: what is best where it runs goes first, then what is best on the first node on which they
+    /// differ; the largest and the first by name come first. A node that takes nothing now counts like the others, but not
+    /// for what goes with something else (as it does in Pacemaker).
+    fn size(&self, unit: usize) -> Vec<std::cmp::Reverse<Score>> {
         if self.world.spec.cluster.placement == Placement::Spread {
-            return none;
+            return Vec::new();
         }
-        let Some(place) = self.lead(unit) else { return none };
-        let scores = self.wanted(unit, self.bases[place].score.clone());
-        let best = |nodes: &mut dyn Iterator<Item = usize>| {
-            nodes.filter(|node| self.world.nodes[*node].fit()).map(|node| scores[node]).max().unwrap_or(Score::NEVER)
-        };
+        let world = self.world;
+        let Some(lead) = self.lead(unit) else { return Vec::new() };
+        // A group goes as one.
+        let group = world.res[lead].group.filter(|_| world.res[lead].clone.is_none());
+        let members = group.map_or_else(|| vec![lead], |group| world.members(group));
+        let first = members.first().copied().unwrap_or(lead);
+        let wanted = self.wanted(world.unit_of[first], self.bases[first].score.clone());
+        let mut plain = vec![Score::ZERO; world.nodes.len()];
+        parts(world, first, &mut |node, part, what| match what {
+            What::Unfit(_) => {}
+            _ => plain[node] += part,
+        });
+        let goes_with = !self.with[world.unit_of[first]].is_empty();
+        let score = |node: usize| if goes_with || world.nodes[node].fit() { wanted[node] } else { plain[node] };
         // Nothing is better than where something must stay.
-        let here = match self.world.res[place].claims.is_empty() || self.world.res[place].managed {
-            true => best(&mut self.world.res[place].claims.iter().map(|live| live.node)),
-            false => Score::INFINITY,
+        let stays = members.iter().any(|member| !world.res[*member].managed && !world.res[*member].claims.is_empty());
+        let claims = members.iter().flat_map(|member| &world.res[*member].claims);
+        let here = match stays {
+            true => Score::INFINITY,
+            false => claims.min_by_key(|live| live.claim.epoch).map_or(Score::NEVER, |live| score(live.node)),
         };
-        (std::cmp::Reverse(here), std::cmp::Reverse(best(&mut (0..scores.len()))))
+        let mut nodes: Vec<usize> = (0..world.nodes.len()).collect();
+        if world.spec.cluster.placement == Placement::Balanced {
+            nodes.sort_by_cached_key(|node| self.fuller(*node));
+        }
+        std::iter::once(here).chain(nodes.into_iter().map(score)).map(std::cmp::Reverse).collect()
     }
 
     /// The resource that stands for a unit: the first member.
@@ -342,32 +358,48 @@ impl<'w, 'a> Placer<'w, 'a> {
             scores = self.primaries(unit, scores, mandatory);
             scores = self.wishes(unit, scores, mandatory);
         }
-        let mut roomy = None;
-        let all = self.demand(unit, true);
-        let own = self.demand(unit, false);
-        let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
-            let full = |node| if self.fits(demand, node) { Score::ZERO } else { Score::NEVER };
-            (0..scores.len()).map(full).collect()
-        };
-        if !all.is_empty() {
-            let mut parts = room(&all);
-            if !self.any_node(&add(&scores, &parts)) {
-                // Room for all that belongs together is nowhere: room for itself must do, and the emptiest node is best.
-                parts = room(&own);
-                let fit = (0..scores.len()).filter(|node| self.world.nodes[*node].fit());
-                roomy = fit.min_by_key(|node| {
-                    (0..scores.len()).filter(|o| self.more_room(*o, *node) > self.more_room(*node, *o)).count()
-                });
-            }
+        // Copies of a clone look for room one by one.
+        self.roomy = None;
+        if self.world.uses_capacity && matches!(self.world.units[unit], Unit::Plain(_)) {
+            let (parts, roomy) = self.room(unit, &scores);
             self.note(unit, &parts, &What::Capacity);
-            scores = add(&scores, &parts);
+            (scores, self.roomy) = (add(&scores, &parts), roomy);
         }
-        self.roomy = roomy;
         #[cfg(test)]
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
             trace.total = scores.clone();
         }
         scores
+    }
+
+    /// Which nodes have room for a unit, or one copy of it; and the emptiest one, where none has room for all that belongs
+    /// to it: then room for itself must do.
+    pub fn room(&self, unit: usize, scores: &[Score]) -> (Vec<Score>, Option<usize>) {
+        let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
+            let full = |node| if self.fits(demand, node) { Score::ZERO } else { Score::NEVER };
+            (0..scores.len()).map(full).collect()
+        };
+        let parts = room(&self.demand(unit, true));
+        if self.any_node(&add(scores, &parts)) {
+            return (parts, None);
+        }
+        let parts = room(&self.demand(unit, false));
+        let may = |node: &usize| self.world.nodes[*node].fit() && scores[*node] >= Score::ZERO;
+        let uses = !self.demand(unit, true).is_empty();
+        (parts, (0..scores.len()).filter(may).min_by_key(|node| self.fuller(*node)).filter(|_| uses))
+    }
+
+    /// How many nodes have more room than this one.
+    fn fuller(&self, node: usize) -> usize {
+        let others = 0..self.world.nodes.len();
+        others.filter(|other| self.more_room(*other, node) > self.more_room(node, *other)).count()
+    }
+
+    /// Whether a node has room for one more resource.
+    pub fn has_room(&self, place: usize, node: usize) -> bool {
+        let demand: BTreeMap<&'a str, i64> =
+            self.world.res[place].spec.utilization.iter().map(|(what, amount)| (what.as_str(), *amount)).collect();
+        self.fits(&demand, node)
     }
 
     /// Adds what the placed primaries of a unit mean for it.
@@ -589,7 +621,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// What a unit takes of a node, alone or with all that belongs to it and is not placed yet.
+    /// What the first member of a unit takes of a node, or the whole unit with all that belongs to it and is not placed yet.
     fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
         let world = self.world;
         if !world.uses_capacity {
@@ -609,7 +641,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             next += 1;
         }
         let mut demand: BTreeMap<&'a str, i64> = BTreeMap::new();
-        for member in units.into_iter().flat_map(|unit| world.members_of_unit(unit)) {
+        let members = units.into_iter().flat_map(|unit| world.members_of_unit(unit));
+        for member in members.take(if together { usize::MAX } else { 1 }) {
             for (what, amount) in &world.res[member].spec.utilization {
                 let sum = demand.entry(what).or_default();
                 *sum = sum.saturating_add(*amount);
