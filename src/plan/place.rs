@@ -219,8 +219,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// Where capacity decides: what is best where it runs goes first, then what is best on the first node on which they
-    /// differ; the largest and the first by name come first. A node that takes nothing now counts like the others, but not
-    /// for what goes with something else (as it does in Pacemaker).
+    /// differ; the largest and the first by name come first.
     fn size(&self, unit: usize) -> Vec<std::cmp::Reverse<Score>> {
         if self.world.spec.cluster.placement == Placement::Spread {
             return Vec::new();
@@ -231,14 +230,13 @@ impl<'w, 'a> Placer<'w, 'a> {
         let group = world.res[lead].group.filter(|_| world.res[lead].clone.is_none());
         let members = group.map_or_else(|| vec![lead], |group| world.members(group));
         let first = members.first().copied().unwrap_or(lead);
-        let wanted = self.wanted(world.unit_of[first], self.bases[first].score.clone());
-        let mut plain = vec![Score::ZERO; world.nodes.len()];
+        let mut own = vec![Score::ZERO; world.nodes.len()];
         parts(world, first, &mut |node, part, what| match what {
             What::Unfit(_) => {}
-            _ => plain[node] += part,
+            _ => own[node] += part,
         });
-        let goes_with = !self.with[world.unit_of[first]].is_empty();
-        let score = |node: usize| if goes_with || world.nodes[node].fit() { wanted[node] } else { plain[node] };
+        let scores = self.queued(world.unit_of[first], own);
+        let score = |node: usize| scores[node];
         // Nothing is better than where something must stay.
         let stays = members.iter().any(|member| !world.res[*member].managed && !world.res[*member].claims.is_empty());
         let claims = members.iter().flat_map(|member| &world.res[*member].claims);
@@ -470,19 +468,30 @@ impl<'w, 'a> Placer<'w, 'a> {
         scores
     }
 
-    /// Own scores with the wishes of all dependants, without those of primaries.
-    pub fn wanted(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
+    /// What a unit thinks of its nodes when it queues: its own scores, and those of what it goes with, scaled, from one to
+    /// the next. What it goes with has no score where nothing may run now; for itself that does not count yet.
+    fn queued(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
         let mut scores = own;
-        let mut heard = Heard::new(unit);
-        for mandatory in [true, false] {
-            for place in &self.dependants[unit] {
-                let tie = self.ties[*place];
-                if is_mandatory(tie.score) == mandatory {
-                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
-                }
-            }
-        }
+        self.add_primaries(unit, 1.0, &mut scores, &mut Heard::new(unit));
         scores
+    }
+
+    fn add_primaries(&self, unit: usize, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
+        for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
+            if !travels(&tie) || !heard.enter(tie.primary) {
+                continue;
+            }
+            let factor = factor * self::factor(tie.score);
+            let base = self.unit_base(tie.primary);
+            let next: Vec<Score> = (0..scores.len())
+                .map(|node| scores[node] + scaled(self.alike(&tie, &base, node), factor, false))
+                .collect();
+            if self.any_node(&next) || !self.any_node(scores) {
+                *scores = next;
+                self.add_primaries(tie.primary, factor, scores, heard);
+            }
+            heard.leave();
+        }
     }
 
     /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
