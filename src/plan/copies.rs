@@ -181,7 +181,9 @@ impl Placer<'_, '_> {
         let connection = self.world.clones[clone].connection.filter(|_| self.world.nodes[node].reach.is_some());
         let from = connection.and_then(|connection| self.connected_from(connection, number));
         let info = &self.world.clones[clone];
-        for (place, member) in members.iter().take(running).enumerate().filter(|(_, member)| Some(**member) != info.inner) {
+        for (place, member) in
+            members.iter().take(running).enumerate().filter(|(_, member)| Some(**member) != info.inner)
+        {
             if place > 0 && self.world.uses_capacity && !self.has_room(*member, node) {
                 running = place;
                 break;

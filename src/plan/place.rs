@@ -226,16 +226,16 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
         let world = self.world;
         let Some(lead) = self.lead(unit) else { return Vec::new() };
-        // A group goes as one.
+        // A group goes as one: its last member goes with all the others.
         let group = world.res[lead].group.filter(|_| world.res[lead].clone.is_none());
         let members = group.map_or_else(|| vec![lead], |group| world.members(group));
-        let first = members.first().copied().unwrap_or(lead);
+        let last = members.last().copied().unwrap_or(lead);
         let mut own = vec![Score::ZERO; world.nodes.len()];
-        parts(world, first, &mut |node, part, what| match what {
+        parts(world, last, &mut |node, part, what| match what {
             What::Unfit(_) => {}
             _ => own[node] += part,
         });
-        let scores = self.queued(world.unit_of[first], own);
+        let scores = self.queued(world.unit_of[last], own);
         let score = |node: usize| scores[node];
         // Nothing is better than where something must stay.
         let stays = members.iter().any(|member| !world.res[*member].managed && !world.res[*member].claims.is_empty());
