@@ -578,6 +578,12 @@ impl<'a> World<'a> {
         res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
     }
 
+    /// Others leave something that is active more than once alone everywhere if one of its nodes is in maintenance.
+    pub fn maintained(&self, place: usize) -> bool {
+        let res = &self.res[place];
+        self.outline && res.clone.is_none() && res.claims.iter().any(|live| self.nodes[live.node].maintenance)
+    }
+
     /// Where something that is to run once is at home: of several nodes the one that was given it first.
     pub fn home(&self, place: usize) -> Option<usize> {
         let first = |live: &&Live<'_>| (self.nodes[live.node].unclean(), live.claim.epoch);

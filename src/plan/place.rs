@@ -10,12 +10,12 @@
 //! Does not look at order constraints (`needs`) and does not write reasons for people beyond one [`Reason`] per copy.
 
 use super::instances::{Live, Tie, Unit, World};
-use super::nodes::{Ability, Unfit};
-use super::score::{Base, What, base, has_alternative, parts};
+use super::nodes::Ability;
+use super::score::{Base, What, base, has_alternative};
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
@@ -82,7 +82,7 @@ impl Heard {
         Self { path: vec![unit], left: FAR_WISHES }
     }
 
-    fn enter(&mut self, unit: usize) -> bool {
+    pub fn enter(&mut self, unit: usize) -> bool {
         let far = self.path.len() > 1;
         if self.path.contains(&unit) || self.path.len() > INFLUENCE_DEPTH || (far && self.left == 0) {
             return false;
@@ -92,7 +92,7 @@ impl Heard {
         true
     }
 
-    fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.path.pop();
     }
 }
@@ -107,9 +107,9 @@ pub(super) struct Placer<'w, 'a> {
     pub placed: Vec<Option<Vec<Copy>>>,
     /// Instances given to each node so far.
     pub load: Vec<u32>,
-    used: Vec<BTreeMap<&'a str, i64>>,
+    pub used: Vec<BTreeMap<&'a str, i64>>,
     /// The emptiest node, where nothing has room for all that belongs to what is being placed.
-    roomy: Option<usize>,
+    pub roomy: Option<usize>,
     /// For `explain`.
     pub trace: Option<Trace<'a>>,
 }
@@ -218,39 +218,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         None
     }
 
-    /// Where capacity decides: what is best where it runs goes first, then what is best on the first node on which they
-    /// differ; the largest and the first by name come first.
-    fn size(&self, unit: usize) -> Vec<std::cmp::Reverse<Score>> {
-        if self.world.spec.cluster.placement == Placement::Spread {
-            return Vec::new();
-        }
-        let world = self.world;
-        let Some(lead) = self.lead(unit) else { return Vec::new() };
-        // A group goes as one: its last member goes with all the others.
-        let group = world.res[lead].group.filter(|_| world.res[lead].clone.is_none());
-        let members = group.map_or_else(|| vec![lead], |group| world.members(group));
-        let last = members.last().copied().unwrap_or(lead);
-        let mut own = vec![Score::ZERO; world.nodes.len()];
-        parts(world, last, &mut |node, part, what| match what {
-            What::Unfit(_) => {}
-            _ => own[node] += part,
-        });
-        let scores = self.queued(world.unit_of[last], own);
-        let score = |node: usize| scores[node];
-        // Nothing is better than where something must stay.
-        let stays = members.iter().any(|member| !world.res[*member].managed && !world.res[*member].claims.is_empty());
-        let claims = members.iter().flat_map(|member| &world.res[*member].claims);
-        let here = match stays {
-            true => Score::INFINITY,
-            false => claims.min_by_key(|live| live.claim.epoch).map_or(Score::NEVER, |live| score(live.node)),
-        };
-        let mut nodes: Vec<usize> = (0..world.nodes.len()).collect();
-        if world.spec.cluster.placement == Placement::Balanced {
-            nodes.sort_by_cached_key(|node| self.fuller(*node));
-        }
-        std::iter::once(here).chain(nodes.into_iter().map(score)).map(std::cmp::Reverse).collect()
-    }
-
     /// The resource that stands for a unit: the first member.
     pub fn lead(&self, unit: usize) -> Option<usize> {
         lead(self.world, unit)
@@ -304,7 +271,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             let assigned = self.world.assignment.get(&self.world.plain_instance(place))?;
             self.world.node_ids.get(&assigned.to.node).copied()
         };
-        let in_maintenance = home.is_some_and(|node| self.world.nodes[node].maintenance);
+        let in_maintenance =
+            home.is_some_and(|node| self.world.nodes[node].maintenance) || self.world.maintained(place);
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
@@ -368,36 +336,6 @@ impl<'w, 'a> Placer<'w, 'a> {
             trace.total = scores.clone();
         }
         scores
-    }
-
-    /// Which nodes have room for a unit, or one copy of it; and the emptiest one, where none has room for all that belongs
-    /// to it: then room for itself must do.
-    pub fn room(&self, unit: usize, scores: &[Score]) -> (Vec<Score>, Option<usize>) {
-        let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
-            let full = |node| if self.fits(demand, node) { Score::ZERO } else { Score::NEVER };
-            (0..scores.len()).map(full).collect()
-        };
-        let parts = room(&self.demand(unit, true));
-        if self.any_node(&add(scores, &parts)) {
-            return (parts, None);
-        }
-        let parts = room(&self.demand(unit, false));
-        let may = |node: &usize| self.world.nodes[*node].fit() && scores[*node] >= Score::ZERO;
-        let uses = !self.demand(unit, true).is_empty();
-        (parts, (0..scores.len()).filter(may).min_by_key(|node| self.fuller(*node)).filter(|_| uses))
-    }
-
-    /// How many nodes have more room than this one.
-    fn fuller(&self, node: usize) -> usize {
-        let others = 0..self.world.nodes.len();
-        others.filter(|other| self.more_room(*other, node) > self.more_room(node, *other)).count()
-    }
-
-    /// Whether a node has room for one more resource.
-    pub fn has_room(&self, place: usize, node: usize) -> bool {
-        let demand: BTreeMap<&'a str, i64> =
-            self.world.res[place].spec.utilization.iter().map(|(what, amount)| (what.as_str(), *amount)).collect();
-        self.fits(&demand, node)
     }
 
     /// Adds what the placed primaries of a unit mean for it.
@@ -468,32 +406,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         scores
     }
 
-    /// What a unit thinks of its nodes when it queues: its own scores, and those of what it goes with, scaled, from one to
-    /// the next. What it goes with has no score where nothing may run now; for itself that does not count yet.
-    fn queued(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
-        let mut scores = own;
-        self.add_primaries(unit, 1.0, &mut scores, &mut Heard::new(unit));
-        scores
-    }
-
-    fn add_primaries(&self, unit: usize, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
-        for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
-            if !travels(&tie) || !heard.enter(tie.primary) {
-                continue;
-            }
-            let factor = factor * self::factor(tie.score);
-            let base = self.unit_base(tie.primary);
-            let next: Vec<Score> = (0..scores.len())
-                .map(|node| scores[node] + scaled(self.alike(&tie, &base, node), factor, false))
-                .collect();
-            if self.any_node(&next) || !self.any_node(scores) {
-                *scores = next;
-                self.add_primaries(tie.primary, factor, scores, heard);
-            }
-            heard.leave();
-        }
-    }
-
     /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
     /// would leave no node.
     fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
@@ -535,7 +447,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// What a dependant thinks of a node: the best of all that are alike by the tie's label.
-    fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
+    pub fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
         let Some(label) = tie.label else { return wish[node] };
         let value = self.world.label(node, label);
         let alike = (0..wish.len()).filter(|other| self.world.label(*other, label) == value);
@@ -607,17 +519,6 @@ impl<'w, 'a> Placer<'w, 'a> {
             .then_with(|| a.cmp(&b))
     }
 
-    /// Of how many things node `a` has more left than `b`.
-    fn more_room(&self, a: usize, b: usize) -> usize {
-        let left = |node: usize, what: &str| {
-            let capacity = self.world.nodes[node].document.and_then(|document| document.capacity.get(what));
-            capacity.copied().unwrap_or(0).saturating_sub(self.used[node].get(what).copied().unwrap_or(0))
-        };
-        let names = |node: usize| self.world.nodes[node].document.into_iter().flat_map(|d| d.capacity.keys());
-        let all: std::collections::BTreeSet<&String> = names(a).chain(names(b)).collect();
-        all.into_iter().filter(|what| left(a, what) > left(b, what)).count()
-    }
-
     pub fn any_node(&self, scores: &[Score]) -> bool {
         scores.iter().enumerate().any(|(node, score)| *score >= Score::ZERO && self.world.nodes[node].fit())
     }
@@ -630,44 +531,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// What the first member of a unit takes of a node, or the whole unit with all that belongs to it and is not placed yet.
-    fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
-        let world = self.world;
-        if !world.uses_capacity {
-            return BTreeMap::new();
-        }
-        let mut units = vec![unit];
-        let mut known = BTreeSet::from([unit]);
-        let mut next = 0;
-        while let Some(&unit) = units.get(next).filter(|_| together) {
-            let ties = self.with[unit].iter().chain(&self.dependants[unit]).map(|tie| self.ties[*tie]);
-            for tie in ties.filter(|tie| tie.score.is_infinite()) {
-                let other = if tie.dependant == unit { tie.primary } else { tie.dependant };
-                if self.placed[other].is_none() && known.insert(other) {
-                    units.push(other);
-                }
-            }
-            next += 1;
-        }
-        let mut demand: BTreeMap<&'a str, i64> = BTreeMap::new();
-        let members = units.into_iter().flat_map(|unit| world.members_of_unit(unit));
-        for member in members.take(if together { usize::MAX } else { 1 }) {
-            for (what, amount) in &world.res[member].spec.utilization {
-                let sum = demand.entry(what).or_default();
-                *sum = sum.saturating_add(*amount);
-            }
-        }
-        demand
-    }
-
-    fn fits(&self, demand: &BTreeMap<&'a str, i64>, node: usize) -> bool {
-        let capacity = self.world.nodes[node].document.map(|document| &document.capacity);
-        demand.iter().all(|(what, amount)| {
-            let all = capacity.and_then(|capacity| capacity.get(*what)).copied().unwrap_or(0);
-            *amount <= all.saturating_sub(self.used[node].get(what).copied().unwrap_or(0))
-        })
-    }
-
     /// Keeps for `explain` what was added to the scores of a unit.
     pub fn note(&mut self, unit: usize, parts: &[Score], what: &What<'a>) {
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
@@ -675,88 +538,6 @@ impl<'w, 'a> Placer<'w, 'a> {
             trace.notes.extend(parts.map(|(node, part)| (node, *part, what.clone())));
         }
     }
-
-    /// Why an instance is where it is to be.
-    pub fn why_here(&self, place: usize, node: usize) -> Reason {
-        let res = &self.world.res[place];
-        let asked = res.overrides.iter().find(|o| {
-            matches!(&o.kind, crate::state::OverrideKind::Move { to } if self.world.node_ids.get(to) == Some(&node))
-        });
-        match (asked, res.claims.first()) {
-            (Some(o), _) => Reason::Override { by: o.by.clone(), reason: o.reason.clone() },
-            (None, Some(live)) if live.node == node && live.claim.failure.is_some() => {
-                Reason::Recover { node: self.world.nodes[node].id.clone() }
-            }
-            (None, Some(live)) if live.node == node => Reason::InPlace,
-            (None, Some(live)) => self.why_not_there(place, live.node),
-            (None, None) => Reason::Placed,
-        }
-    }
-
-    /// Why an instance leaves a node.
-    pub fn why_not_there(&self, place: usize, from: usize) -> Reason {
-        why_leaves(self.world, place, from)
-    }
-
-    /// Why no node may run it, in words that name each node's reason.
-    pub fn why_nowhere(&self, unit: usize, place: usize) -> Reason {
-        if let Some((node, until_ms)) = self.bases[place].backoff {
-            return Reason::Backoff { node: self.world.nodes[node].id.clone(), until_ms };
-        }
-        for tie in self.with[unit].iter().map(|tie| self.ties[*tie]).filter(|tie| tie.score.is_infinite()) {
-            if !self.tie_nodes(&tie).contains(&true) {
-                let other = self.world.res[tie.primary_res].id;
-                return Reason::NoNode { why: format!("{other}, with which it belongs, runs nowhere") };
-            }
-        }
-        let mut why: Vec<String> = Vec::new();
-        let mut told = vec![false; self.world.nodes.len()];
-        parts(self.world, place, &mut |node, part, what| {
-            if part.is_never() && !told[node] {
-                told[node] = true;
-                why.push(format!("{} {}", self.world.nodes[node].id, super::explain::word(&what)));
-            }
-        });
-        for (node, told) in told.iter().enumerate() {
-            if !told {
-                why.push(format!("{} is excluded by a colocation or its capacity", self.world.nodes[node].id));
-            }
-        }
-        Reason::NoNode { why: why.join(", ") }
-    }
-}
-
-/// Why an instance leaves a node: the strongest thing that speaks against it.
-pub(super) fn why_leaves(world: &World<'_>, place: usize, from: usize) -> Reason {
-    let info = &world.nodes[from];
-    if info.unclean() {
-        return Reason::NodeLost { node: info.id.clone() };
-    }
-    let mut why = Reason::BetterNode { from: info.id.clone() };
-    let mut found = false;
-    parts(world, place, &mut |node, part, what| {
-        if node != from || !part.is_never() || found {
-            return;
-        }
-        found = true;
-        why = match what {
-            What::Unfit(Unfit::Drained(_) | Unfit::Unlisted) => Reason::Draining { node: info.id.clone() },
-            What::Override(o) => Reason::Override { by: o.by.clone(), reason: o.reason.clone() },
-            What::Threshold(failures) => Reason::Threshold { node: info.id.clone(), failures },
-            What::Moved | What::StartFailed { .. } => Reason::Threshold { node: info.id.clone(), failures: 1 },
-            What::Unfit(_)
-            | What::OptIn
-            | What::Location(_)
-            | What::Stickiness
-            | What::NotInstalled(_)
-            | What::Capacity
-            | What::With(_)
-            | What::Dependant(_)
-            | What::Promotion(_)
-            | What::NotPromoted(_) => Reason::BetterNode { from: info.id.clone() },
-        };
-    });
-    why
 }
 
 /// What was added to a score.
@@ -777,7 +558,7 @@ pub(super) fn factor(score: Score) -> f64 {
 }
 
 /// A dependant's score as its primary feels it: scaled by the colocation, rounded away from zero.
-fn scaled(score: Score, by: f64, one_way: bool) -> Score {
+pub(super) fn scaled(score: Score, by: f64, one_way: bool) -> Score {
     if by < 0.0 && score < Score::ZERO && !one_way {
         // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
@@ -808,6 +589,6 @@ pub(super) fn is_mandatory(score: Score) -> bool {
 }
 
 /// Wishes travel along colocations of places, not along those that only say who is promoted.
-fn travels(tie: &Tie<'_>) -> bool {
+pub(super) fn travels(tie: &Tie<'_>) -> bool {
     tie.dependant_role != Some(Role::Promoted)
 }
