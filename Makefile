@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help deps build dist verify fix test demo bench bench-plan clean
+.PHONY: help deps build dist verify fix test demo bench bench-plan conformance clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,13 @@ bench: deps ## measure outages, cold start, pushes and the cost at rest (release
 bench-plan: ## measure the planner over many sizes, beside crm_simulate where that is installed (release build)
 	$(CARGO) build --locked --release --bin hafen --example plan_bench
 	./target/release/examples/plan_bench
+
+conformance: ## plan imported clusters directly and by way of their manifests: CTS=DIR holds the cases (not part of test)
+	@test -d "$(CTS)/cases" || { echo "make conformance CTS=DIR: DIR/cases holds CIBs" >&2; exit 64; }
+	$(CARGO) build --locked --bin hafen --example conformance
+	@if test -f "$(CTS)/score.py"; then \
+	  python3 "$(CTS)/score.py" --cases "$(CTS)/cases" --tool 'target/debug/hafen plan --cib {xml} --now {now} -o transition'; fi
+	./target/debug/examples/conformance "$(CTS)"
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -25,6 +25,7 @@ mod leave;
 mod maintenance;
 mod man;
 mod move_;
+mod offline;
 mod operate;
 mod output;
 mod plan;

@@ -1,7 +1,7 @@
 //! `hafen plan`: what a push of these manifests would do, and what it would cost.
 
 use super::error::{CliError, Exit, Kind};
-use super::{Context, cib, render};
+use super::{Context, cib, offline, render};
 use crate::api::types::{ChangeKind, CheckRequest, CheckView, FailOn, FileText, Impact, PlanView, PlannedAction};
 use crate::model::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
@@ -15,16 +15,20 @@ use std::path::{Path, PathBuf};
   hafen plan
   hafen plan manifests/ --fail-on outage,fence
   hafen plan -o md > comment.md
-  hafen plan --cib /var/lib/pacemaker/cib/cib.xml -o transition")]
+  hafen plan --cib /var/lib/pacemaker/cib/cib.xml
+  hafen plan manifests/ --state state.json -o transition")]
 pub struct Args {
     /// A folder of manifests, or one file
     #[arg(default_value = ".")]
     path: PathBuf,
     /// Plan for the cluster that a Pacemaker CIB describes, instead; no daemon is asked
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "fail_on", "out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "state"])]
     cib: Option<PathBuf>,
-    /// The time to plan for, such as 2026-11-22T12:00:00Z; now, if not given
-    #[arg(long, value_name = "TIME", requires = "cib")]
+    /// Plan for the cluster that a State document describes, instead; no daemon is asked
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// With `--cib` or `--state`: the time to plan for, such as 2026-11-22T12:00:00Z; else now, or that of the document
+    #[arg(long, value_name = "TIME")]
     now: Option<jiff::Timestamp>,
     /// Exit with 1 if the plan does any of this
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
@@ -45,7 +49,7 @@ enum PlanFormat {
     Json,
     /// For a comment on a change
     Md,
-    /// With `--cib`: placement and actions, the same for every planner
+    /// With `--cib` or `--state`: placement and actions, the same for every planner
     Transition,
 }
 
@@ -53,10 +57,25 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if let Some(path) = &args.cib {
         let import = cib::read(path, args.now)?;
         cib::tell_losses(&import);
-        return cib::transition(&import);
+        return match args.output {
+            PlanFormat::Transition => cib::transition(&import),
+            PlanFormat::Text | PlanFormat::Json | PlanFormat::Md => {
+                alone(args, &offline::plan_view(&import.spec, &import.state))
+            }
+        };
+    }
+    if let Some(file) = &args.state {
+        let (spec, state) = offline::read(&args.path, file, args.now)?;
+        return match args.output {
+            PlanFormat::Transition => offline::transition(&spec, &state),
+            PlanFormat::Text | PlanFormat::Json | PlanFormat::Md => alone(args, &offline::plan_view(&spec, &state)),
+        };
     }
     if args.output == PlanFormat::Transition {
-        return Err(CliError::usage("`-o transition` needs `--cib`"));
+        return Err(CliError::usage("`-o transition` needs `--cib` or `--state`"));
+    }
+    if args.now.is_some() {
+        return Err(CliError::usage("`--now` needs `--cib` or `--state`"));
     }
     let request = CheckRequest { files: read(&args.path)? };
     let check: CheckView = context.client()?.post("/v1/plan", &request).await?;
@@ -70,6 +89,18 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::new(Kind::CouldNotTell, "the manifests are not valid, so there is no plan")
             .hint("`hafen explain CODE` says more about a finding"));
     };
+    write(args, plan)?;
+    verdict(&check, plan, &args.fail_on)
+}
+
+/// A plan that no daemon has made.
+fn alone(args: &Args, plan: &PlanView) -> Result<Exit, CliError> {
+    write(args, plan)?;
+    Ok(if args.fail_on.iter().any(|what| plan.does(*what)) { Exit::No } else { Exit::Ok })
+}
+
+/// Where it is wanted, in the form that is wanted.
+fn write(args: &Args, plan: &PlanView) -> Result<(), CliError> {
     let document = match args.output {
         PlanFormat::Text | PlanFormat::Transition => text(plan),
         PlanFormat::Md => markdown(plan),
@@ -78,12 +109,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         }
     };
     match &args.out {
-        None => render::print(&document)?,
+        None => render::print(&document),
         Some(file) => std::fs::write(file, anstream::adapter::strip_str(&document).to_string()).map_err(|error| {
             CliError::new(Kind::CouldNotTell, format!("failed to write `{}`: {error}", file.display()))
-        })?,
+        }),
     }
-    verdict(&check, plan, &args.fail_on)
 }
 
 fn verdict(check: &CheckView, plan: &PlanView, fail_on: &[FailOn]) -> Result<Exit, CliError> {
@@ -110,7 +140,7 @@ fn read(path: &Path) -> Result<Vec<FileText>, CliError> {
     files.into_iter().map(text).collect()
 }
 
-fn diagnostic(found: &Diagnostic) -> String {
+pub fn diagnostic(found: &Diagnostic) -> String {
     let word = match found.severity {
         Severity::Error => render::bad("error"),
         Severity::Warning => render::warn("warning"),

@@ -8,8 +8,9 @@ use super::explain::Code;
 use super::raw::{RawFencingDevice, RawResource};
 use super::report::Report;
 use super::resolve::{Chain, DEFAULT_TIMEOUT};
+use super::structure::FOREIGN_DEVICE;
 use super::topology::Topology;
-use crate::model::{AgentCatalogue, AgentMetadata, OpName, duration, suggest};
+use crate::model::{AgentCatalogue, AgentMetadata, AgentRef, OpName, duration, suggest};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters that the shell library of the agents reads for all of them.
@@ -30,6 +31,9 @@ const OLD_NAMES: [(&str, &str); 7] = [
 pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue, report: &mut Report) {
     let mut known = Known { catalogue, families: families(catalogue), suggestions: BTreeMap::new() };
     for (doc, resource) in tree.resources() {
+        if resource.agent.parse::<AgentRef>().is_ok_and(|agent| !agent.runs()) {
+            foreign(doc, &resource.agent, report);
+        }
         known.installed(doc, &resource.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&resource.agent) {
             resource_params(doc, resource, metadata, report);
@@ -38,11 +42,20 @@ pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue
     }
     unique_params(tree, catalogue, report);
     for (doc, device) in tree.devices() {
+        if device.agent.starts_with(FOREIGN_DEVICE) {
+            foreign(doc, &device.agent, report);
+        }
         known.installed(doc, &device.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&device.agent) {
             device_params(doc, device, metadata, report);
         }
     }
+}
+
+fn foreign(doc: &Doc, agent: &str, report: &mut Report) {
+    let message = format!("`{agent}` is planned for, but not run");
+    let help = "write an `ocf:` or `systemd:` agent, or a fence agent".to_owned();
+    report.add(Code::ForeignAgent, doc.file, doc.span(&["agent"]), message, Some(help));
 }
 
 /// What agents of one sort have in common: `ocf:heartbeat:` or `fence_`.

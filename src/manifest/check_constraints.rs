@@ -8,10 +8,13 @@
 use super::document::{Doc, Tree};
 use super::eligibility::{Eligibility, selects};
 use super::explain::Code;
-use super::raw::{Name, RawColocation, RawLocation, RawSelector};
+use super::pairs;
+use super::raw::{Name, RawLocation, RawOrder, RawSelector, Weight};
 use super::report::Report;
 use super::topology::Topology;
-use crate::model::{Kind, NodeRole, OrderAction, OrderStrength, Role, Strength};
+use crate::model::{
+    Colocation, ColocationEnd, Influence, Kind, NodeRole, OrderAction, OrderStrength, ResourceId, Role, Strength,
+};
 use petgraph::unionfind::UnionFind;
 use std::collections::BTreeMap;
 
@@ -26,11 +29,17 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
 
 fn orders(tree: &Tree, topology: &Topology, report: &mut Report) {
     for (doc, order) in tree.orders() {
-        itself(doc, topology, &order.first.resource, &order.then.resource, &["then", "resource"], report);
-        for (field, end) in [("first", &order.first), ("then", &order.then)] {
-            let promoted = matches!(end.action, Some(OrderAction::Promote | OrderAction::Demote));
-            if promoted {
-                promotable(doc, tree, topology, &end.resource, &[field, "action"], report);
+        let written = [order.first.is_some(), order.then.is_some()];
+        one_form(doc, written, ["first", "then"], order.sets.as_ref().map(Vec::len), report);
+        any_of(doc, order, report);
+        for pair in pairs::orders(order) {
+            for first in std::iter::once(&pair.first).chain(&pair.or) {
+                itself(doc, topology, &first.resource, &pair.then.resource, &["then", "resource"], report);
+            }
+            for (field, end) in [("first", &pair.first), ("then", &pair.then)] {
+                if matches!(end.action, OrderAction::Promote | OrderAction::Demote) {
+                    promotable(doc, tree, topology, &end.resource, &[field, "action"], report);
+                }
             }
         }
         if order.strength == Some(OrderStrength::Serialize) && order.symmetric.is_some() {
@@ -41,8 +50,51 @@ fn orders(tree: &Tree, topology: &Topology, report: &mut Report) {
     }
 }
 
-fn itself(doc: &Doc, topology: &Topology, one: &Name, other: &Name, path: &[&str], report: &mut Report) {
-    let (one, other) = (one.0.as_str(), other.0.as_str());
+/// Both ends, or at least one set; not both forms.
+fn one_form(doc: &Doc, written: [bool; 2], ends: [&str; 2], sets: Option<usize>, report: &mut Report) {
+    match (sets, written) {
+        (None, [true, true]) => {}
+        (None, _) => {
+            let missing = if written[0] { ends[1] } else { ends[0] };
+            let help = format!("write `{}` and `{}`, or `sets`", ends[0], ends[1]);
+            let message = format!("`{missing}` is missing in `spec`");
+            report.add(Code::MissingField, doc.file, doc.span(&[]), message, Some(help));
+        }
+        (Some(0), _) => {
+            report.add(Code::EmptyList, doc.file, doc.span(&["sets"]), "no sets are named", None);
+        }
+        (Some(_), [false, false]) => {}
+        (Some(_), _) => {
+            let message = format!("`sets` stand instead of `{}` and `{}`", ends[0], ends[1]);
+            let help = "keep one of the two forms".to_owned();
+            report.add(Code::ContradictingFields, doc.file, doc.key_span(&["sets"]), message, Some(help));
+        }
+    }
+}
+
+/// `first` is one resource, or any one of several.
+fn any_of(doc: &Doc, order: &RawOrder, report: &mut Report) {
+    let Some(first) = &order.first else { return };
+    match (&first.resource, &first.any_of) {
+        (Some(_), Some(_)) => {
+            let message = "`anyOf` stands instead of `resource`";
+            let span = doc.key_span(&["first", "anyOf"]);
+            report.add(Code::ContradictingFields, doc.file, span, message, Some("keep one of the two".into()));
+        }
+        (None, None) => {
+            let help = "write `resource`, or `anyOf` and a list".to_owned();
+            let span = doc.span(&["first"]);
+            report.add(Code::MissingField, doc.file, span, "`resource` is missing in `first`", Some(help));
+        }
+        (None, Some(names)) if names.is_empty() => {
+            report.add(Code::MissingField, doc.file, doc.span(&["first", "anyOf"]), "`anyOf` names nothing", None);
+        }
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+}
+
+fn itself(doc: &Doc, topology: &Topology, one: &ResourceId, other: &ResourceId, path: &[&str], report: &mut Report) {
+    let (one, other) = (one.as_str(), other.as_str());
     let message = if one == other {
         format!("`{one}` is at both ends")
     } else if topology.contains(one, other) {
@@ -56,8 +108,8 @@ fn itself(doc: &Doc, topology: &Topology, one: &Name, other: &Name, path: &[&str
 }
 
 /// Refuses a promoted role or action of something that is known and not promotable.
-fn promotable(doc: &Doc, tree: &Tree, topology: &Topology, name: &Name, path: &[&str], report: &mut Report) {
-    let name = name.0.as_str();
+fn promotable(doc: &Doc, tree: &Tree, topology: &Topology, name: &ResourceId, path: &[&str], report: &mut Report) {
+    let name = name.as_str();
     // A clone with errors of its own might be promotable once they are gone.
     if topology.is_promotable(name)
         || tree.find(Kind::Resource, name).is_none()
@@ -77,7 +129,7 @@ fn needs_promotable(role: Option<Role>) -> bool {
     matches!(role, Some(Role::Promoted | Role::Unpromoted))
 }
 
-fn useless_weight(doc: &Doc, strength: Option<Strength>, weight: Option<u32>, report: &mut Report) {
+fn useless_weight(doc: &Doc, strength: Option<Strength>, weight: Option<Weight>, report: &mut Report) {
     let strength = strength.unwrap_or(Strength::Required);
     if weight.is_some() && matches!(strength, Strength::Required | Strength::Forbidden) {
         let message = format!("`weight` has no effect on `{strength:?}`");
@@ -89,12 +141,16 @@ fn useless_weight(doc: &Doc, strength: Option<Strength>, weight: Option<u32>, re
 
 fn colocations(tree: &Tree, topology: &Topology, report: &mut Report) {
     for (doc, colocation) in tree.colocations() {
-        itself(doc, topology, &colocation.resource, &colocation.with.resource, &["with", "resource"], report);
-        if needs_promotable(colocation.role) {
-            promotable(doc, tree, topology, &colocation.resource, &["role"], report);
-        }
-        if needs_promotable(colocation.with.role) {
-            promotable(doc, tree, topology, &colocation.with.resource, &["with", "role"], report);
+        let written = [colocation.resource.is_some(), colocation.with.is_some()];
+        one_form(doc, written, ["resource", "with"], colocation.sets.as_ref().map(Vec::len), report);
+        for pair in pairs::colocations(colocation, |_| Influence::Always) {
+            itself(doc, topology, &pair.resource.resource, &pair.with.resource, &["with", "resource"], report);
+            if needs_promotable(pair.resource.role) {
+                promotable(doc, tree, topology, &pair.resource.resource, &["role"], report);
+            }
+            if needs_promotable(pair.with.role) {
+                promotable(doc, tree, topology, &pair.with.resource, &["with", "role"], report);
+            }
         }
         useless_weight(doc, colocation.strength, colocation.weight, report);
     }
@@ -103,16 +159,20 @@ fn colocations(tree: &Tree, topology: &Topology, report: &mut Report) {
 /// An end of a colocation, told apart from others: what moves as one is one.
 type End<'a> = (&'a str, Option<Role>);
 
-fn ends<'a>(topology: &Topology<'a>, colocation: &'a RawColocation) -> (End<'a>, End<'a>) {
-    let with = &colocation.with;
-    let one = (topology.outermost(&colocation.resource.0), colocation.role);
-    (one, (topology.outermost(&with.resource.0), with.role))
+fn ends<'a>(topology: &Topology<'a>, colocation: &'a Colocation) -> (End<'a>, End<'a>) {
+    let end = |end: &'a ColocationEnd| (topology.outermost(end.resource.as_str()), end.role);
+    (end(&colocation.resource), end(&colocation.with))
 }
 
 /// `Forbidden` between what `Required` ones keep together.
 fn colocations_together(tree: &Tree, topology: &Topology, report: &mut Report) {
-    let strength = |colocation: &RawColocation| colocation.strength.unwrap_or(Strength::Required);
-    let required: Vec<_> = tree.colocations().filter(|(_, c)| strength(c) == Strength::Required).collect();
+    let all: Vec<(&Doc, Colocation)> = tree
+        .colocations()
+        .flat_map(|(doc, raw)| pairs::colocations(raw, |_| Influence::Always).into_iter().map(move |pair| (doc, pair)))
+        // Of a node with the same label there may be several.
+        .filter(|(_, pair)| pair.node_label.is_none())
+        .collect();
+    let required: Vec<_> = all.iter().filter(|(_, c)| c.strength == Strength::Required).collect();
     let mut ids: BTreeMap<End, usize> = BTreeMap::new();
     let mut direct: BTreeMap<_, &Doc> = BTreeMap::new();
     for (doc, colocation) in &required {
@@ -133,9 +193,9 @@ fn colocations_together(tree: &Tree, topology: &Topology, report: &mut Report) {
             together.union(*one, *other);
         }
     }
-    for (doc, colocation) in tree.colocations().filter(|(_, c)| strength(c) == Strength::Forbidden) {
+    for (doc, colocation) in all.iter().filter(|(_, c)| c.strength == Strength::Forbidden) {
         let (one, other) = ends(topology, colocation);
-        let (a, b) = (&colocation.resource.0, &colocation.with.resource.0);
+        let (a, b) = (&colocation.resource.resource, &colocation.with.resource);
         let message = if let Some(first) = direct.get(&(one.min(other), one.max(other))) {
             let at = report.place(first.file, first.name_span());
             format!("`{a}` and `{b}` must be together by the colocation `{}` ({at})", first.name)
@@ -155,7 +215,7 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
     let all_nodes_known = !tree.incomplete && !tree.broken_kinds.contains(&Kind::Node);
     for (doc, location) in tree.locations() {
         if needs_promotable(location.role) {
-            promotable(doc, tree, topology, &location.resource, &["role"], report);
+            promotable(doc, tree, topology, &pairs::resource_id(&location.resource), &["role"], report);
         }
         useless_weight(doc, location.strength, location.weight, report);
         match &location.nodes {

@@ -9,9 +9,10 @@
 
 use super::document::{Doc, Tree};
 use super::explain::Code;
+use super::pairs;
 use super::report::Report;
 use super::topology::Topology;
-use crate::model::{OrderAction, OrderStrength};
+use crate::model::{Order, OrderAction, OrderStrength};
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -113,18 +114,20 @@ impl<'a> Builder<'a> {
 
 /// Reports the cycles among orderings of these strengths. Returns whether there are any.
 fn cycles(tree: &Tree, topology: &Topology, strengths: &[OrderStrength], code: Code, report: &mut Report) -> bool {
+    let pairs = |(doc, raw)| pairs::orders(raw).into_iter().map(move |pair| (doc, pair));
+    let orders: Vec<(&Doc, Order)> = tree.orders().flat_map(pairs).collect();
     let mut builder = Builder::default();
     builder.structure(topology);
-    for (doc, order) in tree.orders() {
-        let (first, then) = (order.first.resource.0.as_str(), order.then.resource.0.as_str());
+    for (doc, order) in &orders {
+        let (first, then) = (order.first.resource.as_str(), order.then.resource.as_str());
         let of_itself = first == then || topology.contains(first, then) || topology.contains(then, first);
-        if of_itself || !strengths.contains(&order.strength.unwrap_or(OrderStrength::Required)) {
+        // Where any one of several is enough, none of them has to be waited for.
+        if of_itself || !order.or.is_empty() || !strengths.contains(&order.strength) {
             continue;
         }
-        let action = |action: Option<OrderAction>| action.unwrap_or(OrderAction::Start);
-        let (before, after) = (action(order.first.action), action(order.then.action));
+        let (before, after) = (order.first.action, order.then.action);
         builder.edge((first, before, Edge::End), (then, after, Edge::Begin), Origin::Written(doc));
-        if order.symmetric.unwrap_or(true) {
+        if order.symmetric {
             let (before, after) = (after.opposite(), before.opposite());
             builder.edge((then, before, Edge::End), (first, after, Edge::Begin), Origin::Mirrored(doc));
         }

@@ -35,11 +35,12 @@ pub(super) fn not_zero(doc: &Doc, path: &[&str], time: Option<Time>, report: &mu
 fn addresses(tree: &Tree, report: &mut Report) {
     let mut first: BTreeMap<IpAddr, (&Doc, Span)> = BTreeMap::new();
     for (doc, node) in tree.nodes() {
-        if node.addresses.is_empty() {
+        if node.addresses.as_ref().is_none_or(Vec::is_empty) {
             let message = format!("the node `{}` has no address", doc.name);
-            report.add(Code::EmptyList, doc.file, doc.span(&["addresses"]), message, None);
+            let help = "fill them in, one per network: `addresses: [192.0.2.1]`".to_owned();
+            report.add(Code::NoAddress, doc.file, doc.span(&["addresses"]), message, Some(help));
         }
-        for (place, address) in node.addresses.iter().enumerate() {
+        for (place, address) in node.addresses.iter().flatten().enumerate() {
             let span = doc.span(&["addresses", &place.to_string()]);
             if let Some((other, at)) = first.get(&address.0) {
                 let at = report.place(other.file, *at);

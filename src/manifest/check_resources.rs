@@ -104,7 +104,7 @@ fn counts(doc: &Doc, clone: &RawClone, report: &mut Report) {
         let help = "add `globallyUnique: true`, or remove `perNode`".to_owned();
         report.add(Code::NoEffect, doc.file, doc.span(&["perNode"]), message, Some(help));
     }
-    if let Some(max) = clone.max.filter(|max| per_node > *max) {
+    if let Some(max) = clone.max.filter(|max| clone.per_node.is_some_and(|per_node| per_node > *max)) {
         let message = format!("`perNode: {per_node}` is more than `max: {max}`");
         report.add(Code::NoEffect, doc.file, doc.span(&["perNode"]), message, None);
     }

@@ -115,10 +115,11 @@ impl Tree {
         self.names.get(&space(kind)).and_then(|names| names.get(name)).map(|place| &self.docs[*place])
     }
 
-    /// The place of a document among all of them: files in order of path, documents as they are written.
-    pub fn rank(&self, doc: &Doc) -> u32 {
-        let place = self.names.get(&space(doc.kind)).and_then(|names| names.get(&doc.name));
-        place.map_or(0, |place| *place as u32)
+    /// The place of each Resource, Group and Clone among all of these, by name: files in order of path, documents as
+    /// they are written.
+    pub fn ranks(&self) -> BTreeMap<&str, u32> {
+        let services = self.docs.iter().filter(|doc| space(doc.kind) == Space::Resources);
+        services.zip(0..).map(|(doc, rank)| (doc.name.as_str(), rank)).collect()
     }
 
     /// All names that a reference to this kind can use.

@@ -19,6 +19,11 @@ macro_rules! codes {
             pub fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)* }
             }
+            /// Whether nothing can be planned for manifests with such a finding. Findings about their meaning or their
+            /// agents keep a cluster from following them, but leave what they ask for clear.
+            pub fn hinders_planning(self) -> bool {
+                !matches!(self as u16, 500..700)
+            }
             /// One line, lower case.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
@@ -145,6 +150,9 @@ codes! {
     WatchdogVoters = 524 Warning "a watchdog among too few voters"
         "That a watchdog has run out is evidence only if a majority without its node agrees on it, so it takes three voters at least, a witness included."
 
+    NoAddress = 525 Error "a node without addresses"
+        "Nobody can reach this node. Fill in its addresses, one per network: `addresses: [192.0.2.1]`. Manifests that were imported lack them, since a CIB does not have them; a plan can be made all the same (`hafen plan DIR --state FILE`)."
+
     UnknownAgent = 601 Error "an agent that is not installed"
         "Other agents of this provider are installed where the manifests were checked, this one is not: most likely a typing mistake."
     UnknownFenceAgent = 602 Warning "a fence agent that is not installed"
@@ -157,6 +165,9 @@ codes! {
         "No time-out is written, so the default of 20s holds, which is less than what the agent's authors suggest. Write the time-out you want."
     SharedUnique = 606 Warning "two resources with one unique parameter"
         "The agent says that no two resources may have the same value for this parameter."
+
+    ForeignAgent = 607 Warning "an agent that is planned but not run"
+        "Only `ocf:` and `systemd:` agents are run, and of fencing devices fence agents (`fence_…`). Resources of other classes (`lsb:`, `service:`, `stonith:` …) are placed and ordered in plans, but no node is ever given the right to start them. Replace it before you push: a service by `systemd:UNIT`, a fence device by a FencingDevice."
 
     MoreErrors = 901 Error "more findings than shown"
         "The list is bounded. Correct what is shown and check again."

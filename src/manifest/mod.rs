@@ -22,6 +22,7 @@ mod check_resources;
 mod document;
 mod eligibility;
 pub mod explain;
+mod pairs;
 mod raw;
 mod references;
 mod report;
@@ -60,10 +61,24 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads a tree of manifests. The order of the files does not matter.
+/// What manifests are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A cluster is to follow them.
+    Run,
+    /// Only a plan is made of them: what would keep it from being run, or from making sense, is a warning.
+    Plan,
+}
+
+/// Reads a tree of manifests that a cluster is to follow. The order of the files does not matter.
 pub fn load(files: &[SourceFile], catalogue: &AgentCatalogue) -> Loaded {
+    load_for(Purpose::Run, files, catalogue)
+}
+
+/// Reads a tree of manifests.
+pub fn load_for(purpose: Purpose, files: &[SourceFile], catalogue: &AgentCatalogue) -> Loaded {
     let files = in_order(files);
-    let mut report = Report::new(&files);
+    let mut report = Report::new(purpose, &files);
     let documents = parse_all(&files, &mut report);
     let tree = document::read(documents, &mut report);
     references::check(&tree, &mut report);
@@ -81,7 +96,7 @@ pub fn load(files: &[SourceFile], catalogue: &AgentCatalogue) -> Loaded {
 /// The agents that the files name (`ocf:PROVIDER:TYPE`, `fence_…`), for the caller to fetch their metadata.
 pub fn agents_named(files: &[SourceFile]) -> BTreeSet<String> {
     let files = in_order(files);
-    let documents = parse_all(&files, &mut Report::new(&files));
+    let documents = parse_all(&files, &mut Report::new(Purpose::Run, &files));
     let agents = documents.iter().filter_map(|(_, document)| document.root.at(&["spec", "agent"]));
     let wanted = |name: &&str| match name.parse() {
         Ok(crate::model::AgentRef::Ocf { .. }) => true,

@@ -6,8 +6,8 @@
 //! Deliberately absent: defaults (`resolve`) and rules that span fields or documents (`check_*`).
 
 use crate::model::{
-    FencingAction, MultipleActive, NodeRole, OnFail, OrderAction, OrderStrength, QuorumLoss, Requires, Role, Strength,
-    TargetRole, duration,
+    FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OrderAction, OrderStrength, Placement,
+    QuorumLoss, Requires, Role, Score, Strength, TargetRole, duration,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -89,6 +89,38 @@ impl JsonSchema for Quantity {
     }
 }
 
+/// How much a constraint weighs: a number, or the word `Infinite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Weight(pub u32);
+
+/// What outweighs everything but a ban.
+const INFINITE: &str = "Infinite";
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let number = match &value {
+            serde_json::Value::String(text) => (text == INFINITE).then_some(Score::INFINITY.value() as u32),
+            other => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+        };
+        number.map(Weight).ok_or_else(|| serde::de::Error::custom("not a weight"))
+    }
+}
+impl JsonSchema for Weight {
+    fn schema_name() -> Cow<'static, str> {
+        "Weight".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 999_999 },
+            { "type": "string", "enum": [INFINITE] },
+        ] })
+    }
+}
+
 macro_rules! documents {
     ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => { $(
         $(#[$meta])*
@@ -129,6 +161,8 @@ macro_rules! inheritable {
                 migratable: Option<bool>,
                 /// What is done when more copies run than may; default StopStart.
                 multiple_active: Option<MultipleActive>,
+                /// Whether its wishes count while what it depends on runs; default Always.
+                influence: Option<Influence>,
             }
         }
         impl $name {
@@ -146,6 +180,7 @@ macro_rules! inheritable {
                     quorum_loss: self.quorum_loss,
                     migratable: self.migratable,
                     multiple_active: self.multiple_active,
+                    influence: self.influence,
                 }
             }
         }
@@ -166,6 +201,7 @@ pub(super) struct Inherited<'a> {
     pub quorum_loss: Option<QuorumLoss>,
     pub migratable: Option<bool>,
     pub multiple_active: Option<MultipleActive>,
+    pub influence: Option<Influence>,
 }
 
 inheritable! {
@@ -174,7 +210,7 @@ inheritable! {
 
     /// One service.
     struct RawResource {
-        /// `ocf:PROVIDER:TYPE` or `systemd:UNIT`.
+        /// `ocf:PROVIDER:TYPE` or `systemd:UNIT`; of other classes `CLASS:TYPE`, which are planned but not run.
         #[schemars(extend("format" = "hafen-agent"))]
         agent: String,
         /// What the agent is told; strings.
@@ -194,10 +230,8 @@ inheritable! {
         /// The name of a resource or a group.
         resource: Name,
         /// Copies at most; default one per node.
-        #[schemars(range(min = 1))]
         max: Option<u32>,
         /// Copies on one node at most; default 1.
-        #[schemars(range(min = 1))]
         per_node: Option<u32>,
         /// Some copies are promoted.
         promotable: Option<RawPromotable>,
@@ -209,6 +243,9 @@ inheritable! {
         ordered: Option<bool>,
         /// Each copy is a different thing; default false.
         globally_unique: Option<bool>,
+        /// So many running copies are enough for what is ordered after it; default: all that are starting are waited for.
+        #[schemars(range(min = 1))]
+        enough: Option<u32>,
     }
 }
 
@@ -237,6 +274,8 @@ documents! {
         max_removals: Option<u32>,
         /// True (the default): resources may run everywhere unless a constraint says otherwise.
         symmetric: Option<bool>,
+        /// How capacity counts in the choice of a node; default Spread.
+        placement: Option<Placement>,
         /// A git repository to follow, besides taking pushes.
         source: Option<RawSource>,
         /// Defaults of all resources.
@@ -268,6 +307,8 @@ documents! {
         max_fences: Option<u32>,
         /// UNSAFE, only with `enabled: false`: a node silent for so long is taken to be off.
         assume_off: Option<Time>,
+        /// Which lost nodes are fenced; default Needed.
+        when: Option<FenceWhen>,
     }
 
     /// A git repository to follow.
@@ -283,8 +324,8 @@ documents! {
 
     /// A machine and what it is for.
     struct RawNode {
-        /// One per network; the first is link 0.
-        addresses: Vec<Address>,
+        /// One per network; the first is link 0. A running cluster needs one at least.
+        addresses: Option<Vec<Address>>,
         /// Default Voter.
         role: Option<NodeRole>,
         /// What it has to give, by names of your choice.
@@ -295,7 +336,7 @@ documents! {
 
     /// What switches nodes off.
     struct RawFencingDevice {
-        /// A fence agent (`fence_…`), `redfish` or `watchdog`.
+        /// A fence agent (`fence_…`), `redfish` or `watchdog`; `stonith:TYPE` is planned but not used.
         #[schemars(extend("format" = "hafen-fence-agent"))]
         agent: String,
         /// What the agent is told; strings.
@@ -357,21 +398,32 @@ documents! {
     #[derive(Copy)]
     struct RawPromotable {
         /// Promoted copies at most; default 1.
-        #[schemars(range(min = 1))]
         max: Option<u32>,
         /// Promoted copies on one node at most; default 1.
-        #[schemars(range(min = 1))]
         per_node: Option<u32>,
     }
 
-    /// `then` happens after `first`.
+    /// `then` happens after `first`; or several `sets`, one after the other.
     struct RawOrder {
-        first: RawOrderEnd,
-        then: RawOrderEnd,
+        first: Option<RawOrderFirst>,
+        then: Option<RawOrderEnd>,
+        /// Instead of `first` and `then`: each set happens after the one before it.
+        sets: Option<Vec<RawOrderSet>>,
         /// Default Required.
         strength: Option<OrderStrength>,
         /// The opposite actions happen in the opposite order; default true.
         symmetric: Option<bool>,
+    }
+
+    struct RawOrderFirst {
+        /// A resource, group or clone.
+        resource: Option<Name>,
+        /// Instead of `resource`: any one of these is enough.
+        any_of: Option<Vec<Name>>,
+        /// Of the copies of a clone one is enough, and the others are not waited for; default false.
+        any_copy: Option<bool>,
+        /// Default Start, at both ends.
+        action: Option<OrderAction>,
     }
 
     struct RawOrderEnd {
@@ -381,18 +433,34 @@ documents! {
         action: Option<OrderAction>,
     }
 
-    /// `resource` goes where `with` is, or where it is not.
+    struct RawOrderSet {
+        /// Resources, groups or clones.
+        members: Vec<Name>,
+        /// True (the default): its members one after the other.
+        sequential: Option<bool>,
+        /// False: any one of its members is enough for what comes after; default true.
+        require_all: Option<bool>,
+        /// Default Start.
+        action: Option<OrderAction>,
+    }
+
+    /// `resource` goes where `with` is, or where it is not; or several `sets`, each with the one behind it.
     struct RawColocation {
         /// A resource, group or clone.
-        resource: Name,
+        resource: Option<Name>,
         /// Only in this role.
         role: Option<Role>,
-        with: RawColocationEnd,
+        with: Option<RawColocationEnd>,
+        /// Instead of `resource` and `with`: each set is with the one behind it.
+        sets: Option<Vec<RawColocationSet>>,
         /// Default Required.
         strength: Option<Strength>,
         /// Of Preferred and Avoid; default 100.
-        #[schemars(range(min = 1, max = 999_999))]
-        weight: Option<u32>,
+        weight: Option<Weight>,
+        /// None: the same node. Else a node with the same value of this label.
+        node_label: Option<String>,
+        /// Whether `resource` has a say in where `with` goes; default as its own.
+        influence: Option<Influence>,
     }
 
     struct RawColocationEnd {
@@ -400,6 +468,19 @@ documents! {
         resource: Name,
         /// Only in this role.
         role: Option<Role>,
+    }
+
+    struct RawColocationSet {
+        /// Resources, groups or clones.
+        members: Vec<Name>,
+        /// True (the default): each member is with the one before it.
+        sequential: Option<bool>,
+        /// Only in this role.
+        role: Option<Role>,
+        /// Of its members among themselves; default that of the constraint.
+        strength: Option<Strength>,
+        /// Of Preferred and Avoid among its members.
+        weight: Option<Weight>,
     }
 
     /// Where a resource runs, or does not.
@@ -412,9 +493,8 @@ documents! {
         role: Option<Role>,
         /// Default Required.
         strength: Option<Strength>,
-        /// Of Preferred and Avoid; default 100.
-        #[schemars(range(min = 1, max = 999_999))]
-        weight: Option<u32>,
+        /// Of Preferred and Avoid; default 100. `0` only allows the node where `symmetric` is false.
+        weight: Option<Weight>,
     }
 
     struct RawMatchLabels {

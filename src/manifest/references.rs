@@ -139,12 +139,21 @@ impl<'a> Checker<'a, '_> {
             checker.resolve(doc, || doc.span(path), Kind::Resource, &name.0);
         };
         for (doc, order) in self.tree.orders() {
-            resource(self, doc, &["first", "resource"], &order.first.resource);
-            resource(self, doc, &["then", "resource"], &order.then.resource);
+            if let Some(first) = &order.first {
+                first.resource.iter().for_each(|name| resource(self, doc, &["first", "resource"], name));
+                for (n, name) in first.any_of.iter().flatten().enumerate() {
+                    resource(self, doc, &["first", "anyOf", &n.to_string()], name);
+                }
+            }
+            order.then.iter().for_each(|then| resource(self, doc, &["then", "resource"], &then.resource));
+            let sets = order.sets.iter().flatten().map(|set| &set.members);
+            self.members_of_sets(doc, sets);
         }
         for (doc, colocation) in self.tree.colocations() {
-            resource(self, doc, &["resource"], &colocation.resource);
-            resource(self, doc, &["with", "resource"], &colocation.with.resource);
+            colocation.resource.iter().for_each(|name| resource(self, doc, &["resource"], name));
+            colocation.with.iter().for_each(|with| resource(self, doc, &["with", "resource"], &with.resource));
+            let sets = colocation.sets.iter().flatten().map(|set| &set.members);
+            self.members_of_sets(doc, sets);
         }
         for (doc, location) in self.tree.locations() {
             resource(self, doc, &["resource"], &location.resource);
@@ -152,6 +161,15 @@ impl<'a> Checker<'a, '_> {
                 for (n, node) in names.iter().enumerate() {
                     self.resolve(doc, || doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
                 }
+            }
+        }
+    }
+
+    fn members_of_sets<'n>(&mut self, doc: &Doc, sets: impl Iterator<Item = &'n Vec<Name>>) {
+        for (s, members) in sets.enumerate() {
+            for (m, name) in members.iter().enumerate() {
+                let span = || doc.span(&["sets", &s.to_string(), "members", &m.to_string()]);
+                self.resolve(doc, span, Kind::Resource, &name.0);
             }
         }
     }

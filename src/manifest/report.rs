@@ -4,9 +4,9 @@
 //!
 //! Invariant: if an error was added, an error is in the list, however many findings were left out.
 
-use super::SourceFile;
 use super::explain::Code;
 use super::tree::Span;
+use super::{Purpose, SourceFile};
 use crate::model::{Diagnostic, Severity};
 
 /// Nobody reads more, and a tree that is wrong as a whole would yield a finding per line.
@@ -15,6 +15,7 @@ pub(super) const MAX_DIAGNOSTICS: usize = 1_000;
 const MAX_GATHERED: usize = 100_000;
 
 pub(super) struct Report<'a> {
+    purpose: Purpose,
     files: &'a [&'a SourceFile],
     diagnostics: Vec<Diagnostic>,
     left_out: usize,
@@ -22,20 +23,23 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    pub fn new(files: &'a [&'a SourceFile]) -> Self {
-        Self { files, diagnostics: Vec::new(), left_out: 0, has_errors: false }
+    pub fn new(purpose: Purpose, files: &'a [&'a SourceFile]) -> Self {
+        Self { purpose, files, diagnostics: Vec::new(), left_out: 0, has_errors: false }
     }
 
     pub fn has_errors(&self) -> bool {
         self.has_errors
     }
 
-    /// Adds a finding about a stretch of a file. The severity is the code's.
+    /// Adds a finding about a stretch of a file. The severity is the code's; for a plan alone less is an error.
     pub fn add(&mut self, code: Code, file: usize, span: Span, message: impl Into<String>, help: Option<String>) {
         let file = self.files.get(file).map_or(String::new(), |file| file.path.clone());
         self.push(Diagnostic {
             code: code.to_string(),
-            severity: code.severity(),
+            severity: match (self.purpose, code.severity()) {
+                (Purpose::Plan, Severity::Error) if !code.hinders_planning() => Severity::Warning,
+                (_, severity) => severity,
+            },
             file,
             line: span.line,
             column: span.column,

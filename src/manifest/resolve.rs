@@ -8,17 +8,17 @@
 use super::SourceFile;
 use super::check_resources::operations;
 use super::document::{Doc, RawSpec, Tree};
+use super::pairs::{self, resource_id};
 use super::raw::{
     Inherited, Name, Param, Profile, Quantity, RawCluster, RawFencingDevice, RawNode, RawOperation, RawResource,
     RawSelector, Time,
 };
 use super::topology::Topology;
 use crate::model::{
-    AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, ColocationEnd, Detection, DeviceId,
-    FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
-    MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, OrderAction,
-    OrderEnd, OrderStrength, Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef,
-    Source, Spec, Strength, TargetRole,
+    AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, Detection, DeviceId, FailurePolicy,
+    FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location, MultipleActive, Node,
+    NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, Origin, Placement, Promotable,
+    QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole, sets,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,6 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 const MONITOR_INTERVAL: Duration = Duration::from_secs(10);
 const FAILURE: FailurePolicy = FailurePolicy { threshold: 3, timeout: Duration::from_secs(600) };
 const STICKINESS: i32 = 1;
-const WEIGHT: u32 = 100;
 
 /// The spec of a tree without errors. None only without a Cluster document, which is an error.
 pub(super) fn resolve(
@@ -40,27 +39,31 @@ pub(super) fn resolve(
     let (cluster_doc, raw_cluster) = tree.clusters().next()?;
     let cluster = cluster(&cluster_doc.name, raw_cluster);
     let id = |doc: &Doc| ResourceId::new(doc.name.as_str());
+    let ranks = tree.ranks();
+    let rank = |doc: &Doc| ranks.get(doc.name.as_str()).copied().unwrap_or(0);
     let resources = tree.resources().filter_map(|(doc, raw)| {
         let chain = Chain::of(tree, topology, &doc.name, raw);
-        resource(raw, &chain, &cluster, tree.rank(doc)).map(|resource| (id(doc), resource))
+        resource(raw, &chain, &cluster, rank(doc)).map(|resource| (id(doc), resource))
     });
-    let groups = tree.groups().map(|(doc, raw)| {
-        (id(doc), Group { members: raw.members.iter().map(resource_id).collect(), rank: tree.rank(doc) })
-    });
-    Some(Spec {
+    let groups = tree
+        .groups()
+        .map(|(doc, raw)| (id(doc), Group { members: raw.members.iter().map(resource_id).collect(), rank: rank(doc) }));
+    let mut spec = Spec {
         resources: resources.collect(),
         groups: groups.collect(),
         nodes: tree.nodes().map(|(doc, raw)| (NodeId::new(doc.name.as_str()), node(doc, raw))).collect(),
         devices: tree.devices().map(|(doc, raw)| (DeviceId::new(doc.name.as_str()), device(raw))).collect(),
-        clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw, tree.rank(doc)))).collect(),
+        clones: tree.clones().map(|(doc, raw)| (id(doc), clone(raw, rank(doc)))).collect(),
         bundles: BTreeMap::new(),
         orders: orders(tree),
-        colocations: colocations(tree),
+        colocations: BTreeMap::new(),
         locations: locations(tree),
         origins: tree.docs.iter().map(|doc| origin(doc, files)).collect(),
         cluster,
         agents: agents(tree, catalogue),
-    })
+    };
+    spec.colocations = colocations(tree, &spec);
+    Some(spec)
 }
 
 /// What is known of the agents that resources name.
@@ -114,9 +117,6 @@ impl<'a> Chain<'a> {
     }
 }
 
-fn resource_id(name: &Name) -> ResourceId {
-    ResourceId::new(name.0.as_str())
-}
 fn time_or(time: Option<Time>, default: Duration) -> Duration {
     time.map_or(default, |time| time.0)
 }
@@ -155,7 +155,7 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
             require_tested: fencing.and_then(|raw| raw.require_tested).unwrap_or(false),
             max_fences: fencing.and_then(|raw| raw.max_fences).unwrap_or(5),
             assume_off: fencing.and_then(|raw| raw.assume_off).map(|time| time.0),
-            when: FenceWhen::Needed,
+            when: fencing.and_then(|raw| raw.when).unwrap_or(FenceWhen::Needed),
         },
         quorum_loss: raw.quorum_loss.unwrap_or(QuorumLoss::Stop),
         join_grace: time_or(raw.join_grace, Duration::from_secs(120)),
@@ -167,7 +167,7 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
             path: raw.path.clone().unwrap_or_default(),
             interval: time_or(raw.interval, Duration::from_secs(60)),
         }),
-        placement: Placement::Spread,
+        placement: raw.placement.unwrap_or(Placement::Spread),
     }
 }
 
@@ -176,7 +176,7 @@ fn node(doc: &Doc, raw: &RawNode) -> Node {
     Node {
         role: raw.role.unwrap_or(NodeRole::Voter),
         connection: None,
-        addresses: raw.addresses.iter().map(|address| address.0).collect(),
+        addresses: raw.addresses.iter().flatten().map(|address| address.0).collect(),
         labels: doc.labels.clone(),
         capacity: numbers(&raw.capacity),
         fencing: raw.fencing.iter().flatten().map(level).collect(),
@@ -226,7 +226,7 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> O
         multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
         utilization: numbers(&raw.utilization),
         rank,
-        influence: Influence::Always,
+        influence: chain.first(|level| level.influence).unwrap_or(Influence::Always),
         inside: None,
     })
 }
@@ -290,49 +290,43 @@ fn clone(raw: &super::raw::RawClone, rank: u32) -> CloneSpec {
         ordered: raw.ordered.unwrap_or(false),
         globally_unique: raw.globally_unique.unwrap_or(false),
         rank,
-        enough: None,
+        enough: raw.enough,
     }
 }
 
 fn orders(tree: &Tree) -> BTreeMap<String, Order> {
-    let end = |end: &super::raw::RawOrderEnd| OrderEnd {
-        resource: resource_id(&end.resource),
-        action: end.action.unwrap_or(OrderAction::Start),
-    };
-    let order = |raw: &super::raw::RawOrder| {
-        let strength = raw.strength.unwrap_or(OrderStrength::Required);
-        let symmetric = raw.symmetric.unwrap_or(true);
-        Order { first: end(&raw.first), then: end(&raw.then), strength, symmetric, or: Vec::new(), any_copy: false }
-    };
-    tree.orders().map(|(doc, raw)| (doc.name.clone(), order(raw))).collect()
+    let mut all = BTreeMap::new();
+    for (doc, raw) in tree.orders() {
+        sets::insert_all(&mut all, &doc.name, pairs::orders(raw));
+    }
+    all
 }
 
-fn colocations(tree: &Tree) -> BTreeMap<String, Colocation> {
-    let colocation = |raw: &super::raw::RawColocation| Colocation {
-        resource: ColocationEnd { resource: resource_id(&raw.resource), role: raw.role },
-        with: ColocationEnd { resource: resource_id(&raw.with.resource), role: raw.with.role },
-        strength: raw.strength.unwrap_or(Strength::Required),
-        weight: raw.weight.unwrap_or(WEIGHT),
-        node_label: None,
-        influence: Influence::Always,
-    };
-    tree.colocations().map(|(doc, raw)| (doc.name.clone(), colocation(raw))).collect()
+fn colocations(tree: &Tree, spec: &Spec) -> BTreeMap<String, Colocation> {
+    let mut all = BTreeMap::new();
+    for (doc, raw) in tree.colocations() {
+        sets::insert_all(&mut all, &doc.name, pairs::colocations(raw, |own| spec.influence_of(own)));
+    }
+    all
 }
 
 fn locations(tree: &Tree) -> BTreeMap<String, Location> {
-    let location = |raw: &super::raw::RawLocation| Location {
-        resource: resource_id(&raw.resource),
-        nodes: match &raw.nodes {
-            RawSelector::Names(names) => {
-                NodeSelector::Names(names.iter().map(|name| NodeId::new(name.0.as_str())).collect())
-            }
-            RawSelector::Labels(labels) => NodeSelector::Labels(
-                labels.match_labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect(),
-            ),
-        },
-        strength: raw.strength.unwrap_or(Strength::Required),
-        weight: raw.weight.unwrap_or(WEIGHT),
-        role: raw.role,
+    let location = |raw: &super::raw::RawLocation| {
+        let (strength, weight) = pairs::strength(raw.strength, raw.weight);
+        Location {
+            resource: resource_id(&raw.resource),
+            nodes: match &raw.nodes {
+                RawSelector::Names(names) => {
+                    NodeSelector::Names(names.iter().map(|name| NodeId::new(name.0.as_str())).collect())
+                }
+                RawSelector::Labels(labels) => NodeSelector::Labels(
+                    labels.match_labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect(),
+                ),
+            },
+            strength,
+            weight,
+            role: raw.role,
+        }
     };
     tree.locations().map(|(doc, raw)| (doc.name.clone(), location(raw))).collect()
 }

@@ -18,6 +18,9 @@ use crate::model::{AgentRef, duration, suggest};
 use serde_json::Value as Json;
 use std::net::IpAddr;
 
+/// How the agents of fencing devices begin that are no fence agents of this program.
+pub(super) const FOREIGN_DEVICE: &str = "stonith:";
+
 /// Checks one document against the schema of its kind. Returns whether nothing was found.
 pub(super) fn check(schemas: &Schemas, schema: &Json, file: usize, root: &Node, report: &mut Report) -> bool {
     let mut checker = Checker { schemas, file, report, clean: true };
@@ -301,7 +304,11 @@ fn formatted(format: &str, text: &str) -> Result<(), Fault> {
         },
         "hafen-fence-agent" => {
             let clean = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-            if matches!(text, "redfish" | "watchdog") || (clean && text.len() > 6 && text.starts_with("fence_")) {
+            let foreign = text.starts_with(FOREIGN_DEVICE) && text.parse::<AgentRef>().is_ok();
+            if foreign
+                || matches!(text, "redfish" | "watchdog")
+                || (clean && text.len() > 6 && text.starts_with("fence_"))
+            {
                 return Ok(());
             }
             let help = match suggest::nearest(text, ["redfish", "watchdog"]) {

@@ -152,7 +152,7 @@ fn schemas_accept_the_examples() {
     for name in ["quickstart", "mariadb", "drbd"] {
         let files = example(name);
         let files: Vec<&SourceFile> = files.iter().collect();
-        for (_, document) in parse_all(&files, &mut Report::new(&files)) {
+        for (_, document) in parse_all(&files, &mut Report::new(Purpose::Run, &files)) {
             let value = structure::to_json(&document.root);
             assert!(validator.is_valid(&value), "{name}: {value}");
             documents += 1;

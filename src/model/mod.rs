@@ -21,6 +21,7 @@ mod notice;
 pub mod reason;
 pub mod resource;
 pub mod score;
+pub mod sets;
 pub mod spec;
 pub mod suggest;
 
@@ -46,4 +47,5 @@ pub use resource::{
     QuorumLoss, Requires, Resource, Role, TargetRole,
 };
 pub use score::Score;
+pub use sets::{ColocationSet, ColocationSets, OrderSet, OrderSets};
 pub use spec::{Kind, ObjectRef, Origin, Spec};

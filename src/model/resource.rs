@@ -98,6 +98,8 @@ impl FromStr for AgentRef {
                 && !part.starts_with('.')
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@\\".contains(c))
         };
+        // What is never run may lead anywhere: `stonith:external/ipmi`.
+        let named = |part: &&str| part.strip_prefix('/').unwrap_or(part).split('/').all(|part| clean(&part));
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
             ["ocf", provider, name] if clean(provider) && clean(name) => {
@@ -107,7 +109,7 @@ impl FromStr for AgentRef {
                 Ok(Self::Systemd { unit: unit.join(":") })
             }
             [class, provider @ .., name]
-                if Self::FOREIGN.contains(class) && provider.len() < 2 && provider.iter().all(clean) && clean(name) =>
+                if Self::FOREIGN.contains(class) && provider.len() < 2 && provider.iter().all(clean) && named(name) =>
             {
                 let provider = provider.first().map(|provider| (*provider).to_owned());
                 Ok(Self::Foreign { class: (*class).into(), provider, name: (*name).into() })

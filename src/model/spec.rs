@@ -1,8 +1,8 @@
 //! A whole desired state: one commit's manifests, resolved.
 
 use super::{
-    AgentRef, AgentTraits, Bundle, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Location,
-    Node, NodeId, Order, Reload, Resource, ResourceId,
+    AgentRef, AgentTraits, Bundle, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Influence,
+    Location, Node, NodeId, Order, Reload, Resource, ResourceId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +57,15 @@ impl Spec {
         match self.groups.get(name) {
             Some(group) => group.members.iter().collect(),
             None => vec![name],
+        }
+    }
+
+    /// Whether what stands behind a name has a say in where others go: a group or clone as the least of what it holds.
+    pub fn influence_of(&self, name: &ResourceId) -> Influence {
+        let members = self.primitives_of(name).into_iter().filter_map(|member| self.resources.get(member));
+        match members.map(|resource| resource.influence).all(|influence| influence == Influence::Always) {
+            true => Influence::Always,
+            false => Influence::WhileStopped,
         }
     }
 

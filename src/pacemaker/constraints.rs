@@ -11,8 +11,8 @@ use super::resources::Services;
 use super::words::{boolean, score};
 use super::xml::El;
 use crate::model::{
-    Colocation, ColocationEnd, Influence, Order, OrderAction, OrderEnd, OrderStrength, ResourceId, Role, Score,
-    Strength,
+    Colocation, ColocationEnd, ColocationSet, ColocationSets, Influence, Order, OrderAction, OrderEnd, OrderSet,
+    OrderSets, OrderStrength, ResourceId, Role, Score, Strength, sets,
 };
 use std::collections::BTreeMap;
 
@@ -23,16 +23,15 @@ pub(super) struct Constraints<'c, 'a> {
     pub losses: &'c mut Losses,
     pub orders: BTreeMap<String, Order>,
     pub colocations: BTreeMap<String, Colocation>,
+    /// The sets that some of them come from, by the name of the constraint.
+    pub sets: Sets,
 }
 
-/// A `resource_set`, its unknown members left out.
-struct Set<'a> {
-    members: Vec<&'a str>,
-    sequential: bool,
-    require_all: bool,
-    action: Option<&'a str>,
-    role: Option<Role>,
-    score: Option<Score>,
+/// Constraints that were written as sets, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Sets {
+    pub orders: BTreeMap<String, OrderSets>,
+    pub colocations: BTreeMap<String, ColocationSets>,
 }
 
 /// A promoted or unpromoted role by its old and new names; None for any.
@@ -56,21 +55,9 @@ pub(super) fn strength(score: Score) -> Option<(Strength, u32)> {
     }
 }
 
-/// A key for each part of a constraint that is taken apart: its own name where there is one part only.
+/// A key for each part of a constraint that is taken apart.
 pub(super) fn insert<T>(map: &mut BTreeMap<String, T>, name: &str, value: T) {
-    let free = |map: &BTreeMap<String, T>, key: &str| !map.contains_key(key);
-    if free(map, name) {
-        map.insert(name.to_owned(), value);
-        return;
-    }
-    let mut number = 2_usize;
-    // The parts of one name follow each other, so the search begins behind the last one.
-    let prefix = format!("{name}.");
-    number += map.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).count();
-    while !free(map, &format!("{prefix}{number}")) {
-        number += 1;
-    }
-    map.insert(format!("{prefix}{number}"), value);
+    sets::insert_all(map, name, [value]);
 }
 
 fn action(word: Option<&str>) -> Option<OrderAction> {
@@ -84,16 +71,12 @@ fn action(word: Option<&str>) -> Option<OrderAction> {
 }
 
 impl<'a> Constraints<'_, 'a> {
-    fn sets(&self, el: El<'a>) -> Vec<Set<'a>> {
-        let set = |set: El<'a>| Set {
-            members: self.set_members(set),
-            sequential: set.attr("sequential").and_then(boolean).unwrap_or(true),
-            require_all: set.attr("require-all").and_then(boolean).unwrap_or(true),
-            action: set.attr("action"),
-            role: role(set.attr("role")),
-            score: set.attr("score").and_then(score),
-        };
-        el.all("resource_set").map(set).filter(|set| !set.members.is_empty()).collect()
+    /// The `resource_set`s of a constraint, and their known members.
+    fn sets(&self, el: El<'a>) -> impl Iterator<Item = (El<'a>, Vec<ResourceId>, bool)> {
+        el.all("resource_set").map(|set| {
+            let members = self.set_members(set).into_iter().map(ResourceId::new).collect();
+            (set, members, set.attr("sequential").and_then(boolean).unwrap_or(true))
+        })
     }
 
     /// The known members of a set, tags replaced by what carries them.
@@ -156,36 +139,20 @@ impl<'a> Constraints<'_, 'a> {
     }
 
     fn order_sets(&mut self, el: El<'a>, strength: OrderStrength, symmetric: bool) {
-        let sets = self.sets(el);
-        let mut add = |first: OrderEnd, or: Vec<OrderEnd>, then: OrderEnd| {
-            let order = Order { first, then, strength, symmetric, or, any_copy: false };
-            insert(&mut self.orders, el.id(), order);
+        let set = |(set, members, sequential): (El<'a>, Vec<ResourceId>, bool)| {
+            let require_all = set.attr("require-all").and_then(boolean).unwrap_or(true);
+            Some(OrderSet { members, sequential, require_all, action: action(set.attr("action"))? })
         };
-        let ends = |set: &Set<'a>| -> Option<Vec<OrderEnd>> {
-            let action = action(set.action)?;
-            Some(set.members.iter().map(|member| end(member, action)).collect())
-        };
-        let Some(all) = sets.iter().map(ends).collect::<Option<Vec<Vec<OrderEnd>>>>() else {
+        let Some(sets) = self.sets(el).map(set).collect::<Option<Vec<OrderSet>>>() else {
             return self.losses.matters(el, "it orders an unknown action");
         };
-        for (set, ends) in sets.iter().zip(&all) {
-            let in_order = set.sequential && set.require_all;
-            for pair in ends.windows(2).filter(|_| in_order) {
-                add(pair[0].clone(), Vec::new(), pair[1].clone());
-            }
+        let sets = OrderSets { sets, strength, symmetric };
+        let pairs = sets.pairs();
+        if pairs.is_empty() {
+            return self.losses.harmless(el, "its sets have no two members that are configured");
         }
-        for place in 1..sets.len() {
-            let (before, after) = (&sets[place - 1], &sets[place]);
-            let thens = if after.sequential && after.require_all { &all[place][..1] } else { &all[place][..] };
-            for then in thens {
-                let firsts = &all[place - 1];
-                match (before.require_all, before.sequential) {
-                    (false, _) => add(firsts[0].clone(), firsts[1..].to_vec(), then.clone()),
-                    (true, true) => add(firsts[firsts.len() - 1].clone(), Vec::new(), then.clone()),
-                    (true, false) => firsts.iter().for_each(|first| add(first.clone(), Vec::new(), then.clone())),
-                }
-            }
-        }
+        sets::insert_all(&mut self.orders, el.id(), pairs);
+        self.sets.orders.insert(el.id().to_owned(), sets);
     }
 
     pub fn colocation(&mut self, el: El<'a>) {
@@ -215,37 +182,39 @@ impl<'a> Constraints<'_, 'a> {
     }
 
     fn colocation_sets(&mut self, el: El<'a>, of: Score) {
-        let sets = self.sets(el);
-        for set in sets.iter().filter(|set| set.sequential) {
-            for pair in set.members.windows(2) {
-                self.tie(el, set.score.unwrap_or(of), (pair[1], set.role), (pair[0], set.role));
-            }
+        let set = |(set, members, sequential): (El<'a>, Vec<ResourceId>, bool)| ColocationSet {
+            members,
+            sequential,
+            role: role(set.attr("role")),
+            strength: set.attr("score").and_then(score).map(|of| strength(of).unwrap_or((Strength::Preferred, 0))),
+        };
+        let (strength, weight) = strength(of).unwrap_or((Strength::Preferred, 0));
+        let influence = el.attr("influence").and_then(boolean).map(influence);
+        let (sets, node_label) = (self.sets(el).map(set).collect(), node_label(el));
+        let sets = ColocationSets { sets, strength, weight, node_label, influence };
+        let pairs = sets.pairs(|dependent| self.own_influence(dependent.as_str()));
+        if pairs.is_empty() {
+            return self.losses.harmless(el, "its sets have no score, or no two members that are configured");
         }
-        for pair in sets.windows(2) {
-            let (before, after) = (&pair[0], &pair[1]);
-            let dependents = if before.sequential { &before.members[..1] } else { &before.members[..] };
-            let last = after.members.len() - 1;
-            let primaries = if after.sequential { &after.members[last..] } else { &after.members[..] };
-            for dependent in dependents {
-                for primary in primaries {
-                    self.tie(el, of, (dependent, before.role), (primary, after.role));
-                }
-            }
-        }
+        sets::insert_all(&mut self.colocations, el.id(), pairs);
+        self.sets.colocations.insert(el.id().to_owned(), sets);
+    }
+
+    /// Whether what a name means is critical.
+    fn own_influence(&self, name: &str) -> Influence {
+        let critical = |member: &&str| {
+            self.services.resources.get(*member).is_none_or(|resource| resource.influence == Influence::Always)
+        };
+        influence(self.services.members(name).iter().all(critical))
     }
 
     fn tie(&mut self, el: El<'a>, of: Score, dependent: (&str, Option<Role>), primary: (&str, Option<Role>)) {
         // Without weight it says nothing.
         let Some((strength, weight)) = strength(of) else { return };
-        let critical = self.services.members(dependent.0).iter().all(|member| {
-            self.services.resources.get(*member).is_none_or(|resource| resource.influence == Influence::Always)
-        });
-        let influence = match el.attr("influence").and_then(boolean).unwrap_or(critical) {
-            true => Influence::Always,
-            false => Influence::WhileStopped,
-        };
+        let influence =
+            el.attr("influence").and_then(boolean).map_or_else(|| self.own_influence(dependent.0), influence);
         let end = |(name, role): (&str, Option<Role>)| ColocationEnd { resource: ResourceId::new(name), role };
-        let node_label = el.attr("node-attribute").filter(|name| *name != "#uname").map(str::to_owned);
+        let node_label = node_label(el);
         let (resource, with) = (end(dependent), end(primary));
         let colocation = Colocation { resource, with, strength, weight, node_label, influence };
         insert(&mut self.colocations, el.id(), colocation);
@@ -254,4 +223,12 @@ impl<'a> Constraints<'_, 'a> {
 
 fn end(name: &str, action: OrderAction) -> OrderEnd {
     OrderEnd { resource: ResourceId::new(name), action }
+}
+
+fn influence(always: bool) -> Influence {
+    if always { Influence::Always } else { Influence::WhileStopped }
+}
+
+fn node_label(el: El<'_>) -> Option<String> {
+    el.attr("node-attribute").filter(|name| *name != "#uname").map(str::to_owned)
 }

@@ -130,7 +130,7 @@ impl<'a> Locator<'_, 'a> {
                 // Plus infinity leaves other nodes to fall back on, which `Required` does not.
                 _ => Strength::Preferred,
             };
-            let weight = score.value().unsigned_abs();
+            let weight = if strength == Strength::Forbidden { 1 } else { score.value().unsigned_abs() };
             let nodes = NodeSelector::Names(nodes);
             let location = Location { resource: ResourceId::new(name), nodes, strength, weight, role };
             insert(&mut self.locations, id, location);

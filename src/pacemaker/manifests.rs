@@ -1,59 +1,90 @@
-//! An imported cluster as manifests.
+//! A spec as manifests.
 //!
-//! Input: an [`Import`]. Output: files of YAML documents, as if written by hand: names kept, defaults left out, in the order
-//! of the CIB; and what no manifest can say yet, in words.
+//! Input: a [`Spec`], and which of its constraints were sets. Output: files of YAML documents, as if written by hand: names
+//! kept, defaults left out, services in order of their rank, sets as one document.
+//!
+//! Invariant: `manifest::load_for(Purpose::Plan)` of what is written gives the same spec, apart from where things are
+//! written and what is known of the agents.
 //!
 //! Deliberately absent: writing them anywhere, and the state.
 
-use super::Import;
-use super::resources::INFINITE_FAILURES;
+use super::Sets;
+use super::yaml::yaml;
 use crate::model::{
-    Clone as CloneSpec, Cluster, Colocation, Influence, Location, MultipleActive, Node, NodeRole, NodeSelector, OnFail,
-    OpName, Order, OrderAction, OrderEnd, OrderStrength, Placement, Requires, Resource, Spec, Strength, TargetRole,
-    duration,
+    Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, FenceWhen, FencingDevice,
+    FencingPolicy, Influence, Location, MultipleActive, Node, NodeRole, NodeSelector, OnFail, OpName, Order,
+    OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires, Resource, ResourceId,
+    Score, Spec, Strength, TargetRole, duration,
 };
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Manifests, by the name of their file, and what they do not say.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Written {
-    pub files: Vec<(&'static str, String)>,
-    pub unsaid: Vec<String>,
+const USUAL_TIMEOUT: Duration = Duration::from_secs(20);
+const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often promoted copies are watched where nothing is said.
+const USUAL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Manifests by the name of their file; files without documents are left out.
+pub fn write(spec: &Spec, sets: &Sets) -> Vec<(&'static str, String)> {
+    let usual = Usual::of(spec);
+    let devices = spec.devices.iter().map(|(name, d)| document("FencingDevice", name.as_str(), device(d)));
+    let nodes = spec.nodes.iter().map(|(name, node)| node_document(name.as_str(), node));
+    let files = [
+        ("cluster.yaml", vec![document("Cluster", &spec.cluster.name, cluster(&spec.cluster, &usual))]),
+        ("fencing.yaml", devices.collect()),
+        ("nodes.yaml", nodes.collect()),
+        ("resources.yaml", services(spec, &usual)),
+        ("constraints.yaml", constraints(spec, sets)),
+    ];
+    let text = |documents: Vec<Value>| -> String { documents.iter().map(yaml).collect::<Vec<String>>().join("---\n") };
+    let files = files.into_iter().filter(|(_, documents)| !documents.is_empty());
+    files.map(|(name, documents)| (name, text(documents))).collect()
 }
 
-/// The largest weight that a manifest can say.
-const MAX_WEIGHT: u32 = 999_999;
-const USUAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the Cluster's defaults say, so that no resource has to.
+struct Usual {
+    threshold: u32,
+    timeout: Duration,
+    stickiness: i32,
+    /// Of the monitor.
+    interval: Duration,
+    fencing: bool,
+    quorum_loss: QuorumLoss,
+}
 
-pub fn write(import: &Import) -> Written {
-    let spec = &import.spec;
-    let mut unsaid = Vec::new();
-    let mut files = vec![
-        ("cluster.yaml", vec![document("Cluster", &spec.cluster.name, cluster(&spec.cluster, &mut unsaid))]),
-        (
-            "fencing.yaml",
-            spec.devices
-                .iter()
-                .map(|(name, device)| {
-                    document(
-                        "FencingDevice",
-                        name.as_str(),
-                        object([("agent", json!(device.agent)), ("params", json!(device.params))]),
-                    )
-                })
-                .collect(),
-        ),
-        ("nodes.yaml", spec.nodes.iter().map(|(name, node)| node_document(name.as_str(), node)).collect()),
-        ("resources.yaml", services(spec, &mut unsaid)),
-        ("constraints.yaml", constraints(spec, &mut unsaid)),
-    ];
-    if !spec.nodes.is_empty() {
-        unsaid.push("the addresses of the nodes: a CIB does not have them".into());
+impl Usual {
+    /// What most resources have.
+    fn of(spec: &Spec) -> Self {
+        let resources = || spec.resources.values();
+        let interval = |resource: &Resource| resource.operations.get(&OpName::Monitor).map(|monitor| monitor.interval);
+        Self {
+            threshold: most(resources().map(|resource| resource.failure.threshold)).unwrap_or(3),
+            timeout: most(resources().map(|resource| resource.failure.timeout)).unwrap_or(Duration::from_secs(600)),
+            stickiness: most(resources().map(|resource| resource.stickiness)).unwrap_or(1),
+            interval: most(resources().filter_map(interval)).unwrap_or(USUAL_INTERVAL),
+            fencing: spec.cluster.fencing.enabled,
+            quorum_loss: spec.cluster.quorum_loss,
+        }
     }
-    files.retain(|(_, documents)| !documents.is_empty());
-    let text = |documents: Vec<Value>| -> String { documents.iter().map(yaml).collect::<Vec<String>>().join("---\n") };
-    Written { files: files.into_iter().map(|(name, documents)| (name, text(documents))).collect(), unsaid }
+}
+
+/// The most frequent of some values; of several the lowest.
+fn most<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut sorted: Vec<T> = values.collect();
+    sorted.sort();
+    let mut best: Option<(usize, T)> = None;
+    let mut rest = sorted.into_iter().peekable();
+    while let Some(value) = rest.next() {
+        let mut count = 1;
+        while rest.next_if_eq(&value).is_some() {
+            count += 1;
+        }
+        if best.as_ref().is_none_or(|(most, _)| count > *most) {
+            best = Some((count, value));
+        }
+    }
+    best.map(|(_, value)| value)
 }
 
 /// Fields that are there: no nulls, no empty maps.
@@ -76,39 +107,76 @@ fn document(kind: &str, name: &str, spec: Value) -> Value {
     json!({ "apiVersion": "hafen/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
 }
 
-fn time(duration: Duration) -> Value {
-    json!(duration::format(duration))
+fn time(time: Duration, usual: Duration) -> Value {
+    if time == usual { Value::Null } else { json!(duration::format(time)) }
 }
 
-fn cluster(cluster: &Cluster, unsaid: &mut Vec<String>) -> Value {
-    if cluster.placement != Placement::Spread {
-        unsaid.push(format!("the placement strategy {:?}", cluster.placement));
-    }
-    let fencing = &cluster.fencing;
-    // What is usual there is not what is usual here.
-    let failure = json!({ "threshold": 0, "timeout": "0s" });
+fn cluster(cluster: &Cluster, usual: &Usual) -> Value {
+    let detection = match cluster.detection {
+        Detection::DEFAULT => Value::Null,
+        Detection::FAST => json!({ "profile": "Fast" }),
+        Detection { heartbeat, suspect_after } => {
+            json!({ "heartbeat": duration::format(heartbeat), "suspectAfter": duration::format(suspect_after) })
+        }
+    };
+    let source = cluster.source.as_ref().map(|source| {
+        object([
+            ("url", json!(source.url)),
+            ("branch", unless(source.branch.as_str(), "main")),
+            ("path", unless(source.path.as_str(), "")),
+            ("interval", time(source.interval, Duration::from_secs(60))),
+        ])
+    });
+    let failure =
+        object([("threshold", unless(usual.threshold, 3)), ("timeout", time(usual.timeout, Duration::from_secs(600)))]);
+    let monitor = object([("interval", time(usual.interval, USUAL_INTERVAL))]);
+    let operations = object([("monitor", monitor)]);
+    let defaults =
+        object([("operations", operations), ("failure", failure), ("stickiness", unless(usual.stickiness, 1))]);
     object([
+        ("detection", detection),
+        ("fencing", fencing(&cluster.fencing)),
+        ("quorumLoss", unless(cluster.quorum_loss, QuorumLoss::Stop)),
+        ("joinGrace", time(cluster.join_grace, Duration::from_secs(120))),
+        ("maxRemovals", unless(cluster.max_removals, 5)),
         ("symmetric", unless(cluster.symmetric, true)),
-        ("quorumLoss", unless(cluster.quorum_loss, crate::model::QuorumLoss::Stop)),
-        (
-            "fencing",
-            object([
-                ("enabled", unless(fencing.enabled, true)),
-                ("action", unless(fencing.action, crate::model::FencingAction::Reboot)),
-                (
-                    "timeout",
-                    if fencing.timeout == Duration::from_secs(60) { Value::Null } else { time(fencing.timeout) },
-                ),
-            ]),
-        ),
-        ("defaults", json!({ "stickiness": 0, "failure": failure })),
+        ("placement", unless(cluster.placement, Placement::Spread)),
+        ("source", json!(source)),
+        ("defaults", defaults),
+    ])
+}
+
+fn fencing(policy: &FencingPolicy) -> Value {
+    object([
+        ("enabled", unless(policy.enabled, true)),
+        ("when", unless(policy.when, FenceWhen::Needed)),
+        ("action", unless(policy.action, crate::model::FencingAction::Reboot)),
+        ("timeout", time(policy.timeout, FENCE_TIMEOUT)),
+        ("requireTested", unless(policy.require_tested, false)),
+        ("maxFences", unless(policy.max_fences, 5)),
+        ("assumeOff", json!(policy.assume_off.map(duration::format))),
+    ])
+}
+
+fn device(device: &FencingDevice) -> Value {
+    let secrets: Map<String, Value> =
+        device.secrets.iter().map(|(name, secret)| (name.clone(), json!({ "file": secret.file }))).collect();
+    object([
+        ("agent", json!(device.agent)),
+        ("params", json!(device.params)),
+        ("secrets", Value::Object(secrets)),
+        ("targets", json!(device.targets)),
+        ("timeout", time(device.timeout, FENCE_TIMEOUT)),
+        ("delay", time(device.delay, Duration::ZERO)),
+        ("retries", unless(device.retries, 2)),
+        ("check", time(device.check, Duration::from_secs(600))),
     ])
 }
 
 fn node_document(name: &str, node: &Node) -> Value {
     let levels: Vec<Vec<&str>> = node.fencing.iter().map(|level| level.iter().map(|d| d.as_str()).collect()).collect();
     let spec = object([
-        ("addresses", json!([])),
+        ("addresses", if node.addresses.is_empty() { Value::Null } else { json!(node.addresses) }),
         ("role", unless(node.role, NodeRole::Voter)),
         ("capacity", json!(node.capacity)),
         ("fencing", if levels.is_empty() { Value::Null } else { json!(levels) }),
@@ -120,137 +188,240 @@ fn node_document(name: &str, node: &Node) -> Value {
     document
 }
 
-/// Resources, groups and clones in the order of the CIB.
-fn services(spec: &Spec, unsaid: &mut Vec<String>) -> Vec<Value> {
+/// Resources, groups and clones in order of their rank.
+fn services(spec: &Spec, usual: &Usual) -> Vec<Value> {
     let mut all: Vec<(u32, Value)> = Vec::new();
     for (name, resource) in &spec.resources {
-        all.push((resource.rank, document("Resource", name.as_str(), resource_spec(resource, &spec.cluster))));
+        all.push((resource.rank, document("Resource", name.as_str(), resource_spec(resource, usual))));
     }
     for (name, group) in &spec.groups {
         all.push((group.rank, document("Group", name.as_str(), object([("members", json!(group.members))]))));
     }
     for (name, clone) in &spec.clones {
-        if clone.enough.is_some() {
-            unsaid.push(format!("clone-min of {name}"));
-        }
         all.push((clone.rank, document("Clone", name.as_str(), clone_spec(clone))));
-    }
-    for (name, _) in spec.resources.iter().filter(|(_, resource)| resource.influence == Influence::WhileStopped) {
-        unsaid.push(format!("that {name} is not critical"));
     }
     all.sort_by_key(|(rank, _)| *rank);
     all.into_iter().map(|(_, document)| document).collect()
 }
 
 fn clone_spec(clone: &CloneSpec) -> Value {
-    let promotable =
-        clone.promotable.map(|promotable| json!({ "max": promotable.max, "perNode": promotable.per_node }));
-    object([
+    let promotable = clone.promotable.map(|promotable| {
+        let fields = [("max", unless(promotable.max, 1)), ("perNode", unless(promotable.per_node, 1))];
+        object(fields)
+    });
+    let mut fields = object([
         ("resource", json!(clone.resource)),
         ("max", json!(clone.max)),
         ("perNode", unless(clone.per_node, 1)),
-        ("promotable", json!(promotable)),
         ("notify", unless(clone.notify, false)),
         ("interleave", unless(clone.interleave, false)),
         ("ordered", unless(clone.ordered, false)),
         ("globallyUnique", unless(clone.globally_unique, false)),
-    ])
+        ("enough", json!(clone.enough)),
+    ]);
+    // That it is promotable at all is said by the field, also without anything in it.
+    if let Some(promotable) = promotable {
+        fields["promotable"] = promotable;
+    }
+    fields
 }
 
-fn resource_spec(resource: &Resource, cluster: &Cluster) -> Value {
-    let fencing = cluster.fencing.enabled;
-    let requires = if fencing { Requires::Fencing } else { Requires::Quorum };
-    let never = resource.failure.threshold == INFINITE_FAILURES;
+fn resource_spec(resource: &Resource, usual: &Usual) -> Value {
+    let requires = if usual.fencing { Requires::Fencing } else { Requires::Quorum };
     let failure = object([
-        ("threshold", if never { Value::Null } else { json!(resource.failure.threshold) }),
-        ("timeout", if resource.failure.timeout.is_zero() { Value::Null } else { time(resource.failure.timeout) }),
+        ("threshold", unless(resource.failure.threshold, usual.threshold)),
+        ("timeout", time(resource.failure.timeout, usual.timeout)),
     ]);
-    let mut operations = Map::new();
-    for (name, operation) in &resource.operations {
-        let usual = match name {
-            OpName::Stop if fencing => OnFail::Fence,
-            OpName::Stop => OnFail::Block,
-            OpName::Start | OpName::Monitor | OpName::MonitorPromoted | OpName::Promote | OpName::Demote => {
-                OnFail::Restart
-            }
-            OpName::Notify | OpName::MigrateTo | OpName::MigrateFrom | OpName::Reload => OnFail::Restart,
-        };
-        let said = object([
-            ("interval", if operation.interval.is_zero() { Value::Null } else { time(operation.interval) }),
-            ("timeout", if operation.timeout == USUAL_TIMEOUT { Value::Null } else { time(operation.timeout) }),
-            ("onFail", unless(operation.on_fail, usual)),
-        ]);
-        if said != json!({}) {
-            operations.insert(name.to_string(), said);
-        }
-    }
     object([
         ("agent", json!(resource.agent)),
         ("params", json!(resource.params)),
-        ("operations", Value::Object(operations)),
+        ("operations", operations(resource, usual)),
         ("failure", failure),
-        ("stickiness", unless(resource.stickiness, 0)),
+        ("stickiness", unless(resource.stickiness, usual.stickiness)),
         ("priority", unless(resource.priority, 0)),
         ("targetRole", unless(resource.target_role, TargetRole::Started)),
         ("managed", unless(resource.managed, true)),
         ("maintenance", unless(resource.maintenance, false)),
         ("requires", unless(resource.requires, requires)),
-        ("quorumLoss", unless(resource.quorum_loss, cluster.quorum_loss)),
+        ("quorumLoss", unless(resource.quorum_loss, usual.quorum_loss)),
         ("migratable", unless(resource.migratable, false)),
         ("multipleActive", unless(resource.multiple_active, MultipleActive::StopStart)),
+        ("influence", unless(resource.influence, Influence::Always)),
         ("utilization", json!(resource.utilization)),
     ])
 }
 
-fn constraints(spec: &Spec, unsaid: &mut Vec<String>) -> Vec<Value> {
-    let mut all = Vec::new();
-    for (name, order) in &spec.orders {
-        if !order.or.is_empty() || order.any_copy {
-            unsaid.push(format!("`require-all=false` of {name}"));
+fn operations(resource: &Resource, usual: &Usual) -> Value {
+    let mut all = Map::new();
+    for (name, operation) in &resource.operations {
+        let on_fail = match name {
+            OpName::Stop if usual.fencing => OnFail::Fence,
+            OpName::Stop => OnFail::Block,
+            OpName::Start
+            | OpName::Monitor
+            | OpName::MonitorPromoted
+            | OpName::Promote
+            | OpName::Demote
+            | OpName::Notify
+            | OpName::MigrateTo
+            | OpName::MigrateFrom
+            | OpName::Reload => OnFail::Restart,
+        };
+        let interval = match name {
+            OpName::Monitor => time(operation.interval, usual.interval),
+            OpName::MonitorPromoted => time(operation.interval, USUAL_INTERVAL),
+            OpName::Start
+            | OpName::Stop
+            | OpName::Promote
+            | OpName::Demote
+            | OpName::Notify
+            | OpName::MigrateTo
+            | OpName::MigrateFrom
+            | OpName::Reload => Value::Null,
+        };
+        let said = object([
+            ("interval", interval),
+            ("timeout", time(operation.timeout, USUAL_TIMEOUT)),
+            ("onFail", unless(operation.on_fail, on_fail)),
+        ]);
+        let is_always_there = matches!(name, OpName::Start | OpName::Stop | OpName::Monitor);
+        if !is_always_there || said != json!({}) {
+            all.insert(name.to_string(), said);
         }
+    }
+    Value::Object(all)
+}
+
+fn constraints(spec: &Spec, sets: &Sets) -> Vec<Value> {
+    let mut all = Vec::new();
+    let written = Written::of(spec, sets);
+    for (name, order) in spec.orders.iter().filter(|(name, _)| !written.orders.contains(*name)) {
         all.push(document("Order", name, order_spec(order)));
     }
-    for (name, colocation) in &spec.colocations {
-        if colocation.node_label.is_some() || colocation.influence != Influence::Always {
-            unsaid.push(format!("node attribute or influence of {name}"));
-        }
-        all.push(document("Colocation", name, colocation_spec(colocation)));
+    for (name, sets) in &sets.orders {
+        all.push(document("Order", name, order_sets(sets)));
+    }
+    for (name, colocation) in spec.colocations.iter().filter(|(name, _)| !written.colocations.contains(*name)) {
+        all.push(document("Colocation", name, colocation_spec(colocation, spec)));
+    }
+    for (name, sets) in &sets.colocations {
+        all.push(document("Colocation", name, colocation_sets(sets)));
     }
     for (name, location) in &spec.locations {
-        if location.strength == Strength::Preferred && !(1..=MAX_WEIGHT).contains(&location.weight) {
-            unsaid.push(format!("the score of {name}"));
-        }
         all.push(document("Location", name, location_spec(location)));
     }
     all
+}
+
+/// Orders and colocations that a document with sets says.
+struct Written {
+    orders: BTreeSet<String>,
+    colocations: BTreeSet<String>,
+}
+
+impl Written {
+    fn of(spec: &Spec, sets: &Sets) -> Self {
+        let mut written = Self { orders: BTreeSet::new(), colocations: BTreeSet::new() };
+        for (name, sets) in &sets.orders {
+            let (mut names, pairs) = (parts(&spec.orders, name), sets.pairs());
+            let of = pairs.iter().map_while(|pair| names.find(|(_, order)| *order == pair)).map(|(name, _)| name);
+            written.orders.extend(of.cloned());
+        }
+        for (name, sets) in &sets.colocations {
+            let (mut names, pairs) = (parts(&spec.colocations, name), sets.pairs(|own| spec.influence_of(own)));
+            let of = pairs.iter().map_while(|pair| names.find(|(_, other)| *other == pair)).map(|(name, _)| name);
+            written.colocations.extend(of.cloned());
+        }
+        written
+    }
+}
+
+/// A constraint and its parts, in the order in which they were taken apart.
+fn parts<'s, T>(map: &'s BTreeMap<String, T>, name: &str) -> impl Iterator<Item = (&'s String, &'s T)> {
+    let prefix = format!("{name}.");
+    let number = |key: &str| key.strip_prefix(&prefix).and_then(|rest| rest.parse::<usize>().ok());
+    let mut numbered: Vec<(usize, (&String, &T))> = map
+        .range(prefix.clone()..)
+        .map_while(|(key, value)| key.starts_with(&prefix).then(|| number(key).map(|n| (n, (key, value)))))
+        .flatten()
+        .collect();
+    numbered.sort_by_key(|(number, _)| *number);
+    map.get_key_value(name).into_iter().chain(numbered.into_iter().map(|(_, part)| part))
 }
 
 fn order_spec(order: &Order) -> Value {
     let end = |end: &OrderEnd| {
         object([("resource", json!(end.resource)), ("action", unless(end.action, OrderAction::Start))])
     };
+    let mut first = end(&order.first);
+    if !order.or.is_empty() {
+        let any: Vec<&ResourceId> = std::iter::once(&order.first).chain(&order.or).map(|end| &end.resource).collect();
+        first = object([("anyOf", json!(any)), ("action", unless(order.first.action, OrderAction::Start))]);
+    }
+    if order.any_copy {
+        first["anyCopy"] = json!(true);
+    }
     object([
-        ("first", end(&order.first)),
+        ("first", first),
         ("then", end(&order.then)),
         ("strength", unless(order.strength, OrderStrength::Required)),
-        ("symmetric", unless(order.symmetric, true)),
+        ("symmetric", unless(order.symmetric, order.strength != OrderStrength::Serialize)),
+    ])
+}
+
+fn order_sets(sets: &OrderSets) -> Value {
+    let set = |set: &OrderSet| {
+        object([
+            ("members", json!(set.members)),
+            ("sequential", unless(set.sequential, true)),
+            ("requireAll", unless(set.require_all, true)),
+            ("action", unless(set.action, OrderAction::Start)),
+        ])
+    };
+    object([
+        ("sets", sets.sets.iter().filter(|set| !set.members.is_empty()).map(set).collect()),
+        ("strength", unless(sets.strength, OrderStrength::Required)),
+        ("symmetric", unless(sets.symmetric, sets.strength != OrderStrength::Serialize)),
     ])
 }
 
 fn weight(strength: Strength, weight: u32) -> Value {
     match strength {
-        Strength::Preferred | Strength::Avoid => json!(weight.clamp(1, MAX_WEIGHT)),
+        Strength::Preferred | Strength::Avoid if weight >= Score::INFINITY.value().unsigned_abs() => json!("Infinite"),
+        Strength::Preferred | Strength::Avoid => unless(weight, 100),
         Strength::Required | Strength::Forbidden => Value::Null,
     }
 }
 
-fn colocation_spec(colocation: &Colocation) -> Value {
+fn colocation_spec(colocation: &Colocation, spec: &Spec) -> Value {
     object([
         ("resource", json!(colocation.resource.resource)),
         ("role", json!(colocation.resource.role)),
         ("with", object([("resource", json!(colocation.with.resource)), ("role", json!(colocation.with.role))])),
         ("strength", unless(colocation.strength, Strength::Required)),
         ("weight", weight(colocation.strength, colocation.weight)),
+        ("nodeLabel", json!(colocation.node_label)),
+        ("influence", unless(colocation.influence, spec.influence_of(&colocation.resource.resource))),
+    ])
+}
+
+fn colocation_sets(sets: &ColocationSets) -> Value {
+    let set = |set: &ColocationSet| {
+        let own = set.strength.filter(|own| *own != (sets.strength, sets.weight));
+        object([
+            ("members", json!(set.members)),
+            ("sequential", unless(set.sequential, true)),
+            ("role", json!(set.role)),
+            ("strength", json!(own.map(|(word, _)| word))),
+            ("weight", own.map_or(Value::Null, |(word, of)| weight(word, of))),
+        ])
+    };
+    object([
+        ("sets", sets.sets.iter().filter(|set| !set.members.is_empty()).map(set).collect()),
+        ("strength", unless(sets.strength, Strength::Required)),
+        ("weight", weight(sets.strength, sets.weight)),
+        ("nodeLabel", json!(sets.node_label)),
+        ("influence", json!(sets.influence)),
     ])
 }
 
@@ -266,51 +437,4 @@ fn location_spec(location: &Location) -> Value {
         ("strength", unless(location.strength, Strength::Required)),
         ("weight", weight(location.strength, location.weight)),
     ])
-}
-
-/// A document as YAML: maps as blocks, lists in brackets.
-fn yaml(document: &Value) -> String {
-    let mut text = String::new();
-    block(document, 0, &mut text);
-    text
-}
-
-fn block(value: &Value, depth: usize, text: &mut String) {
-    let Value::Object(map) = value else { return };
-    for (name, value) in map {
-        text.push_str(&"  ".repeat(depth));
-        text.push_str(&scalar(name));
-        text.push(':');
-        match value {
-            Value::Object(inner) if !inner.is_empty() => {
-                text.push('\n');
-                block(value, depth + 1, text);
-            }
-            Value::Object(_) => text.push_str(" {}\n"),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                text.push(' ');
-                text.push_str(&inline(value));
-                text.push('\n');
-            }
-        }
-    }
-}
-
-fn inline(value: &Value) -> String {
-    match value {
-        Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
-        Value::String(text) => scalar(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-/// A string without quotes where nobody can take it for anything else.
-fn scalar(text: &str) -> String {
-    const WORDS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan"];
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:".contains(c))
-        && !text.ends_with(':')
-        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
-    // A JSON string is one of YAML, too.
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }

@@ -11,7 +11,7 @@
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
 //! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
-//! `manifests` the spec as documents.
+//! `manifests` the spec as documents, in `yaml`.
 
 mod bundles;
 mod constraints;
@@ -34,7 +34,9 @@ mod tests;
 mod tickets;
 mod words;
 mod xml;
+mod yaml;
 
+pub use constraints::Sets;
 pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
@@ -62,6 +64,8 @@ pub struct Import {
     pub spec: Spec,
     pub state: State,
     pub losses: Vec<Loss>,
+    /// Orders and colocations that were written as sets.
+    pub sets: Sets,
 }
 
 impl Import {
@@ -176,7 +180,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
         fencing,
         now,
     };
-    let mut unasked = constrain(&mut spec, &ground, &mut losses);
+    let (mut unasked, sets) = constrain(&mut spec, &ground, &mut losses);
     remote::inside(&mut spec, &services);
     let reader = StatusReader::new(&spec, &ground, &mut nodes);
     let mut state = reader.read();
@@ -192,7 +196,7 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     }
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    Import { spec, state, losses: losses.finish() }
+    Import { spec, state, losses: losses.finish(), sets }
 }
 
 fn spec<'a>(
@@ -242,7 +246,7 @@ fn cluster(options: &Options<'_>, quorum_loss: QuorumLoss) -> Cluster {
     };
     let timeout = options.get(&["fencing-timeout", "stonith-timeout"]).and_then(words::duration_ms);
     Cluster {
-        name: options.get(&["cluster-name"]).unwrap_or("imported").to_owned(),
+        name: options.get(&["cluster-name"]).map_or("imported".to_owned(), name_of),
         detection: Detection::DEFAULT,
         fencing: FencingPolicy {
             enabled: nodes::fencing_enabled(options),
@@ -274,7 +278,7 @@ fn devices<'a>(
     status: Option<El<'a>>,
 ) -> BTreeMap<DeviceId, FencingDevice> {
     let device = |agent: &str, params: BTreeMap<String, String>| FencingDevice {
-        agent: agent.to_owned(),
+        agent: fence_agent(agent),
         params,
         secrets: BTreeMap::new(),
         targets: BTreeMap::new(),
@@ -291,9 +295,11 @@ fn devices<'a>(
     let histories = status.into_iter().flat_map(|status| status.all("node_state"));
     let histories = histories.filter_map(|node| node.child("lrm")?.child("lrm_resources"));
     for el in histories.flat_map(|resources| resources.all("lrm_resource")) {
-        if el.attr("class") == Some("stonith") && !devices.contains_key(el.id()) {
+        // A copy of a clone is no device of its own.
+        let name = el.id().split(':').next().unwrap_or("");
+        if el.attr("class") == Some("stonith") && !devices.contains_key(name) {
             let agent = el.attr("type").unwrap_or("");
-            devices.insert(DeviceId::new(el.id()), device(agent, BTreeMap::new()));
+            devices.insert(DeviceId::new(name), device(agent, BTreeMap::new()));
         }
     }
     let waits = options.get(&["fencing-watchdog-timeout", "stonith-watchdog-timeout"]).and_then(words::duration_ms);
@@ -301,6 +307,18 @@ fn devices<'a>(
         devices.insert(DeviceId::new("watchdog"), device("watchdog", BTreeMap::new()));
     }
     devices
+}
+
+/// A text as a name: what names do not have becomes `_`.
+fn name_of(text: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    let name: String = text.chars().take(128).map(allowed).collect();
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') { name } else { "imported".to_owned() }
+}
+
+/// What is no fence agent of today keeps the name of its class: it is planned for, but never used.
+fn fence_agent(name: &str) -> String {
+    if name.starts_with("fence_") || name == "watchdog" { name.to_owned() } else { format!("stonith:{name}") }
 }
 
 /// The fencing levels of a node, where the topology has some for it.
@@ -350,12 +368,15 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
     meant
 }
 
-fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> Vec<(&'a str, &'a str)> {
+/// Resources and the nodes on which they are not looked for.
+type Unasked<'a> = Vec<(&'a str, &'a str)>;
+
+fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> (Unasked<'a>, Sets) {
     let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
     let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
-    let mut constraints =
-        Constraints { services, tags: &tags, losses, orders: BTreeMap::new(), colocations: BTreeMap::new() };
+    let (orders, colocations) = (BTreeMap::new(), BTreeMap::new());
+    let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets: Sets::default() };
     let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
     let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
@@ -385,5 +406,5 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
     }
     (spec.orders, spec.colocations) = (constraints.orders, constraints.colocations);
     spec.locations = locator.locations;
-    locator.unasked
+    (locator.unasked, constraints.sets)
 }

@@ -141,7 +141,18 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         self.connections();
+        self.number();
         self.services
+    }
+
+    /// Ranks without gaps, in the order of the documents that the services would be written as.
+    fn number(&mut self) {
+        let Services { resources, groups, clones, .. } = &mut self.services;
+        let resources = resources.values_mut().map(|resource| &mut resource.rank);
+        let groups = groups.values_mut().map(|group| &mut group.rank);
+        let mut all: Vec<&mut u32> = resources.chain(groups).chain(clones.values_mut().map(|c| &mut c.rank)).collect();
+        all.sort();
+        (0..).zip(all).for_each(|(number, rank)| *rank = number);
     }
 
     /// Remote nodes have a primitive of their own; guests get one, which comes and goes with their container.
@@ -432,13 +443,22 @@ fn is_connection(prim: &Prim<'_>) -> bool {
     (prim.class, prim.provider, prim.name) == ("ocf", Some("pacemaker"), "remote")
 }
 
-/// An agent by class, provider and type.
+/// An agent by class, provider and type. What this program would not take for an agent is one that it never runs.
 pub(super) fn agent(class: &str, provider: Option<&str>, name: &str) -> AgentRef {
-    match class {
-        "ocf" => AgentRef::Ocf { provider: provider.unwrap_or("heartbeat").into(), name: name.into() },
-        "systemd" => AgentRef::Systemd { unit: name.into() },
-        class => AgentRef::Foreign { class: class.into(), provider: provider.map(str::to_owned), name: name.into() },
-    }
+    let written = match (class, provider) {
+        ("ocf", provider) => format!("ocf:{}:{name}", provider.unwrap_or("heartbeat")),
+        (class, Some(provider)) => format!("{class}:{provider}:{name}"),
+        (class, None) => format!("{class}:{name}"),
+    };
+    written.parse().unwrap_or_else(|_| {
+        let other = |c: char| if c.is_ascii_alphanumeric() || "_-/".contains(c) { c } else { '_' };
+        let name: String = name.trim_matches('/').replace("//", "/").chars().map(other).collect();
+        AgentRef::Foreign {
+            class: "other".into(),
+            provider: None,
+            name: if name.is_empty() { "_".into() } else { name },
+        }
+    })
 }
 
 fn numbers(values: &Values<'_>) -> BTreeMap<String, i64> {

@@ -103,19 +103,11 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn definitions(&mut self) {
-        for (name, resource) in &self.spec.resources {
-            let definition = Definition { resource: resource.clone(), clone: None };
-            let digest = self.define(definition.clone());
-            self.identities.insert(name.clone(), (digest, State::identity(&definition)));
-            self.state.current.insert(name.clone(), digest);
+        self.state.define_all(self.spec);
+        for (name, digest) in &self.state.current {
+            let identity = self.state.current_identity(name).unwrap_or_default();
+            self.identities.insert(name.clone(), (*digest, identity));
         }
-    }
-
-    fn define(&mut self, definition: Definition) -> Digest {
-        let bytes = postcard::to_stdvec(&definition).expect("plain data always serialises");
-        let digest = Digest::of(&bytes);
-        self.state.definitions.insert(digest, Arc::new(definition));
-        digest
     }
 
     /// Splits `id:N`, and says whether the primitive is configured.
@@ -245,19 +237,18 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 continue;
             }
             let id = NodeId::new(facts.name);
-            let gone = (!node.listed).then(|| Node {
-                role: NodeRole::Remote,
-                addresses: Vec::new(),
-                labels: BTreeMap::new(),
-                capacity: BTreeMap::new(),
-                fencing: Vec::new(),
-                connection: Some(facts.name.into()),
-            });
-            let document = self.spec.nodes.get(&id).or(gone.as_ref()).map(|document| {
-                let devices = document.fencing.iter().flatten();
-                let devices = devices.filter_map(|name| Some((name.clone(), self.spec.devices.get(name)?.clone())));
-                Arc::new(NodeDocument { node: document.clone(), devices: devices.collect() })
-            });
+            let gone = || {
+                let node = Node {
+                    role: NodeRole::Remote,
+                    addresses: Vec::new(),
+                    labels: BTreeMap::new(),
+                    capacity: BTreeMap::new(),
+                    fencing: Vec::new(),
+                    connection: Some(facts.name.into()),
+                };
+                Arc::new(NodeDocument { node, devices: BTreeMap::new() })
+            };
+            let document = NodeDocument::of(self.spec, &id).or_else(|| (!node.listed).then(gone));
             let incarnation = incarnation(facts.name);
             let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
@@ -546,7 +537,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return current;
         };
         definition.resource.params.insert("unknown".into(), "other parameters than the configured ones".into());
-        self.define(definition)
+        self.state.define(definition)
     }
 
     /// Something that runs and is configured no more.
@@ -573,7 +564,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             influence: Influence::Always,
             inside: None,
         };
-        self.define(Definition { resource, clone: None })
+        self.state.define(Definition { resource, clone: None })
     }
 }
 

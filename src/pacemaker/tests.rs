@@ -221,7 +221,8 @@ fn what_is_left_out_is_named() {
 #[test]
 fn written_manifests_leave_defaults_out_and_keep_names() {
     let resources = dummy("x", &meta(&nv("priority", "3")));
-    let text: Vec<(&str, String)> = manifests::write(&cib("", &resources, "", "")).files;
+    let found = cib("", &resources, "", "");
+    let text: Vec<(&str, String)> = manifests::write(&found.spec, &found.sets);
     let (_, resources) = text.iter().find(|(name, _)| *name == "resources.yaml").unwrap();
     assert_eq!(
         resources,

@@ -13,11 +13,12 @@
 //!
 //! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
 //! `reload`, `halt` a
-//! concern each · `event` what people read · `snapshot` bytes · `query` questions that more than one module asks.
+//! concern each · `event` what people read · `snapshot` bytes · `document` for people and for plans made elsewhere · `query` questions that more than one module asks.
 
 mod apply;
 mod claims;
 pub mod command;
+pub mod document;
 pub mod event;
 mod fencing;
 mod halt;
@@ -38,6 +39,7 @@ pub use command::{
     AssignChange, Assigned, Command, Entry, Fact, FactPhase, FailureKind, FenceOutcome, JoinFacts, OpReport,
     ProbeReport, Refusal,
 };
+pub use document::{DocumentError, StateDocument};
 pub use event::{Event, EventKind};
 pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
 pub use notices::{Announcement, Member, Notice, NoticeStage, Told};

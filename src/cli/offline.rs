@@ -1,0 +1,136 @@
+//! Plans without a daemon: for manifests and a State document, or for a CIB.
+//!
+//! Input → output: a spec and a state → what [`plan::transition`] makes of them, as JSON for comparison or as the view that
+//! the daemon would give, on stdout. Exit codes: 0 planned; 2 something cannot be read.
+//!
+//! Deliberately absent: dangers and refusals. They are of a push, and nothing is pushed.
+
+use super::error::{CliError, Exit, Kind};
+use super::{files, render};
+use crate::api::types::{Impact, PlanView, PlannedAction, Unplaced};
+use crate::manifest::{self, Purpose};
+use crate::model::{self, AgentCatalogue, NodeId, Reason, Severity, Spec};
+use crate::plan::{self, Action, Op, Verdict};
+use crate::state::{State, StateDocument};
+use std::path::Path;
+
+/// Manifests, and the state of a cluster beside them.
+pub fn read(manifests: &Path, state: &Path, now: Option<jiff::Timestamp>) -> Result<(Spec, State), CliError> {
+    let could_not =
+        |path: &Path, why: String| CliError::new(Kind::CouldNotTell, format!("`{}`: {why}", path.display()));
+    let files = files::read_tree(manifests).map_err(|error| CliError::new(Kind::CouldNotTell, error.to_string()))?;
+    let loaded = manifest::load_for(Purpose::Plan, &files, &AgentCatalogue::default());
+    let Some(spec) = loaded.spec else {
+        let errors = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+        errors.for_each(|found| render::say(&super::plan::diagnostic(found)));
+        return Err(CliError::new(Kind::CouldNotTell, "the manifests are not valid, so there is no plan")
+            .hint("`hafen explain CODE` says more about a finding"));
+    };
+    let warnings = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Warning).count();
+    if warnings > 0 {
+        render::say(&format!("{}: `hafen validate {}`", render::faint(&words(warnings)), manifests.display()));
+    }
+    let text = std::fs::read_to_string(state).map_err(|error| could_not(state, error.to_string()))?;
+    let document = StateDocument::parse(&text).map_err(|error| could_not(state, error.to_string()))?;
+    let mut state = document.state(&spec);
+    if let Some(now) = now {
+        state.now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    }
+    Ok((spec, state))
+}
+
+fn words(warnings: usize) -> String {
+    if warnings == 1 { "1 warning".to_owned() } else { format!("{warnings} warnings") }
+}
+
+/// `-o transition`: the neutral document.
+pub fn transition(spec: &Spec, state: &State) -> Result<Exit, CliError> {
+    render::print_json(&plan::transition(spec, state))?;
+    Ok(Exit::Ok)
+}
+
+/// The plan as the daemon would show it.
+pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
+    let outcome = plan::transition(spec, state);
+    let assignment = plan::assign(spec, state);
+    let at = |name: &str| spec.origin(model::Kind::Resource, name).map(ToString::to_string);
+    let name = |action: &Action| action.resource.split(':').next().unwrap_or("").to_owned();
+    let reason = |action: &Action| {
+        let name = name(action);
+        let here = |node: &NodeId| action.to.as_ref().or(action.from.as_ref()) == Some(node);
+        let of = || assignment.placements.iter().filter(|(id, _)| id.resource.as_str() == name);
+        let placed = of().filter_map(|(_, to)| to.as_ref());
+        let reasons: Vec<&Reason> = placed.filter(|to| here(&to.node)).map(|to| &to.reason).collect();
+        let verdicts = of().filter_map(|(id, _)| match assignment.verdicts.get(id)? {
+            Verdict::Wait(reason) | Verdict::Blocked(reason) => Some(reason.to_string()),
+            Verdict::Keep | Verdict::Act => None,
+        });
+        let known = reasons.first().filter(|reason| ***reason != Reason::InPlace).map(ToString::to_string);
+        known.or_else(|| verdicts.into_iter().next()).unwrap_or_default()
+    };
+    let view = |action: &Action| PlannedAction {
+        impact: impact(action),
+        object: action.resource.clone(),
+        node: action.to.as_ref().or(action.from.as_ref()).map(ToString::to_string),
+        from: action
+            .from
+            .as_ref()
+            .filter(|from| Some(*from) != action.to.as_ref() && action.to.is_some())
+            .map(ToString::to_string),
+        role: action.to_role,
+        reason: reason(action),
+        at: at(&name(action)),
+        after: Vec::new(),
+    };
+    let fence = |node: &NodeId| PlannedAction {
+        impact: Impact::Fence,
+        object: node.to_string(),
+        node: Some(node.to_string()),
+        from: None,
+        role: None,
+        reason: Reason::NodeLost { node: node.clone() }.to_string(),
+        at: spec.origin(model::Kind::Node, node.as_str()).map(ToString::to_string),
+        after: Vec::new(),
+    };
+    let done = outcome.actions.iter().filter(|action| !action.blocked);
+    let actions: Vec<PlannedAction> = outcome.fenced.iter().map(fence).chain(done.map(view)).collect();
+    let disturbed = [Impact::Restart, Impact::Move, Impact::Stop];
+    let mut outages: Vec<String> =
+        actions.iter().filter(|a| disturbed.contains(&a.impact)).map(|action| action.object.clone()).collect();
+    outages.dedup();
+    let unplaced = assignment.verdicts.iter().filter_map(|(instance, verdict)| match verdict {
+        Verdict::Blocked(reason @ Reason::NoNode { .. }) => Some(Unplaced {
+            instance: instance.to_string(),
+            reason: reason.to_string(),
+            at: at(instance.resource.as_str()),
+        }),
+        Verdict::Keep | Verdict::Act | Verdict::Wait(_) | Verdict::Blocked(_) => None,
+    });
+    let blocked = outcome.actions.iter().filter(|action| action.blocked).map(|action| {
+        let op = format!("{:?}", action.op).to_lowercase();
+        format!("{}: {op} is wanted, but something that does not happen would have to come before", action.resource)
+    });
+    let let_in = outcome.unfenced.iter().map(|node| format!("{node} is to be switched on first"));
+    PlanView {
+        from: Some("the state".to_owned()),
+        actions,
+        outages,
+        unplaced: unplaced.collect(),
+        warnings: let_in.chain(blocked).collect(),
+        ..PlanView::default()
+    }
+}
+
+fn impact(action: &Action) -> Impact {
+    match action.op {
+        Op::Start => Impact::Start,
+        Op::Stop => Impact::Stop,
+        Op::Recover if action.from != action.to => Impact::Move,
+        Op::Recover | Op::Restart => Impact::Restart,
+        Op::Move => Impact::Move,
+        Op::Migrate => Impact::Migrate,
+        Op::Reload => Impact::Reload,
+        Op::Promote => Impact::Promote,
+        Op::Demote | Op::Repromote => Impact::Demote,
+    }
+}
