@@ -83,12 +83,25 @@ impl Spec {
             }
     }
 
+    /// The bundle that a resource is a part of, or that it runs inside of.
+    pub fn bundle_of(&self, resource: &ResourceId) -> Option<(&ResourceId, &Bundle)> {
+        self.bundles.iter().find(|(name, bundle)| bundle.parts(name).iter().any(|(_, part)| part == resource))
+    }
+
+    /// Why this program plans for a resource, but never runs it; None: it does.
+    pub fn unrun(&self, name: &ResourceId, resource: &Resource) -> Option<String> {
+        if let Some((bundle, _)) = self.bundle_of(name) {
+            return Some(format!("what belongs to a Bundle ({bundle})"));
+        }
+        resource.unrun()
+    }
+
     pub fn origin(&self, kind: Kind, name: &str) -> Option<&Origin> {
         self.origins.get(&ObjectRef { kind, name: name.to_owned() })
     }
 }
 
-/// The nine kinds of documents.
+/// The ten kinds of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Kind {
     Cluster,
@@ -97,19 +110,21 @@ pub enum Kind {
     Resource,
     Group,
     Clone,
+    Bundle,
     Order,
     Colocation,
     Location,
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cluster,
         Self::Node,
         Self::FencingDevice,
         Self::Resource,
         Self::Group,
         Self::Clone,
+        Self::Bundle,
         Self::Order,
         Self::Colocation,
         Self::Location,
@@ -122,6 +137,7 @@ impl Kind {
             Self::Resource => "Resource",
             Self::Group => "Group",
             Self::Clone => "Clone",
+            Self::Bundle => "Bundle",
             Self::Order => "Order",
             Self::Colocation => "Colocation",
             Self::Location => "Location",

@@ -104,6 +104,9 @@ documents! {
 
     struct NodeEntry {
         membership: Membership,
+        /// What it was, of a node that the manifests do not name any more.
+        #[serde(default, skip_serializing_if = "usual")]
+        document: Option<NodeDocument>,
         boot: BootId,
         /// How often the daemon was started in that boot.
         #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -350,6 +353,7 @@ impl NodeEntry {
         let node = node.clone();
         Self {
             membership: node.membership,
+            document: node.document.filter(|_| !node.listed).map(|document| NodeDocument::clone(&document)),
             boot: node.incarnation.boot,
             starts: node.incarnation.counter,
             joined_at: node.joined_at,
@@ -389,7 +393,7 @@ impl NodeEntry {
             restarting: entry.restarting,
             suspicion: entry.suspicion,
             last_suspicion: entry.last_suspicion,
-            document: NodeDocument::of(spec, name),
+            document: NodeDocument::of(spec, name).or_else(|| entry.document.map(Arc::new)),
             listed: entry.listed,
             fenced_ms: entry.fenced_ms,
             bad_devices: entry.bad_devices,
