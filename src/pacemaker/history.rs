@@ -113,8 +113,8 @@ fn entries<'a>(resource: El<'a>) -> Vec<Entry<'a>> {
             _ => return None,
         };
         // ACTION:GRAPH:EXPECTED_RC:UUID
-        let key: Vec<&str> = el.attr("transition-key").unwrap_or("").split(':').collect();
-        let expected = if key.len() >= 4 { key[2].parse().ok() } else { None };
+        let mut key = el.attr("transition-key").unwrap_or("").split(':').skip(2);
+        let expected = key.next().filter(|_| key.next().is_some()).and_then(|rc| rc.parse().ok());
         let status = number(el, "op-status").unwrap_or(0);
         let at = number(el, "last-rc-change").unwrap_or(0);
         let (call, rc) = (number(el, "call-id").unwrap_or(0), number(el, "rc-code").unwrap_or(0));
@@ -225,6 +225,11 @@ fn digest<'p>(params: impl Iterator<Item = (&'p str, &'p str)>) -> String {
 }
 
 impl<'a> Found<'a> {
+    /// Whether something went wrong that leaves a trace in the records.
+    pub fn failed_somehow(&self) -> bool {
+        self.banned || self.banned_everywhere || self.failure.is_some()
+    }
+
     fn entry(&mut self, entry: &Entry<'a>, context: &Context<'_>) {
         match entry.status {
             1 => return,
@@ -261,7 +266,7 @@ impl<'a> Found<'a> {
             self.not_installed = true;
             return;
         }
-        let on_fail = on_fail(entry, context, self.role == Some(Role::Promoted));
+        let on_fail = on_fail(entry, context);
         if on_fail == OnFail::Ignore {
             self.ignored = true;
             return self.success(entry, expected);
@@ -392,14 +397,9 @@ pub(super) fn severity(on_fail: OnFail) -> u8 {
     }
 }
 
-fn on_fail(entry: &Entry<'_>, context: &Context<'_>, promoted: bool) -> OnFail {
+/// A probe is asked for by nobody: what is said of a repeated monitor is not said of it.
+fn on_fail(entry: &Entry<'_>, context: &Context<'_>) -> OnFail {
     let name = entry.el.attr("operation").unwrap_or("");
-    let same = |op: &&Op| op.name == name && op.interval_ms == entry.interval_ms;
-    let probe = |op: &&Op| op.name == name && entry.interval_ms == 0;
-    let ops = || context.ops.iter();
-    // A failed probe is as bad as a failed monitor.
-    let exact = ops().find(same);
-    let alike = || ops().filter(probe).find(|op| op.promoted == promoted).or_else(|| ops().find(probe));
-    let op = exact.or_else(|| alike().filter(|_| entry.action == ActionKind::Probe));
+    let op = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
     op.and_then(|op| op.on_fail).unwrap_or_else(|| usual(name, context.fencing))
 }

@@ -10,8 +10,8 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `status` all of them as a state, with `migrations` and `locks` · `loss` ·
-//! `manifests` the spec as documents, in `yaml`.
+//! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number ·
+//! `status` all of them as a state, with `migrations` and `locks` · `loss` · `manifests` the spec as documents, in `yaml`.
 
 mod bundles;
 mod constraints;
@@ -27,6 +27,7 @@ mod options;
 mod pattern;
 mod remote;
 mod resources;
+mod roster;
 mod rules;
 mod status;
 #[cfg(test)]
@@ -163,7 +164,11 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
-            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
+            match el.attr("type") {
+                // It is nobody's, or of a container of a bundle.
+                Some("remote") => losses.harmless(el, "no connection leads there"),
+                other => losses.matters(el, format!("a node of type {} has no counterpart yet", other.unwrap_or(""))),
+            }
         }
     }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);

@@ -4,8 +4,7 @@
 //! other files ask about: operations, who is whose member.
 //!
 //! Semantics as in Pacemaker Explained: a setting of a primitive is its own, its template's, what is said explicitly on
-//! the group or clone around it, `rsc_defaults`, what that one got from the next one out. Of several target roles the
-//! lowest counts.
+//! the group or clone around it, `rsc_defaults`, what that one got from the next one out.
 //!
 //! Does not read constraints or status.
 
@@ -108,6 +107,13 @@ impl<'a> Services<'a> {
 struct Around<'p, 'a> {
     explicit: &'p Values<'a>,
     outer: Option<&'p Values<'a>>,
+}
+
+impl<'a> Around<'_, 'a> {
+    /// What is said on the outermost of them. They are placed as one, so that a member has no priority of its own.
+    fn priority(&self) -> Option<&'a str> {
+        self.outer.unwrap_or(self.explicit).get("priority").copied()
+    }
 }
 
 pub(super) struct Reader<'r, 'a> {
@@ -285,7 +291,7 @@ impl<'a> Reader<'_, 'a> {
         defaults.iter().for_each(|(name, value)| _ = meta.entry(name).or_insert(value));
         // Containers stay where they are for no better reason than others do.
         meta.entry("resource-stickiness").or_insert("0");
-        let role = lowest_role([&explicit, &defaults].into_iter());
+        let role = target_role(&meta);
         let prim = |part: BundlePart| Prim {
             el,
             class: "ocf",
@@ -379,8 +385,12 @@ impl<'a> Reader<'_, 'a> {
         for (name, value) in outer.into_iter().flatten().flatten() {
             meta.entry(name).or_insert(value);
         }
-        let roles = [Some(&own), around.map(|a| a.explicit), around.and_then(|a| a.outer)];
-        let role = lowest_role(roles.into_iter().flatten().chain([&defaults]));
+        if let Some(around) = around {
+            let priority = around.priority().or(defaults.get("priority").copied());
+            meta.remove("priority");
+            meta.extend(priority.map(|priority| ("priority", priority)));
+        }
+        let role = target_role(&meta);
         let prim = Prim {
             el,
             class,
@@ -481,19 +491,12 @@ fn numbers(values: &Values<'_>) -> BTreeMap<String, i64> {
     values.iter().filter_map(number).collect()
 }
 
-/// The least that is wanted by anything around a resource.
-fn lowest_role<'v, 'a: 'v>(levels: impl Iterator<Item = &'v Values<'a>>) -> TargetRole {
-    let rank = |role: &TargetRole| match role {
-        TargetRole::Stopped => 0,
-        TargetRole::Unpromoted => 1,
-        TargetRole::Started | TargetRole::Promoted => 2,
-    };
-    let role = |values: &Values<'_>| match *values.get("target-role")? {
-        role if role.eq_ignore_ascii_case("stopped") => Some(TargetRole::Stopped),
-        role if role.eq_ignore_ascii_case("unpromoted") || role.eq_ignore_ascii_case("slave") => {
-            Some(TargetRole::Unpromoted)
+fn target_role(meta: &Values<'_>) -> TargetRole {
+    match meta.get("target-role") {
+        Some(role) if role.eq_ignore_ascii_case("stopped") => TargetRole::Stopped,
+        Some(role) if role.eq_ignore_ascii_case("unpromoted") || role.eq_ignore_ascii_case("slave") => {
+            TargetRole::Unpromoted
         }
-        _ => Some(TargetRole::Started),
-    };
-    levels.filter_map(role).min_by_key(rank).unwrap_or(TargetRole::Started)
+        Some(_) | None => TargetRole::Started,
+    }
 }

@@ -12,6 +12,7 @@ use super::bundles::{Names, aliases};
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
+use super::roster::{Listed, Roster};
 use super::words::score;
 use super::xml::El;
 use crate::model::{
@@ -38,7 +39,9 @@ pub(super) struct StatusReader<'s, 'a> {
     pub nodes: &'s mut Vec<NodeRead<'a>>,
     aliases: BTreeMap<&'a str, (&'a str, u32)>,
     pub state: State,
-    identities: BTreeMap<ResourceId, (Digest, Digest)>,
+    roster: Roster<'s, 'a>,
+    /// Of `nodes`, in their order: names and incarnations to share.
+    members: Vec<(NodeId, Incarnation)>,
 }
 
 /// A history with where it belongs.
@@ -47,25 +50,28 @@ pub(super) struct Item<'a> {
     /// The primitive, without a number.
     pub base: &'a str,
     pub number: Option<u32>,
-    pub known: bool,
+    /// Its place in the roster; None: it is not configured.
+    pub known: Option<usize>,
     pub el: El<'a>,
     pub found: Found<'a>,
 }
 
 impl<'s, 'a> StatusReader<'s, 'a> {
     pub fn new(spec: &'s Spec, ground: &'s Ground<'s, 'a>, nodes: &'s mut Vec<NodeRead<'a>>) -> Self {
-        let state = State {
+        let mut state = State {
             feature_level: FEATURE_LEVEL,
             index: AT,
             now_ms: ground.now.unwrap_or(0).max(0) as u64 * 1000,
             ..State::default()
         };
-        let (aliases, identities) = (aliases(ground.bundles), BTreeMap::new());
-        Self { spec, ground, nodes, aliases, state, identities }
+        state.define_all(spec);
+        let roster = Roster::new(&spec.resources, ground.services, &state);
+        let names = nodes.iter().map(|node| ground.facts[node.facts].name);
+        let members = names.map(|name| (NodeId::new(name), incarnation(name))).collect();
+        Self { spec, ground, nodes, aliases: aliases(ground.bundles), state, roster, members }
     }
 
     pub fn read(mut self) -> State {
-        self.definitions();
         let items = self.items();
         self.unclean_by_what_runs(&items);
         self.members();
@@ -102,25 +108,23 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         }
     }
 
-    fn definitions(&mut self) {
-        self.state.define_all(self.spec);
-        for (name, digest) in &self.state.current {
-            let identity = self.state.current_identity(name).unwrap_or_default();
-            self.identities.insert(name.clone(), (*digest, identity));
-        }
-    }
-
     /// Splits `id:N`, and says whether the primitive is configured.
     fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
-        if self.ground.services.prims.contains_key(id) {
-            return (id, None, true);
+        let (base, number, place) = self.find(id);
+        (base, number, place.is_some())
+    }
+
+    /// The same, with its place in the roster.
+    fn find(&self, id: &'a str) -> (&'a str, Option<u32>, Option<usize>) {
+        if let Some(place) = self.roster.number(id) {
+            return (id, None, Some(place));
         }
         if let Some((part, number)) = self.aliases.get(id) {
-            return (part, Some(*number), self.ground.services.prims.contains_key(part));
+            return (part, Some(*number), self.roster.number(part));
         }
         match id.rsplit_once(':').and_then(|(base, number)| Some((base, number.parse().ok()?))) {
-            Some((base, number)) => (base, Some(number), self.ground.services.prims.contains_key(base)),
-            None => (id, None, false),
+            Some((base, number)) => (base, Some(number), self.roster.number(base)),
+            None => (id, None, None),
         }
     }
 
@@ -187,31 +191,30 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
-        let (base, number, known) = self.base_of(el.id());
+        let (base, number, known) = self.find(el.id());
         let number = copy.or(number);
-        let prim = self.ground.services.prims.get(base);
-        let clone = prim.and_then(|prim| prim.clone).and_then(|name| self.ground.services.clones.get(name));
+        let listed = known.map(|known| &self.roster[known]);
+        let prim = listed.map(|listed| listed.prim);
         let context = Context {
             ops: prim.map_or(&[], |prim| prim.ops.as_slice()),
             fencing: self.ground.fencing,
-            promotable: clone.is_some_and(|clone| clone.promotable.is_some()),
-            unmanaged: self.is_unmanaged(base, place),
+            promotable: listed.is_some_and(Listed::is_promotable),
+            unmanaged: self.is_unmanaged(listed, place),
             fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
-            expired: self.expired(base),
+            expired: listed.and_then(|listed| self.expired(listed.resource)),
         };
         let found = history::read(el, &context);
         Item { node: place, base, number, known, el, found }
     }
 
-    fn is_unmanaged(&self, base: &str, node: usize) -> bool {
-        let own = self.spec.resources.get(base).is_some_and(|resource| !resource.managed || resource.maintenance);
+    fn is_unmanaged(&self, listed: Option<&Listed<'_, '_>>, node: usize) -> bool {
+        let own = listed.is_some_and(|listed| !listed.resource.managed || listed.resource.maintenance);
         own || self.nodes[node].maintenance || self.ground.options.is(&["maintenance-mode"], false)
     }
 
     /// Failures of a resource up to this second are forgotten.
-    fn expired(&self, base: &str) -> Option<i64> {
-        let resource = self.spec.resources.get(base)?;
+    fn expired(&self, resource: &Resource) -> Option<i64> {
         let timeout = resource.failure.timeout.as_secs() as i64;
         (timeout > 0).then_some(self.ground.now? - timeout)
     }
@@ -222,7 +225,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             return;
         }
         for item in items.iter().filter(|item| item.found.role.is_some()) {
-            let managed = self.spec.resources.get(item.base).is_none_or(|r| r.managed && !r.maintenance);
+            let managed = self.listed(item).is_none_or(|l| l.resource.managed && !l.resource.maintenance);
             let node = &mut self.nodes[item.node];
             if node.standing == Standing::Offline && managed && !node.maintenance {
                 node.standing = Standing::Unclean;
@@ -231,25 +234,22 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     fn members(&mut self) {
-        for node in self.nodes.iter() {
+        for (place, node) in self.nodes.iter().enumerate() {
             let facts = &self.ground.facts[node.facts];
             if node.state.is_none() && node.standing == Standing::Offline {
                 continue;
             }
-            let id = NodeId::new(facts.name);
-            let gone = || {
-                let node = Node {
-                    role: NodeRole::Remote,
-                    addresses: Vec::new(),
-                    labels: BTreeMap::new(),
-                    capacity: BTreeMap::new(),
-                    fencing: Vec::new(),
-                    connection: Some(facts.name.into()),
-                };
-                Arc::new(NodeDocument { node, devices: BTreeMap::new() })
-            };
-            let document = NodeDocument::of(self.spec, &id).or_else(|| (!node.listed).then(gone));
-            let incarnation = incarnation(facts.name);
+            let (id, incarnation) = self.members[place].clone();
+            let gone = (!node.listed).then(|| Node {
+                role: NodeRole::Remote,
+                addresses: Vec::new(),
+                labels: BTreeMap::new(),
+                capacity: BTreeMap::new(),
+                fencing: Vec::new(),
+                connection: Some(facts.name.into()),
+            });
+            let gone = || gone.map(|node| Arc::new(NodeDocument { node, devices: BTreeMap::new() }));
+            let document = NodeDocument::of(self.spec, &id).or_else(gone);
             let burnt = node.fenced.then(|| incarnation.boot.clone()).into_iter().collect();
             let membership = match node.standing {
                 Standing::Online => Membership::Online,
@@ -342,17 +342,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     pub(super) fn key(&self, resource: &str, number: Option<u32>, node: usize) -> ClaimKey {
-        let instance = InstanceId { resource: ResourceId::new(resource), number };
-        ClaimKey { instance, node: NodeId::new(self.ground.facts[self.nodes[node].facts].name) }
+        let listed = self.roster.get(resource).map(|listed| listed.id.clone());
+        let resource = listed.unwrap_or_else(|| ResourceId::new(resource));
+        ClaimKey { instance: InstanceId { resource, number }, node: self.members[node].0.clone() }
     }
 
     pub(super) fn is_cloned(&self, base: &str) -> bool {
-        self.ground.services.prims.get(base).is_some_and(|prim| prim.clone.is_some())
+        self.roster.get(base).is_some_and(|listed| listed.clone.is_some())
     }
 
     fn is_unique(&self, base: &str) -> bool {
-        let clone = self.ground.services.prims.get(base).and_then(|prim| prim.clone);
-        clone.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|clone| clone.globally_unique)
+        self.roster.get(base).is_some_and(Listed::is_unique)
     }
 
     fn record(&mut self, key: ClaimKey, last: (ActionKind, ExecStatus)) -> &mut OpRecord {
@@ -384,7 +384,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 record.last_failure_ms = record.last_failure_ms.max(at_ms);
             }
         }
-        for item in items.iter().filter(|item| item.known) {
+        for item in items.iter().filter(|item| item.known.is_some() && item.found.failed_somehow()) {
             let number = if self.is_cloned(item.base) { Some(item.number.unwrap_or(0)) } else { None };
             let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
             let key = self.key(item.base, number, item.node);
@@ -410,13 +410,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     fn claims(&mut self, items: &[Item<'a>]) {
         let mut numbers = Numbers::default();
-        let mut migrations = Vec::new();
+        let (mut migrations, mut probes) = (Vec::new(), Vec::new());
         for (place, item) in items.iter().enumerate() {
             if let Some(migration) = item.found.migration {
                 migrations.push((place, migration));
             }
             let Some(role) = item.found.role else {
-                self.stopped(item);
+                probes.extend(self.stopped(item));
                 continue;
             };
             let number = self.number(item, &mut numbers);
@@ -424,10 +424,32 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let claim = self.claim(item, role);
             self.state.claims.insert(key, claim);
         }
+        // Many, and in the order of the map they go in at once; of several for one key the last counts.
+        probes.sort_by_key(|(place, _)| *place);
+        self.state.probes = probes.into_iter().map(|(_, probe)| probe).collect();
         for (place, migration) in migrations {
             self.migrate(items, place, migration);
         }
+        self.number_claims(items);
         self.block_together();
+    }
+
+    /// In the order in which they are told of: a node that tells of a migration names the other side before itself.
+    fn number_claims(&mut self, items: &[Item<'a>]) {
+        let mut epochs: BTreeMap<ClaimKey, Epoch> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.found.role.is_some() || item.found.migration.is_some()) {
+            let own = self.key(item.base, None, item.node);
+            let peer = item.found.migration.map(|migration| ClaimKey { node: migration.peer.into(), ..own.clone() });
+            for key in peer.into_iter().chain([own]).filter(|key| self.state.claims.contains_key(key)) {
+                let next = Epoch(epochs.len() as u64 + 1);
+                epochs.entry(key).or_insert(next);
+            }
+        }
+        let told = epochs.len() as u64;
+        for (key, claim) in &mut self.state.claims {
+            claim.epoch = epochs.get(key).copied().unwrap_or(Epoch(told + claim.epoch.0));
+        }
+        self.state.last_epoch = Epoch(told + self.state.last_epoch.0);
     }
 
     /// What is blocked on one node is blocked on all on which it runs.
@@ -451,37 +473,36 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         Some(numbers.of(clone, item.base, item.node, item.number))
     }
 
-    fn stopped(&mut self, item: &Item<'a>) {
-        if !item.known || !item.found.known {
-            return;
-        }
-        let Some((_, identity)) = self.identities.get(item.base) else { return };
-        let key = self.key(item.base, None, item.node);
-        let probe = ProbeKey { resource: key.instance.resource, node: key.node };
+    /// The word of a node that it does not run this; and where it goes, by resource and node.
+    fn stopped(&self, item: &Item<'a>) -> Option<((usize, usize), (ProbeKey, Probe))> {
+        let number = item.known.filter(|_| item.found.known)?;
+        let listed = &self.roster[number];
+        let (node, incarnation) = &self.members[item.node];
+        let probe = ProbeKey { resource: listed.id.clone(), node: node.clone() };
         let reading = if item.found.not_installed { Reading::NotInstalled } else { Reading::Stopped };
-        let incarnation = incarnation(probe.node.as_str());
-        let answer = Probe { incarnation, identity: *identity, reading, at: AT, text: String::new() };
-        self.state.probes.insert(probe, answer);
+        let (incarnation, identity) = (incarnation.clone(), listed.identity);
+        Some(((number, item.node), (probe, Probe { incarnation, identity, reading, at: AT, text: String::new() })))
+    }
+
+    fn listed(&self, item: &Item<'_>) -> Option<&Listed<'s, 'a>> {
+        item.known.map(|number| &self.roster[number])
     }
 
     pub(super) fn claim(&mut self, item: &Item<'a>, role: Role) -> Claim {
         let found = &item.found;
-        let promotable = self.ground.services.prims.get(item.base).and_then(|prim| prim.clone);
-        let promotable =
-            promotable.and_then(|name| self.ground.services.clones.get(name)).is_some_and(|c| c.promotable.is_some());
-        let role = match (promotable, role) {
+        let listed = self.listed(item);
+        let role = match (listed.is_some_and(Listed::is_promotable), role) {
             (false, _) => Role::Started,
             (true, Role::Started) => Role::Unpromoted,
             (true, role) => role,
         };
-        let definition = match self.identities.get(item.base) {
-            Some((digest, _)) if item.known && found.outdated == Some(Outdated::Restart) => {
-                self.other_parameters(*digest)
-            }
-            Some((digest, _)) if item.known => *digest,
-            _ => self.removed(item),
+        let unmanaged = item.known.is_some() && self.is_unmanaged(listed, item.node);
+        let is_other = found.outdated == Some(Outdated::Restart) || self.other_agent(item);
+        let definition = match listed.map(|listed| listed.digest) {
+            Some(digest) if is_other => self.other_parameters(digest),
+            Some(digest) => digest,
+            None => self.removed(item),
         };
-        let unmanaged = item.known && self.is_unmanaged(item.base, item.node);
         // A failure of what nobody cares for asks for nothing, unless somebody else is to be kept from harm.
         let counts = |on_fail: OnFail| !unmanaged || matches!(on_fail, OnFail::Block | OnFail::Fence);
         let epoch = Epoch(self.state.last_epoch.0 + 1);
@@ -495,7 +516,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             Some(_) | None => Phase::Running,
         };
         Claim {
-            incarnation: incarnation(self.ground.facts[self.nodes[item.node].facts].name),
+            incarnation: self.members[item.node].1.clone(),
             epoch,
             definition,
             phase,
@@ -521,7 +542,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// What is no longer configured and is not to be stopped either is as good as blocked.
     fn left_alone(&self, item: &Item<'a>) -> Option<Failure> {
         let stops = self.ground.options.is(&["stop-removed-resources", "stop-orphan-resources"], true);
-        (!item.known && !stops).then(|| Failure {
+        (item.known.is_none() && !stops).then(|| Failure {
             action: ActionKind::Probe,
             kind: FailureKind::Unknown,
             at_ms: 0,
@@ -529,6 +550,16 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             blocked: true,
             fence: false,
         })
+    }
+
+    /// It was started by another agent than the configured one.
+    fn other_agent(&self, item: &Item<'_>) -> bool {
+        let Some(prim) = self.ground.services.prims.get(item.base).filter(|prim| prim.el.tag() != "bundle") else {
+            return false;
+        };
+        let (class, provider, name) = (item.el.attr("class"), item.el.attr("provider"), item.el.attr("type"));
+        let named = class.is_some() && name.is_some();
+        named && (class != Some(prim.class) || name != Some(prim.name) || provider != prim.provider)
     }
 
     /// The definition of something that was started with parameters of which only a digest is known.

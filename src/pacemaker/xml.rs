@@ -9,9 +9,9 @@
 //! Deliberately absent: what the elements mean.
 
 use quick_xml::Reader;
-use quick_xml::events::Event;
 use quick_xml::events::attributes::Attributes;
-use std::borrow::Cow;
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::name::QName;
 
 /// Forty times the CIB of a cluster of 5,000 resources.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -37,11 +37,22 @@ struct Node<'a> {
     at: usize,
 }
 
+/// An attribute: where it is in the text. There are hundreds of thousands, so they are kept small.
+struct Attr {
+    key_at: u32,
+    key_len: u16,
+    /// The value has references in it: `value_at` counts in `Tree::unescaped` instead.
+    escaped: bool,
+    value_at: u32,
+    value_len: u32,
+}
+
 /// A document. Element 0 is the root.
 pub struct Tree<'a> {
     text: &'a str,
     nodes: Vec<Node<'a>>,
-    attrs: Vec<(&'a str, Cow<'a, str>)>,
+    attrs: Vec<Attr>,
+    unescaped: Vec<String>,
 }
 
 /// One element of a [`Tree`].
@@ -57,7 +68,12 @@ impl<'a> Tree<'a> {
         if text.len() > MAX_BYTES {
             return Err(fail(0, format!("larger than {MAX_BYTES} bytes")));
         }
-        let mut tree = Self { text, nodes: Vec::with_capacity(text.len() / 100), attrs: Vec::new() };
+        let mut tree = Self {
+            text,
+            nodes: Vec::with_capacity(text.len() / 240),
+            attrs: Vec::with_capacity(text.len() / 36),
+            unescaped: Vec::new(),
+        };
         let mut reader = Reader::from_str(text);
         // The open elements, each with its last child so far.
         let mut open: Vec<(u32, Option<u32>)> = Vec::new();
@@ -65,10 +81,14 @@ impl<'a> Tree<'a> {
             let event =
                 reader.read_event().map_err(|error| fail(reader.error_position() as usize, error.to_string()))?;
             let end = reader.buffer_position() as usize;
+            // The borrowed slice is found again in the text, whose lifetime the tree has.
+            let cut = |start: &BytesStart<'_>, tail: usize| {
+                let content = text.get(end.checked_sub(start.len() + tail)?..end.checked_sub(tail)?);
+                content.map(|content| (content, start.name().0.len()))
+            };
             let (content, is_open) = match event {
-                // The borrowed slice is found again in the text, whose lifetime the tree has.
-                Event::Start(start) => (text.get(end.saturating_sub(start.len() + 1)..end.saturating_sub(1)), true),
-                Event::Empty(start) => (text.get(end.saturating_sub(start.len() + 2)..end.saturating_sub(2)), false),
+                Event::Start(start) => (cut(&start, 1), true),
+                Event::Empty(start) => (cut(&start, 2), false),
                 Event::End(_) => {
                     open.pop();
                     continue;
@@ -82,8 +102,8 @@ impl<'a> Tree<'a> {
                 | Event::PI(_)
                 | Event::GeneralRef(_) => continue,
             };
-            let content = content.ok_or_else(|| fail(end, "not XML".into()))?;
-            let place = tree.add(content, end).map_err(|why| fail(end, why))?;
+            let (content, name) = content.ok_or_else(|| fail(end, "not XML".into()))?;
+            let place = tree.add(content, name, end).map_err(|why| fail(end, why))?;
             match open.last_mut() {
                 Some((parent, last)) => {
                     match last {
@@ -109,20 +129,48 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn add(&mut self, content: &'a str, at: usize) -> Result<u32, String> {
-        let name = content.find(|c: char| c.is_ascii_whitespace()).unwrap_or(content.len());
+    /// `content`: a start tag without its brackets, of which the first `name` bytes are its name.
+    fn add(&mut self, content: &'a str, name: usize, at: usize) -> Result<u32, String> {
         let from = self.attrs.len() as u32;
         // Doubled attributes are found without comparing each with each.
         for attribute in Attributes::new(content, name).with_checks(false) {
             let attribute = attribute.map_err(|error| error.to_string())?;
-            let key = std::str::from_utf8(attribute.key.0).map_err(|error| error.to_string())?;
-            let value = attribute.unescape_value().map_err(|error| error.to_string())?;
-            self.attrs.push((key, value));
+            let QName(key) = attribute.key;
+            let key_len = u16::try_from(key.len()).map_err(|_| "the name of an attribute is too long".to_owned())?;
+            let mut attr = Attr {
+                key_at: self.offset(key),
+                key_len,
+                escaped: attribute.value.contains(&b'&'),
+                value_at: self.offset(&attribute.value),
+                value_len: attribute.value.len() as u32,
+            };
+            if attr.escaped {
+                attr.value_at = self.unescaped.len() as u32;
+                self.unescaped.push(attribute.unescape_value().map_err(|error| error.to_string())?.into_owned());
+            }
+            self.attrs.push(attr);
         }
         let place = u32::try_from(self.nodes.len()).map_err(|_| "too many elements".to_owned())?;
         let attrs = (from, self.attrs.len() as u32);
         self.nodes.push(Node { tag: &content[..name], attrs, first_child: None, next: None, at });
         Ok(place)
+    }
+
+    /// Where a part of the text begins in it. `MAX_BYTES` is far below what 32 bits can count.
+    fn offset(&self, part: &[u8]) -> u32 {
+        (part.as_ptr().addr() - self.text.as_ptr().addr()) as u32
+    }
+
+    #[inline]
+    fn key(&self, attr: &Attr) -> &'a str {
+        &self.text[attr.key_at as usize..][..usize::from(attr.key_len)]
+    }
+
+    fn value(&'a self, attr: &Attr) -> &'a str {
+        match attr.escaped {
+            true => &self.unescaped[attr.value_at as usize],
+            false => &self.text[attr.value_at as usize..][..attr.value_len as usize],
+        }
     }
 
     pub fn root(&'a self) -> El<'a> {
@@ -139,13 +187,20 @@ impl<'a> El<'a> {
         self.node().tag
     }
 
+    #[inline]
     pub fn attr(self, name: &str) -> Option<&'a str> {
-        self.attrs().find(|(key, _)| *key == name).map(|(_, value)| value)
+        let tree = self.tree;
+        self.own_attrs().iter().find(|attr| tree.key(attr) == name).map(|attr| tree.value(attr))
     }
 
     pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let tree = self.tree;
+        self.own_attrs().iter().map(move |attr| (tree.key(attr), tree.value(attr)))
+    }
+
+    fn own_attrs(self) -> &'a [Attr] {
         let (from, to) = self.node().attrs;
-        self.tree.attrs[from as usize..to as usize].iter().map(|(key, value)| (*key, value.as_ref()))
+        &self.tree.attrs[from as usize..to as usize]
     }
 
     /// Its `id`, or nothing.

@@ -202,7 +202,11 @@ impl<'w, 'a> Placer<'w, 'a> {
         let best = |nodes: &mut dyn Iterator<Item = usize>| {
             nodes.filter(|node| self.world.nodes[*node].fit()).map(|node| scores[node]).max().unwrap_or(Score::NEVER)
         };
-        let here = best(&mut self.world.res[place].claims.iter().map(|live| live.node));
+        // Nothing is better than where something must stay.
+        let here = match self.world.res[place].claims.is_empty() || self.world.res[place].managed {
+            true => best(&mut self.world.res[place].claims.iter().map(|live| live.node)),
+            false => Score::INFINITY,
+        };
         (std::cmp::Reverse(here), std::cmp::Reverse(best(&mut (0..scores.len()))))
     }
 

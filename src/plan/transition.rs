@@ -217,6 +217,10 @@ impl Plan<'_, '_> {
         self.world.res_ids.get(&id.resource).is_some_and(|place| self.world.promotable(*place))
     }
 
+    fn is_managed(&self, id: &InstanceId) -> bool {
+        self.world.res_ids.get(&id.resource).is_none_or(|place| self.world.res[*place].managed)
+    }
+
     /// Where an instance is active in the end, and in which role.
     fn placed(&self, inst: &Inst<'_>, promotable: bool) -> Vec<(NodeId, Role)> {
         let mut placed = Vec::new();
@@ -314,8 +318,12 @@ impl Plan<'_, '_> {
         };
         let ended: Vec<&(&ClaimKey, &Claim)> = inst.claims.iter().filter(|(key, _)| self.ends(inst, key)).collect();
         let start = inst.start();
+        // A stop that is still owed by a move that was done is no part of this plan.
+        let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
         if let Some(start) = start.filter(|start| !start.blocked) {
-            let from = ended.iter().find(|(key, _)| &key.node == start.node).or(ended.first());
+            // Where it is active more than once, it comes from where it was first.
+            let there = ended.iter().find(|(key, _)| &key.node == start.node);
+            let from = there.filter(|_| ended.iter().filter(|(_, claim)| !owed(claim)).count() < 2).or(ended.first());
             let after = self.role_after(inst, start.node, fresh, fresh);
             let op = match from {
                 Some(_) if self.migrates(inst, &mut Vec::new()) => Op::Migrate,
@@ -334,9 +342,9 @@ impl Plan<'_, '_> {
             action.to_role = role(after);
             actions.push(action);
         } else {
-            // A stop that is still owed by a move that was done is no part of this plan.
-            let owed = |claim: &Claim| claim.phase == Phase::Stopping && inst.claims.len() > 1;
-            for (key, claim) in ended.iter().filter(|(_, claim)| !owed(claim)) {
+            // What is unmanaged goes down with its node, but nobody stops it.
+            let told = |key: &ClaimKey| self.is_managed(&key.instance) || inst.does(&StepKind::Stop, &key.node);
+            for (key, claim) in ended.iter().filter(|(key, claim)| !owed(claim) && told(key)) {
                 let mut action = make(Op::Stop, Some(&key.node), None);
                 action.from_role = role(role_now(claim));
                 actions.push(action);
