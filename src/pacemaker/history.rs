@@ -350,7 +350,6 @@ impl<'a> Found<'a> {
         let active = Some(self.role.unwrap_or(Role::Started));
         self.role = match (entry.action, rc) {
             (ActionKind::Promote, _) | (_, 8 | 9) if context.promotable => Some(Role::Promoted),
-            (ActionKind::Demote, 7) => None,
             // Nobody touches it, so it is what it was.
             (ActionKind::Demote, _) if on_fail == OnFail::Block => Some(Role::Promoted),
             (ActionKind::Demote, _) => Some(Role::Unpromoted),
@@ -374,7 +373,7 @@ impl<'a> Found<'a> {
             (_, _) if stop => self.banned = true,
             (3, _) => self.banned = true,
             (5 | 7, _) | (_, 2 | 4 | 5) => self.banned = true,
-            (_, 3) if entry.action == ActionKind::Probe => self.banned = true,
+            (_, 3) if entry.action != ActionKind::Monitor => self.banned = true,
             (_, _) => {}
         }
         let failed = Failed { action: entry.action, kind, on_fail, rc, at: entry.at };

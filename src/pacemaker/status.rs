@@ -389,13 +389,23 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
             let key = self.key(item.base, number, item.node);
             let found = &item.found;
-            if found.banned || found.banned_everywhere {
-                let record = self.record(key.clone(), found.last);
-                (record.moved, record.stopped) = (found.banned, found.banned_everywhere);
+            let banned = match (found.banned_everywhere, found.banned) {
+                (true, _) => 0..self.nodes.len(),
+                (false, true) => item.node..item.node + 1,
+                (false, false) => 0..0,
+            };
+            for node in banned {
+                let node = NodeId::new(self.ground.facts[self.nodes[node].facts].name);
+                let record = self.record(ClaimKey { node, ..key.clone() }, found.last);
                 // What had expired was not read at all.
-                record.last_failure_ms = now_ms;
+                (record.moved, record.last_failure_ms) = (true, now_ms);
             }
             let Some(failure) = found.failure else { continue };
+            if failure.action == ActionKind::Promote {
+                // It is not promoted again before it was cleaned up.
+                let record = self.record(key.clone(), found.last);
+                (record.demoted, record.last_failure_ms) = (true, now_ms);
+            }
             let record = match failure.on_fail {
                 OnFail::Stop | OnFail::Standby | OnFail::Move => self.record(key, found.last),
                 OnFail::Restart | OnFail::Ignore | OnFail::Block | OnFail::Demote | OnFail::Fence => continue,

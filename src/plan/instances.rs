@@ -367,7 +367,9 @@ impl<'a> World<'a> {
         let spec = self.res[place].spec;
         let frozen = match spec.quorum_loss {
             QuorumLoss::Freeze => true,
-            QuorumLoss::Stop | QuorumLoss::Demote | QuorumLoss::Fence => false,
+            // What is not promotable stops.
+            QuorumLoss::Demote => self.promotable(place),
+            QuorumLoss::Stop | QuorumLoss::Fence => false,
         };
         self.state.without_quorum && frozen && spec.requires != Requires::Nothing
     }

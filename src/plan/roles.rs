@@ -18,7 +18,10 @@ impl<'a> Placer<'_, 'a> {
         let Unit::Clone(clone) = self.world.units[unit] else { return };
         let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
         let Some(mut copies) = self.placed[unit].take() else { return };
-        let base = self.clone_base(clone);
+        // What it thinks of its nodes, and what those think that go with it.
+        let trace = self.trace.take();
+        let base = self.scores(unit, self.clone_base(clone));
+        self.trace = trace;
         let in_bundle = self.world.clones[clone].bundle.is_some();
         let traced = self.trace.as_ref().is_some_and(|trace| trace.unit == unit);
         let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();

@@ -67,10 +67,11 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Outside of groups others let what an unmanaged resource needs stop, as long as that resource does not fail.
+    /// Outside of groups others let what an unmanaged resource needs stop, as long as that resource does not fail; and
+    /// what is ordered as a group or a clone stops in any case.
     fn holds(&self, link: &Link, live: &Live<'_>, why: &Reason) -> bool {
         let unmanaged = *why == Reason::Unmanaged && live.claim.failure.is_none();
-        !(self.world.outline && unmanaged && link.pair != Pair::SameCopy)
+        !self.world.outline || link.pair == Pair::SameCopy || (link.direct && !unmanaged)
     }
 
     /// What cannot be stopped keeps what it needs.
