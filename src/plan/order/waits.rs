@@ -137,8 +137,9 @@ impl Builder<'_, '_> {
             if frozen && (start.kind == StepKind::Promote || !active) {
                 self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
             }
-            if res.spec.requires == Requires::Unfencing {
-                let what = "`requires: Unfencing`".to_owned();
+            let bundle =
+                limits.and_then(|info| info.bundle).map(|(name, _)| format!("what belongs to a Bundle ({name})"));
+            if let Some(what) = bundle.or_else(|| res.spec.unrun()) {
                 self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
             }
         }
