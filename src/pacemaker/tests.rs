@@ -200,7 +200,7 @@ fn a_bundle_is_a_clone_told_of_by_the_names_of_its_parts() {
         r#"<bundle id="web"><docker image="i" replicas="2"/><network ip-range-start="10.0.0.9"/>{}</bundle>"#,
         dummy("httpd", "")
     );
-    let found = cib("", &bundle, "", &history("web-docker-1", &["start/0/0/0"]));
+    let found = cib(&nv("stonith-enabled", "false"), &bundle, "", &history("web-docker-1", &["start/0/0/0"]));
     let members: Vec<&str> = found.spec.groups["web-replica"].members.iter().map(|member| member.as_str()).collect();
     assert_eq!(members, ["web-ip", "web-docker", "web-remote", "httpd"]);
     assert_eq!(found.state.claims.keys().next().unwrap().to_string(), "web-docker:1@a");

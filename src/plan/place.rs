@@ -277,8 +277,9 @@ impl<'w, 'a> Placer<'w, 'a> {
         if info.unclean() && self.fenced_anyway(live.node) {
             return None;
         }
+        let resets = info.reach.is_some_and(|reach| reach.reset);
         let why = match (&live.claim.failure, &info.ability) {
-            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
+            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean() && !resets) => {
                 Reason::FailedBlocked { what: failure.text.clone() }
             }
             (_, Ability::Impossible(why)) if info.unclean() => {

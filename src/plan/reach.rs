@@ -11,7 +11,7 @@
 
 use super::instances::World;
 use super::nodes::{Ability, Class, Unfit};
-use super::place::Placer;
+use super::place::{Copy, Placer};
 use crate::model::{ActionKind, BundlePart, InstanceId, NodeId, Reason};
 use crate::state::OverrideKind;
 
@@ -168,7 +168,9 @@ fn placed(world: &World<'_>, all: &[Now]) -> Vec<bool> {
         let unit = world.unit_of[now.reach.connection?];
         let copies = placer.placed[unit].as_ref()?;
         let failed = || world.res[now.reach.connection?].claims.first().and_then(|live| live.claim.failure.as_ref());
-        Some(copies.iter().any(|copy| copy.node.is_some() && !(copy.pinned && failed().is_some())))
+        // What is left alone where it is may have failed, or be on a lost node.
+        let there = |copy: &Copy| copy.node.is_some_and(|node| !world.nodes[node].unclean());
+        Some(copies.iter().any(|copy| there(copy) && !(copy.pinned && failed().is_some())))
     };
     all.iter().map(|now| runs(now).unwrap_or(false)).collect()
 }

@@ -131,8 +131,12 @@ fn a_cluster_that_runs_places_nothing_on_a_remote_node() {
     w.document("far");
     assert_eq!(w.placed(), "a@far link@n1");
     // A leader means that what is planned is done; nobody can do it there yet.
-    w.state.leader =
-        Some(crate::state::Leader { node: "n1".into(), incarnation: incarnation("n1"), term: 1, may_set_clock: false });
+    w.state.leader = Some(crate::state::Leader {
+        node: "n1".into(),
+        incarnation: crate::plan::testing::incarnation("n1"),
+        term: 1,
+        may_set_clock: false,
+    });
     assert_eq!(w.placed(), "link@n1");
     // Nor is it there where nobody let it in.
     w.state.leader = None;
