@@ -344,6 +344,7 @@ fn empty() -> Spec {
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
+        tickets: BTreeMap::new(),
         origins: BTreeMap::new(),
         agents: BTreeMap::new(),
     }

@@ -13,7 +13,8 @@ use super::raw::{Name, RawLocation, RawOrder, RawSelector, Weight};
 use super::report::Report;
 use super::topology::Topology;
 use crate::model::{
-    Colocation, ColocationEnd, Influence, Kind, NodeRole, OrderAction, OrderStrength, ResourceId, Role, Strength,
+    Colocation, ColocationEnd, Influence, Kind, NodeRole, OnLoss, OrderAction, OrderStrength, ResourceId, Role,
+    Strength,
 };
 use petgraph::unionfind::UnionFind;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     colocations_together(tree, topology, report);
     locations(tree, topology, report);
     locations_together(tree, report);
+    tickets(tree, topology, report);
     nowhere(tree, topology, report);
 }
 
@@ -233,6 +235,22 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
                     report.add(Code::MatchesNothing, doc.file, span, "no node has these labels", None);
                 }
             }
+        }
+    }
+}
+
+fn tickets(tree: &Tree, topology: &Topology, report: &mut Report) {
+    for (doc, ticket) in tree.tickets() {
+        if ticket.resources.is_empty() {
+            report.add(Code::EmptyList, doc.file, doc.span(&["resources"]), "no resources are named", None);
+        }
+        for name in ticket.resources.iter().filter(|_| needs_promotable(ticket.role)) {
+            promotable(doc, tree, topology, &pairs::resource_id(name), &["role"], report);
+        }
+        if ticket.on_loss == Some(OnLoss::Demote) && ticket.role != Some(Role::Promoted) {
+            let message = "`onLoss: Demote` stops what needs the ticket to run at all";
+            let help = "add `role: Promoted`, or write `onLoss: Stop`".to_owned();
+            report.add(Code::NoEffect, doc.file, doc.span(&["onLoss"]), message, Some(help));
         }
     }
 }

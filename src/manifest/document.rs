@@ -38,6 +38,7 @@ pub(super) enum RawSpec {
     Order(raw::RawOrder),
     Colocation(raw::RawColocation),
     Location(raw::RawLocation),
+    Ticket(raw::RawTicket),
 }
 
 impl Doc {
@@ -68,9 +69,13 @@ enum Space {
 fn space(kind: Kind) -> Space {
     match kind {
         Kind::Resource | Kind::Group | Kind::Clone | Kind::Bundle => Space::Resources,
-        Kind::Cluster | Kind::Node | Kind::FencingDevice | Kind::Order | Kind::Colocation | Kind::Location => {
-            Space::Kind(kind)
-        }
+        Kind::Cluster
+        | Kind::Node
+        | Kind::FencingDevice
+        | Kind::Order
+        | Kind::Colocation
+        | Kind::Location
+        | Kind::Ticket => Space::Kind(kind),
     }
 }
 
@@ -110,6 +115,7 @@ impl Tree {
         orders: Order(RawOrder),
         colocations: Colocation(RawColocation),
         locations: Location(RawLocation),
+        tickets: Ticket(RawTicket),
     }
 
     /// The document of that name; of resources, groups and clones any.
@@ -253,6 +259,7 @@ fn deserialize(doc: &mut Doc, report: &mut Report) {
         Kind::Order => part(doc, "spec", report).map(RawSpec::Order),
         Kind::Colocation => part(doc, "spec", report).map(RawSpec::Colocation),
         Kind::Location => part(doc, "spec", report).map(RawSpec::Location),
+        Kind::Ticket => part(doc, "spec", report).map(RawSpec::Ticket),
     };
 }
 

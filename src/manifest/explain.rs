@@ -57,7 +57,7 @@ codes! {
     UnknownApiVersion = 202 Error "an unknown apiVersion"
         "This version of hafen reads `hafen/v1alpha1`."
     UnknownKind = 203 Error "an unknown kind"
-        "The kinds are Cluster, Node, FencingDevice, Resource, Group, Clone, Bundle, Order, Colocation and Location."
+        "The kinds are Cluster, Node, FencingDevice, Resource, Group, Clone, Bundle, Order, Colocation, Location and Ticket."
     UnknownField = 204 Error "an unknown field"
         "A misspelt field would be a setting that silently does nothing, so unknown fields are refused. `hafen schema` prints all fields."
     MissingField = 205 Error "a required field is missing"

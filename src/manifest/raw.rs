@@ -6,8 +6,8 @@
 //! Deliberately absent: defaults (`resolve`) and rules that span fields or documents (`check_*`).
 
 use crate::model::{
-    FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OrderAction, OrderStrength, Placement,
-    QuorumLoss, Requires, Role, Runtime, Score, ScoresOf, Strength, TargetRole, duration,
+    FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OnLoss, OrderAction, OrderStrength,
+    Placement, QuorumLoss, Requires, Role, Runtime, Score, ScoresOf, Strength, TargetRole, duration,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -564,6 +564,18 @@ documents! {
         strength: Option<Strength>,
         /// Of Preferred and Avoid; default 100. `0` only allows the node where `symmetric` is false.
         weight: Option<Weight>,
+    }
+
+    /// What may run, or be promoted, only while this site holds a ticket.
+    struct RawTicket {
+        /// Its name, as those who grant it know it.
+        ticket: String,
+        /// Resources, groups or clones.
+        resources: Vec<Name>,
+        /// Promoted: only that needs the ticket; default: running at all does.
+        role: Option<Role>,
+        /// How it goes when the ticket is lost; default Stop, for the role Promoted Demote.
+        on_loss: Option<OnLoss>,
     }
 
     struct RawMatchLabels {

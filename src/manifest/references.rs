@@ -68,7 +68,7 @@ impl<'a> Checker<'a, '_> {
             Kind::Node => "node",
             Kind::FencingDevice => "fencing device",
             Kind::Resource | Kind::Group | Kind::Clone | Kind::Bundle => "resource",
-            Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location => "document",
+            Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location | Kind::Ticket => "document",
         };
         self.report.add(Code::UnknownReference, doc.file, span(), format!("there is no {what} `{name}`"), help);
         None
@@ -222,6 +222,11 @@ impl<'a> Checker<'a, '_> {
             colocation.with.iter().for_each(|with| resource(self, doc, &["with", "resource"], &with.resource));
             let sets = colocation.sets.iter().flatten().map(|set| &set.members);
             self.members_of_sets(doc, sets);
+        }
+        for (doc, ticket) in self.tree.tickets() {
+            for (n, name) in ticket.resources.iter().enumerate() {
+                resource(self, doc, &["resources", &n.to_string()], name);
+            }
         }
         for (doc, location) in self.tree.locations() {
             resource(self, doc, &["resource"], &location.resource);

@@ -17,8 +17,9 @@ use super::topology::Topology;
 use crate::model::{
     AgentCatalogue, AgentRef, AgentTraits, Bundle, BundleNetwork, Clone as CloneSpec, Cluster, Colocation, Detection,
     DeviceId, FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
-    Mount, MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OpName, Operation, Order, Origin,
-    Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole, sets,
+    Mount, MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OnLoss, OpName, Operation, Order,
+    Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole,
+    Ticket, sets,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub(super) fn resolve(
         orders: orders(tree),
         colocations: BTreeMap::new(),
         locations: locations(tree),
+        tickets: tickets(tree),
         origins: tree.docs.iter().map(|doc| origin(doc, files)).collect(),
         cluster,
         agents: agents(tree, catalogue),
@@ -390,4 +392,14 @@ fn locations(tree: &Tree) -> BTreeMap<String, Location> {
         }
     };
     tree.locations().map(|(doc, raw)| (doc.name.clone(), location(raw))).collect()
+}
+
+fn tickets(tree: &Tree) -> BTreeMap<String, Ticket> {
+    let ticket = |raw: &super::raw::RawTicket| Ticket {
+        ticket: raw.ticket.clone(),
+        resources: raw.resources.iter().map(resource_id).collect(),
+        role: raw.role,
+        on_loss: raw.on_loss.unwrap_or(OnLoss::usual(raw.role)),
+    };
+    tree.tickets().map(|(doc, raw)| (doc.name.clone(), ticket(raw))).collect()
 }

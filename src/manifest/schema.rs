@@ -38,6 +38,7 @@ impl Schemas {
                 Kind::Order => generator.subschema_for::<raw::RawOrder>(),
                 Kind::Colocation => generator.subschema_for::<raw::RawColocation>(),
                 Kind::Location => generator.subschema_for::<raw::RawLocation>(),
+                Kind::Ticket => generator.subschema_for::<raw::RawTicket>(),
             };
             let document = json!({
                 "type": "object",

@@ -24,6 +24,7 @@ pub mod score;
 pub mod sets;
 pub mod spec;
 pub mod suggest;
+mod ticket;
 
 pub use action::{ActionKind, AgentRequest, CloneMeta, Definition, ExecStatus, Outcome, Reading};
 pub use bundle::{Bundle, BundleNetwork, BundlePart, Expanded, Mount, Runtime, ScoresOf};
@@ -49,3 +50,4 @@ pub use resource::{
 pub use score::Score;
 pub use sets::{ColocationSet, ColocationSets, OrderSet, OrderSets};
 pub use spec::{Kind, ObjectRef, Origin, Spec};
+pub use ticket::{OnLoss, Ticket};

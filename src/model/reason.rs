@@ -55,6 +55,8 @@ pub enum Reason {
     Backoff { node: NodeId, until_ms: u64 },
     /// A new resource with the identity of an old one waits until the old one is gone.
     SameAs { old: ResourceId },
+    /// This site does not hold a ticket that it needs.
+    NoTicket { ticket: String },
     /// A kind or requirement that this version plans but does not run.
     NotInThisVersion { what: String },
     /// This copy of the clone is told of it first (`notify: true`).
@@ -93,6 +95,7 @@ impl fmt::Display for Reason {
             Self::FailedBlocked { what } => write!(f, "{what}; `hafen cleanup` after mending it"),
             Self::Backoff { node, .. } => write!(f, "failed to start on {node}, waits before the next try"),
             Self::SameAs { old } => write!(f, "is the same service as {old}, which is not gone yet"),
+            Self::NoTicket { ticket } => write!(f, "this site does not hold the ticket {ticket}"),
             Self::NotInThisVersion { what } => write!(f, "{what} plans but does not run in this version"),
             Self::Told { instance } => write!(f, "{instance} is told of it first"),
         }

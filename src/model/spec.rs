@@ -2,7 +2,7 @@
 
 use super::{
     AgentRef, AgentTraits, Bundle, Clone as CloneSpec, Cluster, Colocation, DeviceId, FencingDevice, Group, Influence,
-    Location, Node, NodeId, Order, Reload, Resource, ResourceId,
+    Location, Node, NodeId, Order, Reload, Resource, ResourceId, Ticket,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ pub struct Spec {
     pub orders: BTreeMap<String, Order>,
     pub colocations: BTreeMap<String, Colocation>,
     pub locations: BTreeMap<String, Location>,
+    pub tickets: BTreeMap<String, Ticket>,
     /// Where each object is written, for refusals, plans and `why`.
     pub origins: BTreeMap<ObjectRef, Origin>,
     /// What the metadata of the agents said when this was pushed; missing: nothing was known. Stored and sent behind the
@@ -101,7 +102,7 @@ impl Spec {
     }
 }
 
-/// The ten kinds of documents.
+/// The kinds of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Kind {
     Cluster,
@@ -114,10 +115,11 @@ pub enum Kind {
     Order,
     Colocation,
     Location,
+    Ticket,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cluster,
         Self::Node,
         Self::FencingDevice,
@@ -128,6 +130,7 @@ impl Kind {
         Self::Order,
         Self::Colocation,
         Self::Location,
+        Self::Ticket,
     ];
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,6 +144,7 @@ impl Kind {
             Self::Order => "Order",
             Self::Colocation => "Colocation",
             Self::Location => "Location",
+            Self::Ticket => "Ticket",
         }
     }
 }

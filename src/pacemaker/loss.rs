@@ -1,6 +1,6 @@
 //! What an import leaves behind.
 //!
-//! Input: notes of the other files. Output: a list of [`Loss`]es, each element or attribute once.
+//! Input: notes of the other files. Output: a list of [`Loss`]es, each element or attribute once, in the order of the text.
 
 use super::xml::El;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ impl fmt::Display for Loss {
 
 #[derive(Default)]
 pub(super) struct Losses {
+    /// With the offset in the text instead of the line.
     list: Vec<Loss>,
 }
 
@@ -46,12 +47,19 @@ impl Losses {
             "" => el.tag().to_owned(),
             id => format!("{} {id}", el.tag()),
         };
-        self.list.push(Loss { at, line: el.line(), what, changes_plan });
+        self.list.push(Loss { at, line: el.offset(), what, changes_plan });
     }
 
-    pub fn finish(mut self) -> Vec<Loss> {
+    /// Lines are counted once, from the beginning of the text.
+    pub fn finish(mut self, text: &str) -> Vec<Loss> {
         self.list.sort_by(|a, b| (a.line, a).cmp(&(b.line, b)));
         self.list.dedup();
+        let (mut line, mut counted) = (1, 0);
+        for loss in &mut self.list {
+            let offset = loss.line.min(text.len()).max(counted);
+            line += text.as_bytes()[counted..offset].iter().filter(|byte| **byte == b'\n').count();
+            (loss.line, counted) = (line, offset);
+        }
         self.list
     }
 }

@@ -13,7 +13,7 @@ use super::yaml::yaml;
 use crate::model::{
     Bundle, BundlePart, Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, FenceWhen,
     FencingDevice, FencingPolicy, Influence, Location, Mount, MultipleActive, Node, NodeRole, NodeSelector, OnFail,
-    OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires,
+    OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires,
     Resource, ResourceId, Score, ScoresOf, Spec, Strength, TargetRole, duration,
 };
 use serde_json::{Map, Value, json};
@@ -372,6 +372,15 @@ fn constraints(spec: &Spec, sets: &Sets) -> Vec<Value> {
     }
     for (name, location) in &spec.locations {
         all.push(document("Location", name, location_spec(location)));
+    }
+    for (name, ticket) in &spec.tickets {
+        let fields = [
+            ("ticket", json!(ticket.ticket)),
+            ("resources", json!(ticket.resources)),
+            ("role", json!(ticket.role)),
+            ("onLoss", unless(ticket.on_loss, OnLoss::usual(ticket.role))),
+        ];
+        all.push(document("Ticket", name, object(fields)));
     }
     all
 }

@@ -3,15 +3,16 @@
 //! Answers: what is configured there, how is the cluster, and what of it has no counterpart here. Input: the XML and the
 //! time. Output: an [`Import`]: [`Spec`], [`State`] and a list of [`Loss`]es.
 //!
-//! Invariants: total (no input makes it panic); deterministic. Constraints, nodes and resources that are left out are named
-//! as losses; options and meta-attributes that nobody reads, ACLs and alerts are not yet.
+//! Invariants: total (no input makes it panic); deterministic. Whatever of the CIB has no part in the result is named as a
+//! loss, unless `vocabulary` has the reason why it need not be.
 //!
 //! Deliberately absent: planning. An imported state stands for what the CIB says; it is no evidence.
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
 //! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number ·
-//! `status` all of them as a state, with `migrations` and `locks` · `loss` · `manifests` the spec as documents, in `yaml`.
+//! `status` all of them as a state, with `migrations` and `locks` · `loss`, `unread` by the `vocabulary` · `manifests` the
+//! spec as documents, in `yaml`.
 
 mod bundles;
 mod constraints;
@@ -33,6 +34,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod unread;
+#[cfg(test)]
+mod unread_tests;
+mod vocabulary;
 mod words;
 mod xml;
 mod yaml;
@@ -45,7 +50,7 @@ use crate::model::{
     BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
     NodeRole, Placement, QuorumLoss, Score, Spec,
 };
-use crate::state::{OverrideKind, Scope, State};
+use crate::state::State;
 use bundles::Names;
 use constraints::Constraints;
 use location::Locator;
@@ -95,7 +100,7 @@ pub fn import(text: &str, now: Option<i64>) -> Result<Import, ImportError> {
     }
     let configuration = root.child("configuration").ok_or(ImportError::NoConfiguration)?;
     let bundles = bundles::names(configuration);
-    Ok(convert(root, configuration, &bundles, now))
+    Ok(convert(text, root, configuration, &bundles, now))
 }
 
 /// What the parts of an import ask about.
@@ -113,8 +118,9 @@ struct Ground<'g, 'a> {
     now: Option<i64>,
 }
 
-fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
+fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
     let mut losses = Losses::default();
+    unread::report(root, &mut losses);
     let ids = Ids::new(configuration);
     let asked = Asked { now, ..Asked::default() };
     let crm_config = configuration.child("crm_config");
@@ -194,13 +200,10 @@ fn convert<'a>(root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: O
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
     locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
-    let tickets = tickets::read(root, configuration, &services, &tags(configuration, &services));
-    for node in tickets::apply(&mut spec, &tickets, &services, &state) {
-        status::set(&mut state, Scope::Node(node), OverrideKind::Fence, "a ticket was lost");
-    }
+    state.tickets = tickets::states(root);
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
-    Import { spec, state, losses: losses.finish(), sets }
+    Import { spec, state, losses: losses.finish(text), sets }
 }
 
 fn spec<'a>(
@@ -237,6 +240,7 @@ fn spec<'a>(
         orders: BTreeMap::new(),
         colocations: BTreeMap::new(),
         locations: BTreeMap::new(),
+        tickets: BTreeMap::new(),
         origins: BTreeMap::new(),
         agents: BTreeMap::new(),
         devices,
@@ -388,7 +392,7 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
             "rsc_order" => constraints.order(el),
             "rsc_colocation" => constraints.colocation(el),
             "rsc_location" => locator.location(el, &mut constraints),
-            "rsc_ticket" => {}
+            "rsc_ticket" => constraints.ticket(el, &mut spec.tickets),
             tag => constraints.losses.matters(el, format!("constraints of kind {tag} are not known")),
         }
     }

@@ -476,13 +476,13 @@ pub(super) fn agent(class: &str, provider: Option<&str>, name: &str) -> AgentRef
         (class, None) => format!("{class}:{name}"),
     };
     written.parse().unwrap_or_else(|_| {
-        let other = |c: char| if c.is_ascii_alphanumeric() || "_-/".contains(c) { c } else { '_' };
-        let name: String = name.trim_matches('/').replace("//", "/").chars().map(other).collect();
-        AgentRef::Foreign {
-            class: "other".into(),
-            provider: None,
-            name: if name.is_empty() { "_".into() } else { name },
-        }
+        let clean = |text: &str| -> String {
+            let text = text.trim_matches('/').replace("//", "/");
+            let allowed = |c: char| if c.is_ascii_alphanumeric() || "_-/".contains(c) { c } else { '_' };
+            if text.is_empty() { "_".into() } else { text.chars().map(allowed).collect() }
+        };
+        let provider = provider.map(|provider| clean(provider).replace('/', "_"));
+        AgentRef::Foreign { class: "other".into(), provider, name: clean(name) }
     })
 }
 

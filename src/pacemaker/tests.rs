@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::manifest::{Purpose, SourceFile, load_for};
-use crate::model::{AgentCatalogue, OrderStrength, ResourceId, Role, Strength, TargetRole};
-use crate::state::{Membership, OverrideKind, Phase};
+use crate::model::{AgentCatalogue, OnLoss, OrderStrength, ResourceId, Role, Strength, TargetRole};
+use crate::state::{Membership, Phase};
 
 const NODES: &str = r#"<nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>"#;
 
@@ -186,13 +186,16 @@ fn nodes_are_online_unclean_or_gone() {
 }
 
 #[test]
-fn without_its_ticket_a_resource_stops_or_is_frozen() {
+fn a_ticket_says_what_needs_it_and_how_it_goes() {
     let ticket = |policy: &str| format!(r#"<rsc_ticket id="t" rsc="x" ticket="T" loss-policy="{policy}"/>"#);
     let runs = history("x", &["start/0/0/0"]);
     let with = |policy: &str| cib("", &dummy("x", ""), &ticket(policy), &runs);
-    assert_eq!(with("stop").spec.resources["x"].target_role, TargetRole::Stopped);
-    assert!(!with("freeze").spec.resources["x"].managed);
-    assert!(with("fence").state.overrides.values().any(|o| matches!(o.kind, OverrideKind::Fence)));
+    let policy = |word: &str| with(word).spec.tickets["t"].on_loss;
+    assert_eq!(
+        ["stop", "freeze", "fence", "what"].map(policy),
+        [OnLoss::Stop, OnLoss::Freeze, OnLoss::Fence, OnLoss::Stop]
+    );
+    assert_eq!(with("stop").spec.tickets["t"].resources, ["x".into()]);
 }
 
 #[test]

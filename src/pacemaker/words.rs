@@ -4,6 +4,7 @@
 //! "Time Syntax" of ISO 8601 where it allows that.
 
 use crate::model::Score;
+use std::num::IntErrorKind;
 
 /// `true`, `yes`, `on`, `y`, `1` and their opposites, in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
@@ -24,7 +25,13 @@ pub(super) fn score(text: &str) -> Option<Score> {
         "-INFINITY" => Some(Score::NEVER),
         "red" => Some(Score::NEVER),
         "yellow" | "green" => Some(Score::ZERO),
-        number => number.parse::<i64>().ok().map(Score::new),
+        number => match number.parse::<i64>() {
+            Ok(value) => Some(Score::new(value)),
+            // More than can be counted is without end.
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(Score::INFINITY),
+            Err(error) if *error.kind() == IntErrorKind::NegOverflow => Some(Score::NEVER),
+            Err(_) => None,
+        },
     }
 }
 
@@ -63,9 +70,10 @@ fn iso_duration_ms(text: &str) -> Option<u64> {
             }
             ('W', false) => 7 * 86_400_000,
             ('D', false) => 86_400_000,
-            ('H', true) => 3_600_000,
+            // Nobody can take hours and seconds for something of the date.
+            ('H', _) => 3_600_000,
             ('M', true) => 60_000,
-            ('S', true) => 1000,
+            ('S', _) => 1000,
             (_, _) => return None,
         };
         total = total.saturating_add(number.take()?.saturating_mul(unit));
@@ -134,6 +142,8 @@ mod tests {
     fn scores_are_numbers_or_infinite() {
         assert_eq!(score("-INFINITY"), Some(Score::NEVER));
         assert_eq!(score("5000000"), Some(Score::INFINITY));
+        assert_eq!(score("99999999999999999999"), Some(Score::INFINITY));
+        assert_eq!(score("-99999999999999999999"), Some(Score::NEVER));
         assert_eq!(score("ping"), None);
     }
 

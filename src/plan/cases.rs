@@ -111,6 +111,15 @@ fn tell(world: &mut World, line: &str) {
         ["attribute", node, name, value] => _ = world.attribute(node, name, value),
         ["unprobed", resource, node] => _ = world.unprobe(resource, node),
         ["drain", node] => _ = world.over(Scope::Node((*node).into()), OverrideKind::Drain),
+        ["ticket", name, how] => {
+            let (granted, standby) = match *how {
+                "granted" => (true, false),
+                "standby" => (true, true),
+                "revoked" => (false, false),
+                other => panic!("a ticket cannot be {other}"),
+            };
+            world.state.tickets.insert((*name).into(), crate::state::TicketState { granted, standby });
+        }
         ["without-quorum"] => world.state.without_quorum = true,
         ["maintenance"] => _ = world.over(Scope::Cluster, OverrideKind::Maintenance),
         other => panic!("no such line: {other:?}"),

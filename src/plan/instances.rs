@@ -44,6 +44,8 @@ pub(super) struct World<'a> {
     pub outline: bool,
     /// Some resource takes of its node's capacity.
     pub uses_capacity: bool,
+    /// Nodes that are to be fenced because a ticket was lost, and why.
+    pub forfeited: BTreeMap<usize, String>,
 }
 
 pub(super) struct Res<'a> {
@@ -98,6 +100,8 @@ pub(super) struct CloneInfo<'a> {
     pub members: Vec<usize>,
     pub max: usize,
     pub per_node: usize,
+    /// A ticket that it is promoted by is not held.
+    pub ticketless: bool,
     /// It is what a bundle is planned as.
     pub bundle: Option<(&'a ResourceId, &'a Bundle)>,
     /// Of a bundle: the connections into its containers, and what runs inside.
@@ -147,6 +151,7 @@ impl<'a> World<'a> {
             unit_of: vec![0; spec.resources.len()],
             removed: Vec::new(),
             outline: false,
+            forfeited: BTreeMap::new(),
             uses_capacity: spec.resources.values().any(|resource| !resource.utilization.is_empty()),
         };
         world.add_resources();
@@ -155,6 +160,7 @@ impl<'a> World<'a> {
         world.add_probes();
         world.add_constraints();
         world.add_overrides();
+        super::tickets::apply(&mut world);
         world.lose_quorum();
         world.add_reach();
         doom(&mut world);
@@ -223,7 +229,16 @@ impl<'a> World<'a> {
                 self.res_ids.get(&id).copied()
             };
             let (connection, inner) = (part(BundlePart::Connection), part(BundlePart::Inner));
-            self.clones.push(CloneInfo { spec: clone, members, max, per_node, bundle, connection, inner });
+            self.clones.push(CloneInfo {
+                spec: clone,
+                members,
+                max,
+                per_node,
+                ticketless: false,
+                bundle,
+                connection,
+                inner,
+            });
         }
         for clone in 0..self.clones.len() {
             for &member in &self.clones[clone].members {
@@ -352,7 +367,9 @@ impl<'a> World<'a> {
         let spec = self.res[place].spec;
         let frozen = match spec.quorum_loss {
             QuorumLoss::Freeze => true,
-            QuorumLoss::Stop | QuorumLoss::Demote | QuorumLoss::Fence => false,
+            // What is not promotable stops.
+            QuorumLoss::Demote => self.promotable(place),
+            QuorumLoss::Stop | QuorumLoss::Fence => false,
         };
         self.state.without_quorum && frozen && spec.requires != Requires::Nothing
     }
@@ -434,6 +451,7 @@ impl<'a> World<'a> {
             let outside = self.res[primary].group != self.res[dependant].group;
             if let Some(first) = group.and_then(|group| self.first_of(group)).filter(|first| *first != dependant)
                 && outside
+                && (score.is_infinite() || score.is_never())
             {
                 ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
             }

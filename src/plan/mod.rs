@@ -41,12 +41,13 @@ mod score;
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tickets;
 mod told;
 mod transition;
 mod want;
 
 pub use assign::{Assignment, assign};
-pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
+pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, PromotionExplanation, explain};
 pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind, ToAnnounce};
 pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};

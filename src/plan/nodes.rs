@@ -205,6 +205,9 @@ pub(super) fn doom(world: &mut World<'_>) {
     nothing_to_protect(world);
     let online = world.nodes.iter().filter(|info| info.class == Class::Online).count();
     let (mut asked, mut failed) = (asked_by_hand(world.state), failed_for_good(world));
+    for (node, why) in &world.forfeited {
+        asked.entry(world.nodes[*node].id).or_insert_with(|| why.clone());
+    }
     let always = world.spec.cluster.fencing.when == FenceWhen::Always;
     let fences_itself = fences_itself(world);
     for (place, info) in world.nodes.iter_mut().enumerate() {

@@ -93,6 +93,7 @@ impl World {
             orders: BTreeMap::new(),
             colocations: BTreeMap::new(),
             locations: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             origins: BTreeMap::new(),
             agents: BTreeMap::new(),
         };

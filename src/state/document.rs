@@ -13,7 +13,7 @@
 
 use super::{
     Assigned, Assignment, Attempt, BadDevice, Claim, ClaimKey, Failure, Membership, NodeDocument, NodeState, OpRecord,
-    Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion,
+    Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion, TicketState,
 };
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex,
@@ -95,6 +95,9 @@ documents! {
         probes: Vec<ProbeEntry>,
         #[serde(default, skip_serializing_if = "usual")]
         overrides: BTreeMap<OverrideId, OverrideEntry>,
+        /// Permissions of this site; what is not here is not held.
+        #[serde(default, skip_serializing_if = "usual")]
+        tickets: BTreeMap<String, TicketState>,
         #[serde(default, skip_serializing_if = "usual")]
         attempts: BTreeMap<AttemptId, Attempt>,
         /// Stopped for running more than once, until an operator's cleanup.
@@ -104,9 +107,6 @@ documents! {
 
     struct NodeEntry {
         membership: Membership,
-        /// What it was, of a node that the manifests do not name any more.
-        #[serde(default, skip_serializing_if = "usual")]
-        document: Option<NodeDocument>,
         boot: BootId,
         /// How often the daemon was started in that boot.
         #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -140,6 +140,9 @@ documents! {
         last_suspicion: u64,
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
         listed: bool,
+        /// Of a node that the manifests know no more: what they said of it last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<NodeDocument>,
         #[serde(default, skip_serializing_if = "usual")]
         fenced_ms: Vec<u64>,
         #[serde(default, skip_serializing_if = "usual")]
@@ -279,6 +282,7 @@ impl StateDocument {
             history: state.history.iter().map(HistoryEntry::of).collect(),
             probes: state.probes.iter().map(|(key, probe)| ProbeEntry::of(state, key, probe)).collect(),
             overrides: state.overrides.iter().map(|(id, o)| (*id, OverrideEntry::of(o))).collect(),
+            tickets: state.tickets.clone(),
             attempts: state.attempts.clone(),
             halted: state.halted.clone(),
         }
@@ -292,6 +296,7 @@ impl StateDocument {
             now_ms: self.now_ms,
             last_epoch: self.last_epoch,
             without_quorum: !self.quorum,
+            tickets: self.tickets.clone(),
             attempts: self.attempts.clone(),
             last_attempt: self.attempts.keys().next_back().copied().unwrap_or_default(),
             last_override: self.overrides.keys().next_back().copied().unwrap_or_default(),
@@ -353,7 +358,6 @@ impl NodeEntry {
         let node = node.clone();
         Self {
             membership: node.membership,
-            document: node.document.filter(|_| !node.listed).map(|document| NodeDocument::clone(&document)),
             boot: node.incarnation.boot,
             starts: node.incarnation.counter,
             joined_at: node.joined_at,
@@ -370,6 +374,7 @@ impl NodeEntry {
             suspicion: node.suspicion,
             last_suspicion: node.last_suspicion,
             listed: node.listed,
+            document: node.document.filter(|_| !node.listed).map(Arc::unwrap_or_clone),
             fenced_ms: node.fenced_ms,
             bad_devices: node.bad_devices,
         }
@@ -393,7 +398,7 @@ impl NodeEntry {
             restarting: entry.restarting,
             suspicion: entry.suspicion,
             last_suspicion: entry.last_suspicion,
-            document: NodeDocument::of(spec, name).or_else(|| entry.document.map(Arc::new)),
+            document: entry.document.map(Arc::new).or_else(|| NodeDocument::of(spec, name)),
             listed: entry.listed,
             fenced_ms: entry.fenced_ms,
             bad_devices: entry.bad_devices,

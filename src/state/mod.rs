@@ -110,6 +110,9 @@ pub struct State {
     /// Stopped for running more than once (`multipleActive: StopOnly`), until an operator's cleanup. Format 2, as above.
     #[serde(skip)]
     pub halted: BTreeSet<ResourceId>,
+    /// Permissions of this site, by name; what is not here is not held. Format 2, as above.
+    #[serde(skip)]
+    pub tickets: BTreeMap<String, TicketState>,
     /// The nodes of this state are no majority. Only of states that were read from elsewhere: this cluster agrees on
     /// nothing without a quorum, so it has no such state of its own. Never stored.
     #[serde(skip)]
@@ -142,6 +145,14 @@ pub struct Leader {
     pub term: u64,
     /// A new leader may set the clock once.
     pub may_set_clock: bool,
+}
+
+/// How a ticket is at this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct TicketState {
+    pub granted: bool,
+    /// Granted, but laid aside: as if it were lost, without force.
+    pub standby: bool,
 }
 
 /// A node that holds a certificate of this cluster.

@@ -3,7 +3,7 @@
 //! Every blob begins with its format version. A version that this build does not know is an error, never a guess: the
 //! node that meets one halts. `tests` keeps bytes of every version that was ever written.
 
-use super::{ClaimKey, Command, Entry, Notice, Phase, State};
+use super::{ClaimKey, Command, Entry, Notice, Phase, State, TicketState};
 use crate::model::{AgentRef, AgentTraits, Digest, Epoch, ResourceId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ struct Later {
     reloads: BTreeMap<ClaimKey, Digest>,
     agents: BTreeMap<Digest, BTreeMap<AgentRef, AgentTraits>>,
     halted: BTreeSet<ResourceId>,
+    tickets: BTreeMap<String, TicketState>,
 }
 
 pub fn encode(state: &State) -> Vec<u8> {
@@ -43,6 +44,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         reloads: state.reloads.clone(),
         agents: agents.map(|(digest, spec)| (*digest, spec.agents.clone())).collect(),
         halted: state.halted.clone(),
+        tickets: state.tickets.clone(),
     };
     let new_phase = state.claims.values().any(|claim| claim.phase == Phase::Reloading);
     let new_action = state.history.values().any(|record| record.last_action.format() > 1)
@@ -62,6 +64,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
     }
     let (later, rest): (Later, _) = read(rest)?;
     (state.notices, state.reloads, state.halted) = (later.notices, later.reloads, later.halted);
+    state.tickets = later.tickets;
     for (digest, agents) in later.agents {
         if let Some(spec) = state.specs.get_mut(&digest) {
             Arc::make_mut(spec).agents = agents;
