@@ -200,6 +200,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             fencing: self.ground.fencing,
             promotable: listed.is_some_and(Listed::is_promotable),
             unmanaged: self.is_unmanaged(listed, place),
+            mended_around: listed.is_some_and(|listed| {
+                listed.resource.inside.is_some() || listed.resource.agent == super::resources::connection()
+            }),
             fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: listed.and_then(|listed| self.expired(listed.resource)),

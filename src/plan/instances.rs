@@ -67,6 +67,8 @@ pub(super) struct Res<'a> {
     pub broken: Vec<Option<u32>>,
     /// Not for remote nodes: connections, what guests run inside of, fence devices.
     pub cluster_only: bool,
+    /// A node is reached over it.
+    pub connects: bool,
     /// In order of instance and node.
     pub claims: Vec<Live<'a>>,
     /// Nodes, in order, that must still say if it runs there before it may be started anywhere. A claim is an answer.
@@ -201,6 +203,7 @@ impl<'a> World<'a> {
                 fillers: Vec::new(),
                 broken: Vec::new(),
                 cluster_only: is_fence_device(&resource.agent),
+                connects: false,
                 claims: Vec::new(),
                 unprobed: Vec::new(),
                 not_installed: Vec::new(),
@@ -339,6 +342,7 @@ impl<'a> World<'a> {
             let name = info.document.and_then(|document| document.connection.as_ref());
             reach.connection = name.and_then(|name| res_ids.get(name)).copied();
             reach.container = reach.connection.and_then(|connection| res[connection].inside);
+            reach.connection.into_iter().for_each(|connection| res[connection].connects = true);
             for place in [reach.connection, reach.container].into_iter().flatten() {
                 res[place].cluster_only = true;
             }

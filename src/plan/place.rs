@@ -304,7 +304,7 @@ impl<'w, 'a> Placer<'w, 'a> {
         if info.unclean() && self.fenced_anyway(live.node) {
             return None;
         }
-        let resets = info.reach.is_some_and(|reach| reach.reset);
+        let resets = self.world.is_mended_around(place, live);
         let why = match (&live.claim.failure, &info.ability) {
             (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean() && !resets) => {
                 Reason::FailedBlocked { what: failure.text.clone() }

@@ -204,7 +204,8 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     }
     // Where fencing is a way out the node is unclean already; else only an operator goes on from here.
     let ends_with_its_node = info.reach.is_some_and(|reach| reach.reset);
-    let stuck = |failure: &&Failure| failure.blocked || (failure.fence && !ends_with_its_node);
+    let mended = || ends_with_its_node || inst.place.is_some_and(|place| world.is_mended_around(place, live));
+    let stuck = |failure: &&Failure| failure.blocked || (failure.fence && !mended());
     if let Some(failure) = claim.failure.as_ref().filter(stuck) {
         return Fate::Stuck(Reason::FailedBlocked { what: failure.text.clone() });
     }
