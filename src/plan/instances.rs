@@ -59,6 +59,8 @@ pub(super) struct Res<'a> {
     pub stopped: Option<Reason>,
     /// False: left alone.
     pub managed: bool,
+    /// This program can ask for it and start it.
+    pub runs: bool,
     /// What it runs inside of.
     pub inside: Option<usize>,
     /// What runs inside of it.
@@ -199,6 +201,7 @@ impl<'a> World<'a> {
                 clone: None,
                 stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
+                runs: resource.agent.runs() && resource.inside.is_none(),
                 inside: resource.inside.as_ref().and_then(|inside| self.res_ids.get(inside)).copied(),
                 fillers: Vec::new(),
                 broken: Vec::new(),
@@ -220,12 +223,13 @@ impl<'a> World<'a> {
         for (name, clone) in &self.spec.clones {
             let members = self.members(&clone.resource);
             let place = self.clones.len();
+            let bundle = self.spec.bundles.get_key_value(name);
             for &member in &members {
                 self.res[member].clone = Some(place);
+                self.res[member].runs &= bundle.is_none();
             }
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
             let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
-            let bundle = self.spec.bundles.get_key_value(name);
             let part = |wanted: BundlePart| {
                 let (name, bundle) = bundle?;
                 let (_, id) = bundle.parts(name).into_iter().find(|(part, _)| *part == wanted)?;
@@ -306,6 +310,10 @@ impl<'a> World<'a> {
                 }
             }
             res.claims.iter().for_each(|live| known[live.node] = true);
+            // Where what is planned is done, nobody waits for an answer that nobody gives.
+            if !res.runs && self.state.leader.is_some() {
+                continue;
+            }
             res.unprobed = (0..ids.len()).filter(|node| asked[*node] && !known[*node]).collect();
         }
     }
