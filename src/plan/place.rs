@@ -9,9 +9,10 @@
 //!
 //! Does not look at order constraints (`needs`) and does not write reasons for people beyond one [`Reason`] per copy.
 
-use super::instances::{Live, Tie, Unit, World};
+use super::instances::{Live, Unit, World};
 use super::nodes::{Ability, Unfit};
 use super::score::{Base, What, base, has_alternative, parts};
+use super::ties::Tie;
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
 use std::borrow::Cow;
 use std::cmp::Ordering;
