@@ -21,6 +21,7 @@ pub mod routes;
 pub mod socket;
 pub mod types;
 pub mod view;
+pub mod words;
 
 #[cfg(test)]
 mod foresee_tests;

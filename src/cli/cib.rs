@@ -5,7 +5,9 @@
 
 use super::error::{CliError, Exit, Kind};
 use super::render;
-use crate::pacemaker::{self, Import};
+use crate::manifest::{self, Purpose, SourceFile};
+use crate::model::{AgentCatalogue, Spec};
+use crate::pacemaker::{self, Import, manifests};
 use crate::plan;
 use std::path::Path;
 
@@ -28,6 +30,14 @@ pub fn tell_losses(import: &Import) {
         let word = if loss.changes_plan { render::warn("lost") } else { render::faint("left out") };
         render::say(&format!("{word}: {loss}"));
     }
+}
+
+/// The spec of an import with the lines that it has as manifests; without lines where those cannot be read back.
+pub fn written(import: &Import) -> Spec {
+    let files = manifests::write(&import.spec, &import.sets).into_iter();
+    let files: Vec<SourceFile> =
+        files.map(|(path, text)| SourceFile { path: path.to_owned(), bytes: text.into_bytes() }).collect();
+    manifest::load_for(Purpose::Plan, &files, &AgentCatalogue::default()).spec.unwrap_or_else(|| import.spec.clone())
 }
 
 /// `-o transition`: the neutral document.

@@ -1,10 +1,17 @@
 //! `hafen why`.
+//!
+//! Input → output: a resource, and the running cluster, or manifests with a state, or a CIB → every part of its scores, on
+//! stdout. Exit codes: 0 as desired; 1 not; 2 a file cannot be read; 105 no such resource.
 
 use super::error::{CliError, Exit};
-use super::{Context, Format, OutputFormat, render};
+use super::{Context, Format, OutputFormat, cib, offline, render};
 use crate::api::client::escape;
 use crate::api::types::{WhyInstance, WhyView};
-use crate::model::Score;
+use crate::api::words;
+use crate::model::{NodeId, ResourceId, Score, Spec};
+use crate::plan;
+use crate::state::State;
+use std::path::PathBuf;
 
 /// Every reason for where a resource runs, or does not
 ///
@@ -12,10 +19,24 @@ use crate::model::Score;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hafen why db
-  hafen why db --not n2")]
+  hafen why db --not n2
+  hafen why db --cib /var/lib/pacemaker/cib/cib.xml
+  hafen why db manifests/ --state state.json")]
 pub struct Args {
     /// The resource, group or clone
     resource: String,
+    /// With `--state`: a folder of manifests, or one file
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// Ask about the cluster that a Pacemaker CIB describes; lines are those of `import pacemaker --out`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "state"])]
+    cib: Option<PathBuf>,
+    /// Ask about the cluster that a State document describes
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// With `--cib` or `--state`: the time to plan for, such as 2026-11-22T12:00:00Z; else now, or that of the document
+    #[arg(long, value_name = "TIME")]
+    now: Option<jiff::Timestamp>,
     /// Why it is not on this node
     #[arg(long, value_name = "NODE")]
     not: Option<String>,
@@ -24,14 +45,34 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let query: Vec<_> = args.not.iter().map(|node| ("not", node.clone())).collect();
-    let path = format!("/v1/why/{}", escape(&args.resource));
-    let found: WhyView = context.client()?.get(&path, &query).await?;
+    let found: WhyView = match (&args.cib, &args.state) {
+        (Some(file), _) => {
+            let import = cib::read(file, args.now)?;
+            cib::tell_losses(&import);
+            alone(args, &cib::written(&import), &import.state)?
+        }
+        (None, Some(file)) => {
+            let (spec, state) = offline::read(&args.path, file, args.now)?;
+            alone(args, &spec, &state)?
+        }
+        (None, None) if args.now.is_some() => return Err(CliError::usage("`--now` needs `--cib` or `--state`")),
+        (None, None) => {
+            let query: Vec<_> = args.not.iter().map(|node| ("not", node.clone())).collect();
+            context.client()?.get(&format!("/v1/why/{}", escape(&args.resource)), &query).await?
+        }
+    };
     match args.format.output {
         OutputFormat::Json => render::print_json(&found)?,
         OutputFormat::Text => render::print(&text(&found))?,
     }
     Ok(if found.as_desired() { Exit::Ok } else { Exit::No })
+}
+
+/// Without a daemon.
+fn alone(args: &Args, spec: &Spec, state: &State) -> Result<WhyView, CliError> {
+    let not = args.not.as_deref().map(NodeId::new);
+    let graph = plan::order(spec, state);
+    Ok(words::why(spec, state, &graph, &ResourceId::new(args.resource.as_str()), not.as_ref())?)
 }
 
 /// A paragraph per instance: where it is, why, and the scores behind it.
@@ -61,5 +102,8 @@ fn instance(found: &WhyInstance) -> String {
         vec![c.node.clone(), format!("{score:>9}"), c.reason.clone(), render::faint(c.at.as_deref().unwrap_or(""))]
     };
     text += &render::table(&found.contributions.iter().map(row).collect::<Vec<_>>());
+    if !found.promotion.is_empty() {
+        text += &format!("  promotion\n{}", render::table(&found.promotion.iter().map(row).collect::<Vec<_>>()));
+    }
     text
 }

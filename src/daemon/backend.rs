@@ -10,7 +10,7 @@ use crate::api::types::{
     CheckRequest, CheckView, FenceKind, FenceRequest, FenceView, LinkView, OutputView, PlanView, PushRequest, PushView,
     ShimCall, ShimView, ShutdownKind, TokenRequest, TokenRoleName, TokenView, VerdictView, WhyView,
 };
-use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, router, socket};
+use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, router, socket, words};
 use crate::log::RaftLog;
 use crate::manifest::SourceFile;
 use crate::model::{DeviceId, ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
@@ -238,13 +238,15 @@ impl Backend for Daemon {
     }
 
     fn verdicts(&self) -> BTreeMap<InstanceId, VerdictView> {
-        super::words::verdicts(&self.log().state(), &self.parts.insight.borrow().graph)
+        let state = self.log().state();
+        let Some(spec) = state.spec() else { return BTreeMap::new() };
+        words::verdicts(spec, &state, &self.parts.insight.borrow().graph)
     }
 
     fn conditions(&self) -> Vec<String> {
         let mut conditions: Vec<String> = lock(&self.conditions).values().cloned().collect();
         conditions.extend(self.parts.insight.borrow().troubles.iter().cloned());
-        conditions.extend(super::words::conditions(&self.log().state()));
+        conditions.extend(words::conditions(&self.log().state()));
         conditions
     }
 
@@ -321,15 +323,7 @@ impl Backend for Daemon {
         let Some(spec) = state.spec() else {
             return Err(ApiError::new(ErrorCode::NoSuchObject, "no manifests were pushed yet"));
         };
-        if !state.has_resource(&resource) {
-            let known = spec.resources.keys().chain(spec.groups.keys()).chain(spec.clones.keys());
-            let error = ApiError::new(ErrorCode::NoSuchObject, format!("no resource `{resource}`"));
-            return Err(match crate::model::suggest::nearest(resource.as_str(), known.map(ResourceId::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
-        }
-        Ok(super::words::why(spec, &state, &self.parts.insight.borrow().graph, &resource, not.as_ref()))
+        words::why(spec, &state, &self.parts.insight.borrow().graph, &resource, not.as_ref())
     }
 
     async fn export(&self) -> Answer<Vec<u8>> {
@@ -542,4 +536,4 @@ fn record_of(id: token::TokenId, record: &Token, role: TokenRole) -> token::Toke
     token::TokenRecord { id, secret_hash: record.secret_hash, role, expires_ms: record.expires_ms, used: false }
 }
 
-pub(super) use super::words::plan_view;
+pub(super) use crate::api::words::plan_view;

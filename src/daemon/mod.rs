@@ -21,7 +21,6 @@ mod setup;
 mod shims;
 mod sync;
 mod transport;
-mod words;
 
 pub use setup::{InitOptions, JoinOptions, NodeFacts};
 

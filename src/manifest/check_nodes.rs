@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {
     addresses(tree, report);
+    remotes(tree, report);
     voters(tree, report);
     for (doc, cluster) in tree.clusters() {
         detection(doc, cluster, report);
@@ -35,7 +36,7 @@ pub(super) fn not_zero(doc: &Doc, path: &[&str], time: Option<Time>, report: &mu
 fn addresses(tree: &Tree, report: &mut Report) {
     let mut first: BTreeMap<IpAddr, (&Doc, Span)> = BTreeMap::new();
     for (doc, node) in tree.nodes() {
-        if node.addresses.as_ref().is_none_or(Vec::is_empty) {
+        if node.addresses.as_ref().is_none_or(Vec::is_empty) && node.role != Some(NodeRole::Remote) {
             let message = format!("the node `{}` has no address", doc.name);
             let help = "fill them in, one per network: `addresses: [192.0.2.1]`".to_owned();
             report.add(Code::NoAddress, doc.file, doc.span(&["addresses"]), message, Some(help));
@@ -49,6 +50,30 @@ fn addresses(tree: &Tree, report: &mut Report) {
             } else {
                 first.insert(address.0, (doc, span));
             }
+        }
+    }
+}
+
+fn remotes(tree: &Tree, report: &mut Report) {
+    for (doc, node) in tree.nodes() {
+        let is_remote = node.role == Some(NodeRole::Remote);
+        if is_remote {
+            let message = format!("`{}` is a remote node: planned for, but nothing runs there", doc.name);
+            let help = "run hafen there and write `role: Agent`".to_owned();
+            report.add(Code::PlannedOnly, doc.file, doc.span(&["role"]), message, Some(help));
+        }
+        match (is_remote, &node.connection) {
+            (true, None) => {
+                let message = format!("the remote node `{}` has no `connection`", doc.name);
+                let help = "name the resource over which it is reached".to_owned();
+                report.add(Code::RemoteWithoutConnection, doc.file, doc.span(&["role"]), message, Some(help));
+            }
+            (false, Some(_)) => {
+                let message = format!("`{}` is no remote node, and has no `connection`", doc.name);
+                let help = "write `role: Remote`, or remove the line".to_owned();
+                report.add(Code::RemoteWithoutConnection, doc.file, doc.key_span(&["connection"]), message, Some(help));
+            }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 }

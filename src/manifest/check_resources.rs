@@ -5,15 +5,19 @@
 use super::check_nodes::not_zero;
 use super::document::{Doc, Tree};
 use super::explain::Code;
-use super::raw::{Inherited, RawClone, RawOperation, RawOperations};
+use super::raw::{Inherited, RawBundle, RawClone, RawOperation, RawOperations};
 use super::report::Report;
 use super::topology::Topology;
-use crate::model::{OpName, Requires, TargetRole};
+use crate::model::{BundlePart, Kind, OpName, Requires, ResourceId, TargetRole};
 
 pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     for (doc, resource) in tree.resources() {
         fields(doc, &[], &resource.inherited(), report);
         roles(doc, &resource.inherited(), topology, report);
+        if let Some(container) = &resource.inside {
+            let message = format!("`inside: {}` is planned for, but not run", container.0);
+            report.add(Code::PlannedOnly, doc.file, doc.span(&["inside"]), message, None);
+        }
         if resource.agent.starts_with("systemd:") && resource.params.as_ref().is_some_and(|params| !params.is_empty()) {
             let help = "remove `params`; configure the unit with a drop-in".to_owned();
             let span = doc.key_span(&["params"]);
@@ -32,6 +36,10 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
         fields(doc, &[], &clone.inherited(), report);
         roles(doc, &clone.inherited(), topology, report);
         counts(doc, clone, report);
+    }
+    for (doc, bundle) in tree.bundles() {
+        fields(doc, &[], &bundle.inherited(), report);
+        self::bundle(doc, bundle, tree, report);
     }
     for (doc, cluster) in tree.clusters() {
         if let Some(defaults) = &cluster.defaults {
@@ -93,6 +101,35 @@ fn roles(doc: &Doc, inherited: &Inherited, topology: &Topology, report: &mut Rep
             let message = format!("`{}` is not promotable, so `{name}` has no effect", doc.name);
             let span = doc.key_span(&["operations", &name.to_string()]);
             report.add(Code::NoEffect, doc.file, span, message, None);
+        }
+    }
+}
+
+fn bundle(doc: &Doc, bundle: &RawBundle, tree: &Tree, report: &mut Report) {
+    let message = format!("the bundle `{}` is planned for, but not run", doc.name);
+    report.add(Code::PlannedOnly, doc.file, doc.name_span(), message, None);
+    let network = bundle.network.as_ref();
+    let reachable = network.is_some_and(|network| network.address.is_some() || network.port.is_some());
+    if bundle.resource.is_some() && !reachable {
+        let message = "nothing reaches the inside of its containers: no `address`, no `port`";
+        let help = "add `network: { port: 3121 }`, or an `address`".to_owned();
+        report.add(Code::ContradictingFields, doc.file, doc.span(&["resource"]), message, Some(help));
+    }
+    let container = &bundle.container;
+    let replicas = container.replicas.or(container.promoted).unwrap_or(1);
+    if container.promoted.is_some_and(|promoted| promoted > replicas) {
+        let message = format!("no more than {replicas} replicas can be promoted");
+        report.add(Code::NoEffect, doc.file, doc.span(&["container", "promoted"]), message, None);
+    }
+    let id = ResourceId::new(doc.name.as_str());
+    for (part, name) in super::resolve::bundle(bundle, 0).parts(&id) {
+        let other = tree.find(Kind::Resource, name.as_str()).filter(|_| part != BundlePart::Inner);
+        if let Some(other) = other {
+            let at = report.place(other.file, other.name_span());
+            let message =
+                format!("a part of the bundle `{}` is called `{name}`, a name that is taken at {at}", doc.name);
+            let help = "rename one of them".to_owned();
+            report.add(Code::DuplicateName, doc.file, doc.name_span(), message, Some(help));
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) enum RawSpec {
     Resource(raw::RawResource),
     Group(raw::RawGroup),
     Clone(raw::RawClone),
+    Bundle(raw::RawBundle),
     Order(raw::RawOrder),
     Colocation(raw::RawColocation),
     Location(raw::RawLocation),
@@ -67,7 +68,7 @@ enum Space {
 
 fn space(kind: Kind) -> Space {
     match kind {
-        Kind::Resource | Kind::Group | Kind::Clone => Space::Resources,
+        Kind::Resource | Kind::Group | Kind::Clone | Kind::Bundle => Space::Resources,
         Kind::Cluster
         | Kind::Node
         | Kind::FencingDevice
@@ -110,6 +111,7 @@ impl Tree {
         resources: Resource(RawResource),
         groups: Group(RawGroup),
         clones: Clone(RawClone),
+        bundles: Bundle(RawBundle),
         orders: Order(RawOrder),
         colocations: Colocation(RawColocation),
         locations: Location(RawLocation),
@@ -253,6 +255,7 @@ fn deserialize(doc: &mut Doc, report: &mut Report) {
         Kind::Resource => part(doc, "spec", report).map(RawSpec::Resource),
         Kind::Group => part(doc, "spec", report).map(RawSpec::Group),
         Kind::Clone => part(doc, "spec", report).map(RawSpec::Clone),
+        Kind::Bundle => part(doc, "spec", report).map(RawSpec::Bundle),
         Kind::Order => part(doc, "spec", report).map(RawSpec::Order),
         Kind::Colocation => part(doc, "spec", report).map(RawSpec::Colocation),
         Kind::Location => part(doc, "spec", report).map(RawSpec::Location),

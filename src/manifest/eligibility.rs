@@ -32,7 +32,7 @@ impl<'a> Eligibility<'a> {
     /// The nodes that may run this resource, by their place in `nodes`.
     pub fn of_resource(&self, topology: &Topology, resource: &str) -> Vec<usize> {
         let clone = topology.clone_around(resource).map(|(name, _)| name);
-        let names = [Some(resource), topology.group_of(resource), clone];
+        let names = [Some(resource), topology.group_of(resource), clone, topology.bundle_of(resource)];
         let found: Vec<&RawLocation> = names
             .iter()
             .flatten()

@@ -57,7 +57,7 @@ codes! {
     UnknownApiVersion = 202 Error "an unknown apiVersion"
         "This version of hafen reads `hafen/v1alpha1`."
     UnknownKind = 203 Error "an unknown kind"
-        "The kinds are Cluster, Node, FencingDevice, Resource, Group, Clone, Order, Colocation, Location and Ticket."
+        "The kinds are Cluster, Node, FencingDevice, Resource, Group, Clone, Bundle, Order, Colocation, Location and Ticket."
     UnknownField = 204 Error "an unknown field"
         "A misspelt field would be a setting that silently does nothing, so unknown fields are refused. `hafen schema` prints all fields."
     MissingField = 205 Error "a required field is missing"
@@ -152,6 +152,10 @@ codes! {
 
     NoAddress = 525 Error "a node without addresses"
         "Nobody can reach this node. Fill in its addresses, one per network: `addresses: [192.0.2.1]`. Manifests that were imported lack them, since a CIB does not have them; a plan can be made all the same (`hafen plan DIR --state FILE`)."
+    PlannedOnly = 526 Warning "something that is planned but not run"
+        "Remote nodes (`role: Remote`), what runs inside of something else (`inside`) and Bundles are placed and ordered in the plans of imported clusters, as Pacemaker would do it. A running cluster gives no node the right to start any of it, and places nothing on a remote node. Replace it before you rely on it: give the machine a hafen of its own (`role: Agent`), and run the service without the container around it."
+    RemoteWithoutConnection = 527 Error "a remote node without a connection"
+        "A remote node is there as long as a resource runs, its connection (`ocf:pacemaker:remote`). Name it: `connection: RESOURCE`. Other nodes have none."
 
     UnknownAgent = 601 Error "an agent that is not installed"
         "Other agents of this provider are installed where the manifests were checked, this one is not: most likely a typing mistake."

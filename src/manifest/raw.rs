@@ -7,8 +7,8 @@
 
 use crate::model::{
     CompareAs, Discovery, FenceWhen, FencingAction, Influence, Instant, MultipleActive, NodeRole, OnFail, OnLoss,
-    Operator, OrderAction, OrderStrength, Placement, QuorumLoss, Requires, Role, Score, Span, Strength, TargetRole,
-    duration,
+    Operator, OrderAction, OrderStrength, Placement, QuorumLoss, Requires, Role, Runtime, Score, ScoresOf, Span,
+    Strength, TargetRole, duration,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -233,6 +233,25 @@ inheritable! {
         params: Option<BTreeMap<String, Param>>,
         /// What it takes of a node's capacity.
         utilization: Option<BTreeMap<String, Quantity>>,
+        /// The resource that it runs inside of, a virtual machine or a container: on its node, after it, and what fails is
+        /// mended by restarting that. Planned, but not run.
+        inside: Option<Name>,
+    }
+
+    /// Containers in several replicas, each with its address, its connection and a copy of what runs inside. Planned, but
+    /// not run. The settings are those of all that makes up a replica; what runs inside has its own.
+    struct RawBundle {
+        container: RawContainer,
+        /// Addresses of the containers, and how they are reached.
+        network: Option<RawBundleNetwork>,
+        /// Folders and files of the host inside of each container.
+        storage: Option<Vec<RawMount>>,
+        /// The name of a resource that runs inside; default nothing but the image's own command.
+        resource: Option<Name>,
+        /// Dependants wait only for the copy on their own node; default false.
+        interleave: Option<bool>,
+        /// Whose attributes are the promotion scores of what runs inside; default Inside.
+        scores_of: Option<ScoresOf>,
     }
 
     /// Resources that run on one node, started in order and stopped in reverse.
@@ -344,6 +363,8 @@ documents! {
         addresses: Option<Vec<Address>>,
         /// Default Voter.
         role: Option<NodeRole>,
+        /// Of `role: Remote`: the resource over which it is reached. The node is there as long as that runs.
+        connection: Option<Name>,
         /// What it has to give, by names of your choice.
         capacity: Option<BTreeMap<String, Quantity>>,
         /// Levels in order; within a level every device must succeed.
@@ -377,6 +398,54 @@ documents! {
         /// Absolute path.
         #[schemars(extend("format" = "hafen-path"))]
         file: String,
+    }
+
+    /// The containers of a bundle.
+    struct RawContainer {
+        runtime: Runtime,
+        /// The image, as the runtime calls it.
+        image: String,
+        /// Default 1, or as many as can be promoted.
+        #[schemars(range(min = 1, max = 10_000))]
+        replicas: Option<u32>,
+        /// Replicas on one node at most; default 1.
+        #[schemars(range(min = 1))]
+        per_host: Option<u32>,
+        /// Promoted copies of what runs inside, at most; default: it has no such role.
+        #[schemars(range(min = 1))]
+        promoted: Option<u32>,
+        /// Further words for the runtime.
+        run_options: Option<String>,
+        /// Run inside instead of the image's own command.
+        command: Option<String>,
+    }
+
+    struct RawBundleNetwork {
+        /// Of the first replica; the others have the next ones.
+        address: Option<Address>,
+        /// Prefix length of the addresses.
+        #[schemars(range(min = 1, max = 128))]
+        prefix: Option<u32>,
+        /// Where the addresses are put; default where their network is.
+        interface: Option<String>,
+        /// Of the connection into each container; default 3121.
+        #[schemars(range(min = 1, max = 65_535))]
+        port: Option<u32>,
+        /// The runtime's own word for how the container is connected, such as `host`.
+        mode: Option<String>,
+        /// Ports of each address that are the container's: `"80"`, or `"8080:80"` where they differ.
+        publish: Option<Vec<Param>>,
+    }
+
+    struct RawMount {
+        /// On the host.
+        from: String,
+        /// In the container.
+        to: String,
+        /// Every replica has its own below `from`, named after it; default false.
+        per_replica: Option<bool>,
+        /// The runtime's own words.
+        options: Option<String>,
     }
 
     struct RawOperations {

@@ -20,6 +20,8 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
     checker.nodes_and_devices();
     checker.groups();
     checker.clones();
+    checker.connections();
+    checker.bundles();
     checker.constraints();
 }
 
@@ -65,7 +67,7 @@ impl<'a> Checker<'a, '_> {
         let what = match kind {
             Kind::Node => "node",
             Kind::FencingDevice => "fencing device",
-            Kind::Resource | Kind::Group | Kind::Clone => "resource",
+            Kind::Resource | Kind::Group | Kind::Clone | Kind::Bundle => "resource",
             Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location | Kind::Ticket => "document",
         };
         self.report.add(Code::UnknownReference, doc.file, span(), format!("there is no {what} `{name}`"), help);
@@ -134,6 +136,75 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
+    /// What nodes are reached over, and what resources run inside of.
+    fn connections(&mut self) {
+        let mut nodes: BTreeMap<&str, &Doc> = BTreeMap::new();
+        for (doc, node) in self.tree.nodes() {
+            let Some(name) = &node.connection else { continue };
+            self.primitive(doc, &["connection"], &name.0);
+            if let Some(other) = nodes.insert(&name.0, doc) {
+                let message = format!("`{}` is already the connection of the node `{}`", name.0, other.name);
+                self.report.add(Code::WrongReference, doc.file, doc.span(&["connection"]), message, None);
+            }
+        }
+        let around: BTreeMap<&str, &str> = self
+            .tree
+            .resources()
+            .filter_map(|(doc, resource)| Some((doc.name.as_str(), resource.inside.as_ref()?.0.as_str())))
+            .collect();
+        for (doc, resource) in self.tree.resources() {
+            let Some(name) = &resource.inside else { continue };
+            self.primitive(doc, &["inside"], &name.0);
+            // As many steps as there are resources: then it has come round.
+            let mut outer = Some(name.0.as_str());
+            for _ in 0..around.len() {
+                outer = outer.filter(|outer| *outer != doc.name).and_then(|outer| around.get(outer).copied());
+            }
+            if name.0 == doc.name || outer == Some(doc.name.as_str()) {
+                let message = format!("`{}` would run inside of itself", doc.name);
+                self.report.add(Code::SelfReference, doc.file, doc.span(&["inside"]), message, None);
+            }
+        }
+    }
+
+    /// A resource by itself: no group, no clone, no copy of one.
+    fn primitive(&mut self, doc: &Doc, path: &[&str], name: &str) {
+        let Some(found) = self.resolve(doc, || doc.span(path), Kind::Resource, name) else { return };
+        let copied = self.tree.clones().any(|(_, clone)| clone.resource.0 == name);
+        if found.kind != Kind::Resource || copied {
+            let what = if copied { "copied by a Clone".to_owned() } else { format!("a {}", found.kind) };
+            let message = format!("`{name}` is {what}; here one resource is meant");
+            self.report.add(Code::WrongReference, doc.file, doc.span(path), message, None);
+        }
+    }
+
+    fn bundles(&mut self) {
+        let taken: BTreeMap<&str, &str> = self
+            .tree
+            .groups()
+            .flat_map(|(doc, group)| group.members.iter().map(|member| (member.0.as_str(), doc.name.as_str())))
+            .collect();
+        let mut inside: BTreeMap<&str, &str> = BTreeMap::new();
+        for (doc, bundle) in self.tree.bundles() {
+            let Some(name) = &bundle.resource else { continue };
+            self.primitive(doc, &["resource"], &name.0);
+            let first = inside.insert(&name.0, &doc.name);
+            let first = first.map(|first| format!("inside of the bundle `{first}`"));
+            let group = taken.get(name.0.as_str()).map(|group| format!("a member of the group `{group}`"));
+            if let Some(what) = first.or(group) {
+                let message = format!("`{}` is already {what}", name.0);
+                self.report.add(Code::WrongReference, doc.file, doc.span(&["resource"]), message, None);
+            }
+        }
+    }
+
+    /// Whether this is a node inside of a container of a bundle.
+    fn is_replica(&self, name: &str) -> bool {
+        let bundle =
+            name.rsplit_once('-').filter(|(_, number)| number.parse::<u32>().is_ok()).map(|(bundle, _)| bundle);
+        bundle.is_some_and(|bundle| self.tree.bundles().any(|(doc, _)| doc.name == bundle))
+    }
+
     fn constraints(&mut self) {
         let resource = |checker: &mut Self, doc: &Doc, path: &[&str], name: &Name| {
             checker.resolve(doc, || doc.span(path), Kind::Resource, &name.0);
@@ -163,7 +234,8 @@ impl<'a> Checker<'a, '_> {
         for (doc, location) in self.tree.locations() {
             resource(self, doc, &["resource"], &location.resource);
             if let RawSelector::Names(names) = &location.nodes {
-                for (n, node) in names.iter().enumerate() {
+                let nodes = names.iter().enumerate().filter(|(_, node)| !self.is_replica(&node.0));
+                for (n, node) in nodes.collect::<Vec<_>>() {
                     self.resolve(doc, || doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
                 }
             }

@@ -10,16 +10,17 @@ use super::check_resources::operations;
 use super::document::{Doc, RawSpec, Tree};
 use super::pairs::{self, resource_id};
 use super::raw::{
-    Inherited, Name, Param, Profile, Quantity, RawCluster, RawFencingDevice, RawNode, RawOperation, RawResource,
-    RawSelector, Time,
+    Inherited, Name, Param, Profile, Quantity, RawBundle, RawCluster, RawFencingDevice, RawNode, RawOperation,
+    RawResource, RawSelector, Time,
 };
 use super::rules;
 use super::topology::Topology;
 use crate::model::{
-    AgentCatalogue, AgentRef, AgentTraits, Clone as CloneSpec, Cluster, Colocation, Detection, DeviceId, FailurePolicy,
-    FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location, MultipleActive, Node,
-    NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OnLoss, OpName, Operation, Order, Origin, Placement, Promotable,
-    QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole, Ticket, sets,
+    AgentCatalogue, AgentRef, AgentTraits, Bundle, BundleNetwork, Clone as CloneSpec, Cluster, Colocation, Detection,
+    DeviceId, FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
+    Mount, MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OnLoss, OpName, Operation, Order,
+    Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole,
+    Ticket, sets,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +65,15 @@ pub(super) fn resolve(
         cluster,
         agents: agents(tree, catalogue),
     };
+    for (doc, raw) in tree.bundles() {
+        let chain = Chain::of_bundle(tree, raw);
+        let (id, bundle) = (id(doc), bundle(raw, rank(doc)));
+        let expanded = bundle.expand(&id, &settings(&chain, &spec.cluster));
+        spec.resources.extend(expanded.parts);
+        spec.groups.extend([expanded.group]);
+        spec.clones.insert(id.clone(), expanded.clone);
+        spec.bundles.insert(id, bundle);
+    }
     spec.colocations = colocations(tree, &spec);
     Some(spec)
 }
@@ -94,6 +104,12 @@ impl<'a> Chain<'a> {
         let cluster = tree.clusters().next().and_then(|(_, cluster)| cluster.defaults.as_ref());
         let defaults = cluster.map(|defaults| defaults.inherited()).unwrap_or_default();
         Self([raw.inherited(), group, clone, defaults])
+    }
+
+    pub fn of_bundle(tree: &'a Tree, raw: &'a RawBundle) -> Self {
+        let cluster = tree.clusters().next().and_then(|(_, cluster)| cluster.defaults.as_ref());
+        let defaults = cluster.map(|defaults| defaults.inherited()).unwrap_or_default();
+        Self([raw.inherited(), Inherited::default(), Inherited::default(), defaults])
     }
 
     fn first<T>(&self, field: impl Fn(&Inherited<'a>) -> Option<T>) -> Option<T> {
@@ -177,7 +193,7 @@ fn node(doc: &Doc, raw: &RawNode) -> Node {
     let level = |level: &Vec<Name>| level.iter().map(|name| DeviceId::new(name.0.as_str())).collect();
     Node {
         role: raw.role.unwrap_or(NodeRole::Voter),
-        connection: None,
+        connection: raw.connection.as_ref().map(resource_id),
         addresses: raw.addresses.iter().flatten().map(|address| address.0).collect(),
         labels: doc.labels.clone(),
         capacity: numbers(&raw.capacity),
@@ -200,14 +216,60 @@ fn device(raw: &RawFencingDevice) -> FencingDevice {
     }
 }
 
+/// A bundle, before it expands.
+pub(super) fn bundle(raw: &RawBundle, rank: u32) -> Bundle {
+    let container = &raw.container;
+    let mount = |raw: &super::raw::RawMount| Mount {
+        from: raw.from.clone(),
+        to: raw.to.clone(),
+        per_replica: raw.per_replica.unwrap_or(false),
+        options: raw.options.clone().unwrap_or_default(),
+    };
+    let network = raw.network.as_ref().map(|raw| BundleNetwork {
+        address: raw.address.as_ref().map(|address| address.0),
+        prefix: raw.prefix.and_then(|prefix| prefix.try_into().ok()),
+        interface: raw.interface.clone(),
+        port: raw.port.and_then(|port| port.try_into().ok()),
+        mode: raw.mode.clone(),
+        publish: raw.publish.iter().flatten().map(|port| port.0.clone()).collect(),
+    });
+    Bundle {
+        runtime: container.runtime,
+        image: container.image.clone(),
+        replicas: container.replicas.or(container.promoted).unwrap_or(1),
+        per_host: container.per_host.unwrap_or(1),
+        promoted: container.promoted,
+        run_options: container.run_options.clone().unwrap_or_default(),
+        command: container.command.clone(),
+        network: network.unwrap_or_default(),
+        storage: raw.storage.iter().flatten().map(mount).collect(),
+        resource: raw.resource.as_ref().map(resource_id),
+        interleave: raw.interleave.unwrap_or(false),
+        scores: raw.scores_of.unwrap_or_default(),
+        rank,
+    }
+}
+
 /// None only if the agent is not one, which the schema check refuses.
 fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> Option<Resource> {
-    let fencing = cluster.fencing.enabled;
-    let failure_field =
-        |field: fn(super::raw::RawFailure) -> Option<u32>| chain.first(|level| level.failure.and_then(field));
     Some(Resource {
         agent: raw.agent.parse().ok()?,
         params: strings(&raw.params),
+        utilization: numbers(&raw.utilization),
+        rank,
+        inside: raw.inside.as_ref().map(resource_id),
+        ..settings(chain, cluster)
+    })
+}
+
+/// What can be inherited.
+fn settings(chain: &Chain, cluster: &Cluster) -> Resource {
+    let fencing = cluster.fencing.enabled;
+    let failure_field =
+        |field: fn(super::raw::RawFailure) -> Option<u32>| chain.first(|level| level.failure.and_then(field));
+    Resource {
+        agent: AgentRef::Foreign { class: "other".into(), provider: None, name: String::new() },
+        params: BTreeMap::new(),
         operations: resource_operations(chain, fencing),
         failure: FailurePolicy {
             threshold: failure_field(|failure| failure.threshold).unwrap_or(FAILURE.threshold),
@@ -226,11 +288,11 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> O
         quorum_loss: chain.quorum_loss().unwrap_or(cluster.quorum_loss),
         migratable: chain.first(|level| level.migratable).unwrap_or(false),
         multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
-        utilization: numbers(&raw.utilization),
-        rank,
+        utilization: BTreeMap::new(),
+        rank: 0,
         influence: chain.first(|level| level.influence).unwrap_or(Influence::Always),
         inside: None,
-    })
+    }
 }
 
 /// Every operation that is written anywhere, and start, stop and monitor in any case.

@@ -34,6 +34,7 @@ impl Schemas {
                 Kind::Resource => generator.subschema_for::<raw::RawResource>(),
                 Kind::Group => generator.subschema_for::<raw::RawGroup>(),
                 Kind::Clone => generator.subschema_for::<raw::RawClone>(),
+                Kind::Bundle => generator.subschema_for::<raw::RawBundle>(),
                 Kind::Order => generator.subschema_for::<raw::RawOrder>(),
                 Kind::Colocation => generator.subschema_for::<raw::RawColocation>(),
                 Kind::Location => generator.subschema_for::<raw::RawLocation>(),

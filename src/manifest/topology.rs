@@ -5,7 +5,7 @@
 //! Deliberately absent: judging. Names that do not resolve are carried along; `references` reports them.
 
 use super::document::Tree;
-use super::raw::RawClone;
+use super::raw::{RawBundle, RawClone};
 use crate::model::Kind;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,9 @@ pub(super) struct Topology<'a> {
     clones: BTreeMap<&'a str, &'a RawClone>,
     /// The clone of a resource or a group, by the name of that.
     clone_of: BTreeMap<&'a str, &'a str>,
+    bundles: BTreeMap<&'a str, &'a RawBundle>,
+    /// The bundle that a resource runs inside of.
+    bundle_of: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Topology<'a> {
@@ -25,7 +28,14 @@ impl<'a> Topology<'a> {
             group_of: BTreeMap::new(),
             clones: BTreeMap::new(),
             clone_of: BTreeMap::new(),
+            bundles: tree.bundles().map(|(doc, bundle)| (doc.name.as_str(), bundle)).collect(),
+            bundle_of: BTreeMap::new(),
         };
+        for (doc, bundle) in tree.bundles() {
+            if let Some(inner) = &bundle.resource {
+                topology.bundle_of.entry(&inner.0).or_insert(&doc.name);
+            }
+        }
         for (doc, group) in tree.groups() {
             let members: Vec<&str> = group.members.iter().map(|name| name.0.as_str()).collect();
             for member in &members {
@@ -71,18 +81,29 @@ impl<'a> Topology<'a> {
     {
         match self.clone_around(name) {
             Some((clone, _)) => clone,
-            None => self.group_of(name).unwrap_or(name),
+            None => self.bundle_of(name).or_else(|| self.group_of(name)).unwrap_or(name),
         }
     }
 
-    /// Whether a name is, or is inside of, a promotable clone.
+    /// The bundle inside of which a resource runs.
+    pub fn bundle_of(&self, name: &str) -> Option<&'a str> {
+        self.bundle_of.get(name).copied()
+    }
+
+    /// Whether a name is, or is inside of, a promotable clone or bundle.
     pub fn is_promotable(&self, name: &str) -> bool {
+        let bundle = self.bundles.get(name).or_else(|| self.bundles.get(self.bundle_of(name)?));
+        if let Some(bundle) = bundle {
+            return bundle.container.promoted.is_some();
+        }
         self.clone_around(name).is_some_and(|(_, clone)| clone.promotable.is_some())
     }
 
     /// Whether `outer` is a group or clone that holds `inner`.
     pub fn contains(&self, outer: &str, inner: &str) -> bool {
         let content = self.clones.get(outer).map(|clone| clone.resource.0.as_str());
-        content == Some(inner) || self.group_of(inner).is_some_and(|group| group == outer || content == Some(group))
+        content == Some(inner)
+            || self.bundle_of(inner) == Some(outer)
+            || self.group_of(inner).is_some_and(|group| group == outer || content == Some(group))
     }
 }

@@ -132,6 +132,16 @@ impl Bundle {
         parts
     }
 
+    /// The names of everything that it expands to, its own included: what has no document of its own.
+    pub fn made(&self, name: &ResourceId) -> Vec<ResourceId> {
+        let parts = self.parts(name).into_iter().filter(|(part, _)| *part != BundlePart::Inner).map(|(_, id)| id);
+        parts.chain([self.group(name), name.clone()]).collect()
+    }
+
+    fn group(&self, name: &ResourceId) -> ResourceId {
+        ResourceId::new(format!("{name}-replica"))
+    }
+
     /// What Pacemaker, and people, call a part of one replica.
     pub fn call(&self, name: &ResourceId, part: BundlePart, number: u32) -> String {
         match part {
@@ -149,7 +159,7 @@ impl Bundle {
 
     /// The group and the clone that it is planned as. `settings`: everything about the parts but what makes them parts.
     pub fn expand(&self, name: &ResourceId, settings: &Resource) -> Expanded {
-        let group = ResourceId::new(format!("{name}-replica"));
+        let group = self.group(name);
         let parts = self.parts(name);
         let container = parts.iter().find(|(part, _)| *part == BundlePart::Container).map(|(_, id)| id.clone());
         let resource = |part| {

@@ -36,6 +36,18 @@ pub struct Resource {
     pub inside: Option<ResourceId>,
 }
 
+impl Resource {
+    /// Why this program plans for it, but never runs it; None: it does, as far as it can say by itself.
+    pub fn unrun(&self) -> Option<String> {
+        match (&self.inside, self.requires) {
+            _ if !self.agent.runs() => Some(format!("`{}`", self.agent)),
+            (Some(container), _) => Some(format!("`inside: {container}`")),
+            (None, Requires::Unfencing) => Some("`requires: Unfencing`".into()),
+            (None, Requires::Nothing | Requires::Quorum | Requires::Fencing) => None,
+        }
+    }
+}
+
 /// Whether what depends on a resource has a say in where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Influence {

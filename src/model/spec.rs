@@ -84,6 +84,19 @@ impl Spec {
             }
     }
 
+    /// The bundle that a resource is a part of, or that it runs inside of.
+    pub fn bundle_of(&self, resource: &ResourceId) -> Option<(&ResourceId, &Bundle)> {
+        self.bundles.iter().find(|(name, bundle)| bundle.parts(name).iter().any(|(_, part)| part == resource))
+    }
+
+    /// Why this program plans for a resource, but never runs it; None: it does.
+    pub fn unrun(&self, name: &ResourceId, resource: &Resource) -> Option<String> {
+        if let Some((bundle, _)) = self.bundle_of(name) {
+            return Some(format!("what belongs to a Bundle ({bundle})"));
+        }
+        resource.unrun()
+    }
+
     pub fn origin(&self, kind: Kind, name: &str) -> Option<&Origin> {
         self.origins.get(&ObjectRef { kind, name: name.to_owned() })
     }
@@ -98,6 +111,7 @@ pub enum Kind {
     Resource,
     Group,
     Clone,
+    Bundle,
     Order,
     Colocation,
     Location,
@@ -105,13 +119,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cluster,
         Self::Node,
         Self::FencingDevice,
         Self::Resource,
         Self::Group,
         Self::Clone,
+        Self::Bundle,
         Self::Order,
         Self::Colocation,
         Self::Location,
@@ -125,6 +140,7 @@ impl Kind {
             Self::Resource => "Resource",
             Self::Group => "Group",
             Self::Clone => "Clone",
+            Self::Bundle => "Bundle",
             Self::Order => "Order",
             Self::Colocation => "Colocation",
             Self::Location => "Location",

@@ -350,7 +350,6 @@ impl<'a> Found<'a> {
         let active = Some(self.role.unwrap_or(Role::Started));
         self.role = match (entry.action, rc) {
             (ActionKind::Promote, _) | (_, 8 | 9) if context.promotable => Some(Role::Promoted),
-            (ActionKind::Demote, 7) => None,
             // Nobody touches it, so it is what it was.
             (ActionKind::Demote, _) if on_fail == OnFail::Block => Some(Role::Promoted),
             (ActionKind::Demote, _) => Some(Role::Unpromoted),
@@ -370,9 +369,11 @@ impl<'a> Found<'a> {
         let stop = entry.action == ActionKind::Stop;
         match (entry.status, rc) {
             (6, _) | (_, 6) if !stop => self.banned_everywhere = true,
-            (3, _) if !stop => self.banned = true,
-            (5 | 7, _) | (_, 2 | 4 | 5) if !stop => self.banned = true,
-            (_, 3) if entry.action == ActionKind::Probe => self.banned = true,
+            // Where it could not be stopped it is not started again.
+            (_, _) if stop => self.banned = true,
+            (3, _) => self.banned = true,
+            (5 | 7, _) | (_, 2 | 4 | 5) => self.banned = true,
+            (_, 3) if entry.action != ActionKind::Monitor => self.banned = true,
             (_, _) => {}
         }
         let failed = Failed { action: entry.action, kind, on_fail, rc, at: entry.at };

@@ -11,10 +11,10 @@
 use super::Sets;
 use super::yaml::yaml;
 use crate::model::{
-    Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, Discovery, FenceWhen,
-    FencingDevice, FencingPolicy, Influence, Instant, Location, MultipleActive, Node, NodeRole, NodeSelector, OnFail,
-    OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires,
-    Resource, ResourceId, Rule, Score, Spec, Strength, TargetRole, duration,
+    Bundle, BundlePart, Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, Discovery,
+    FenceWhen, FencingDevice, FencingPolicy, Influence, Instant, Location, Mount, MultipleActive, Node, NodeRole,
+    NodeSelector, OnFail, OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement,
+    QuorumLoss, Requires, Resource, ResourceId, Rule, Score, ScoresOf, Spec, Strength, TargetRole, duration,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +178,7 @@ fn node_document(name: &str, node: &Node) -> Value {
     let spec = object([
         ("addresses", if node.addresses.is_empty() { Value::Null } else { json!(node.addresses) }),
         ("role", unless(node.role, NodeRole::Voter)),
+        ("connection", json!(node.connection)),
         ("capacity", json!(node.capacity)),
         ("fencing", if levels.is_empty() { Value::Null } else { json!(levels) }),
     ]);
@@ -191,14 +192,21 @@ fn node_document(name: &str, node: &Node) -> Value {
 /// Resources, groups and clones in order of their rank.
 fn services(spec: &Spec, usual: &Usual) -> Vec<Value> {
     let mut all: Vec<(u32, Value)> = Vec::new();
-    for (name, resource) in &spec.resources {
+    let made: BTreeSet<ResourceId> = spec.bundles.iter().flat_map(|(name, bundle)| bundle.made(name)).collect();
+    for (name, resource) in spec.resources.iter().filter(|(name, _)| !made.contains(*name)) {
         all.push((resource.rank, document("Resource", name.as_str(), resource_spec(resource, usual))));
     }
-    for (name, group) in &spec.groups {
+    for (name, group) in spec.groups.iter().filter(|(name, _)| !made.contains(*name)) {
         all.push((group.rank, document("Group", name.as_str(), object([("members", json!(group.members))]))));
     }
-    for (name, clone) in &spec.clones {
+    for (name, clone) in spec.clones.iter().filter(|(name, _)| !made.contains(*name)) {
         all.push((clone.rank, document("Clone", name.as_str(), clone_spec(clone))));
+    }
+    for (name, bundle) in &spec.bundles {
+        let parts = bundle.parts(name);
+        let settings = parts.iter().find(|(part, _)| *part == BundlePart::Container).map(|(_, id)| id);
+        let settings = settings.and_then(|id| spec.resources.get(id));
+        all.push((bundle.rank, document("Bundle", name.as_str(), bundle_spec(bundle, settings, usual))));
     }
     all.sort_by_key(|(rank, _)| *rank);
     all.into_iter().map(|(_, document)| document).collect()
@@ -226,15 +234,71 @@ fn clone_spec(clone: &CloneSpec) -> Value {
     fields
 }
 
+fn bundle_spec(bundle: &Bundle, settings: Option<&Resource>, usual: &Usual) -> Value {
+    let network = &bundle.network;
+    let publish = if network.publish.is_empty() { Value::Null } else { json!(network.publish) };
+    let mount = |mount: &Mount| {
+        object([
+            ("from", json!(mount.from)),
+            ("to", json!(mount.to)),
+            ("perReplica", unless(mount.per_replica, false)),
+            ("options", unless(mount.options.as_str(), "")),
+        ])
+    };
+    let container = object([
+        ("runtime", json!(bundle.runtime)),
+        ("image", json!(bundle.image)),
+        ("replicas", unless(bundle.replicas, bundle.promoted.unwrap_or(1))),
+        ("perHost", unless(bundle.per_host, 1)),
+        ("promoted", json!(bundle.promoted)),
+        ("runOptions", unless(bundle.run_options.as_str(), "")),
+        ("command", json!(bundle.command)),
+    ]);
+    let network = object([
+        ("address", json!(network.address)),
+        ("prefix", json!(network.prefix)),
+        ("interface", json!(network.interface)),
+        ("port", json!(network.port)),
+        ("mode", json!(network.mode)),
+        ("publish", publish),
+    ]);
+    let storage =
+        if bundle.storage.is_empty() { Value::Null } else { Value::Array(bundle.storage.iter().map(mount).collect()) };
+    let mut fields = object([
+        ("container", container),
+        ("network", network),
+        ("storage", storage),
+        ("resource", json!(bundle.resource)),
+        ("interleave", unless(bundle.interleave, false)),
+        ("scoresOf", unless(bundle.scores, ScoresOf::Inside)),
+    ]);
+    let settings = settings.map(|settings| settings_spec(settings, usual));
+    if let (Value::Object(fields), Some(Value::Object(settings))) = (&mut fields, settings) {
+        fields.extend(settings);
+    }
+    fields
+}
+
 fn resource_spec(resource: &Resource, usual: &Usual) -> Value {
+    let mut fields = object([("agent", json!(resource.agent)), ("params", json!(resource.params))]);
+    let own = object([("utilization", json!(resource.utilization)), ("inside", json!(resource.inside))]);
+    if let (Value::Object(fields), Value::Object(settings), Value::Object(own)) =
+        (&mut fields, settings_spec(resource, usual), own)
+    {
+        fields.extend(settings);
+        fields.extend(own);
+    }
+    fields
+}
+
+/// What a resource could have inherited.
+fn settings_spec(resource: &Resource, usual: &Usual) -> Value {
     let requires = if usual.fencing { Requires::Fencing } else { Requires::Quorum };
     let failure = object([
         ("threshold", unless(resource.failure.threshold, usual.threshold)),
         ("timeout", time(resource.failure.timeout, usual.timeout)),
     ]);
     object([
-        ("agent", json!(resource.agent)),
-        ("params", json!(resource.params)),
         ("operations", operations(resource, usual)),
         ("failure", failure),
         ("stickiness", unless(resource.stickiness, usual.stickiness)),
@@ -247,7 +311,6 @@ fn resource_spec(resource: &Resource, usual: &Usual) -> Value {
         ("migratable", unless(resource.migratable, false)),
         ("multipleActive", unless(resource.multiple_active, MultipleActive::StopStart)),
         ("influence", unless(resource.influence, Influence::Always)),
-        ("utilization", json!(resource.utilization)),
     ])
 }
 

@@ -165,13 +165,16 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
         Some(resources) => reader.read(resources),
         None => Services::default(),
     };
-    let bundled: Vec<&str> = bundles.iter().flat_map(|b| &b.replicas).map(|replica| replica.inside.as_str()).collect();
     let dc = root.attr("dc-uuid");
-    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, &bundled, now);
+    let (facts, mut nodes) = nodes::read(&ids, configuration, status, &options, dc, &services, now);
     let listed = nodes.iter().filter(|node| node.listed).count();
     for el in configuration.child("nodes").into_iter().flat_map(|nodes| nodes.all("node")) {
         if !nodes.iter().any(|node| node.el.place() == el.place()) {
-            losses.matters(el, format!("a node of type {} has no counterpart yet", el.attr("type").unwrap_or("")));
+            match el.attr("type") {
+                // It is nobody's, or of a container of a bundle.
+                Some("remote") => losses.harmless(el, "no connection leads there"),
+                other => losses.matters(el, format!("a node of type {} has no counterpart yet", other.unwrap_or(""))),
+            }
         }
     }
     let mut spec = spec(&services, &facts, &nodes, &options, quorum_loss, configuration, status);
@@ -383,12 +386,12 @@ fn tags<'a>(configuration: El<'a>, services: &Services<'a>) -> BTreeMap<&'a str,
 type Unasked<'a> = Vec<(&'a str, &'a str)>;
 
 fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) -> (Unasked<'a>, Sets) {
-    let Ground { configuration, ids, options, services, bundles, now, .. } = *ground;
+    let Ground { configuration, ids, options, services, now, .. } = *ground;
     let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
     let (orders, colocations) = (BTreeMap::new(), BTreeMap::new());
     let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets: Sets::default() };
-    let inside = bundles.iter().flat_map(|names| &names.replicas).map(|replica| replica.inside.as_str()).collect();
+    let inside = services.inside.clone();
     let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {
         match el.tag() {

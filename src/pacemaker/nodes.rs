@@ -46,8 +46,7 @@ pub(super) struct NodeRead<'a> {
     pub capacity: BTreeMap<String, i64>,
 }
 
-/// The configured nodes in order; after them remote nodes that are configured no more. `bundled`: nodes inside of containers
-/// are none.
+/// The configured nodes in order; after them remote nodes that are configured no more.
 pub(super) fn read<'a>(
     ids: &Ids<'a>,
     configuration: El<'a>,
@@ -55,7 +54,6 @@ pub(super) fn read<'a>(
     options: &Options<'a>,
     dc: Option<&str>,
     services: &Services<'a>,
-    bundled: &[&str],
     now: Option<i64>,
 ) -> (Vec<NodeFacts<'a>>, Vec<NodeRead<'a>>) {
     let asked = Asked { now, ..Asked::default() };
@@ -127,7 +125,7 @@ pub(super) fn read<'a>(
     for state in states.values() {
         let name = state.attr("uname").unwrap_or(state.id());
         let remote = is_true(state.attr("remote_node")) || connections.contains(name);
-        if !remote || all.iter().any(|facts| facts.name == name) || bundled.contains(&name) {
+        if !remote || all.iter().any(|facts| facts.name == name) || services.inside.contains(&name) {
             continue;
         }
         read.push(NodeRead {

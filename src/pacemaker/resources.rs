@@ -19,7 +19,7 @@ use crate::model::{
     AgentRef, Bundle, BundlePart, Clone as CloneSpec, FailurePolicy, Group, Influence, MultipleActive, Promotable,
     QuorumLoss, Requires, Resource, ResourceId, ScoresOf, TargetRole,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What `migration-threshold` is when nothing is said: as many failures as can be counted.
@@ -73,6 +73,8 @@ pub(super) struct Services<'a> {
     pub dropped: Vec<&'a str>,
     /// Nodes that are reached over a resource.
     pub remotes: Vec<Remote<'a>>,
+    /// Names of the nodes inside of containers of bundles.
+    pub inside: Vec<&'a str>,
 }
 
 /// A node that is there as long as its connection runs.
@@ -151,14 +153,26 @@ impl<'a> Reader<'_, 'a> {
         self.services
     }
 
-    /// Ranks without gaps, in the order of the documents that the services would be written as.
+    /// Ranks without gaps, in the order of the documents that the services would be written as. What a bundle expands to has
+    /// its rank.
     fn number(&mut self) {
-        let Services { resources, groups, clones, .. } = &mut self.services;
-        let resources = resources.values_mut().map(|resource| &mut resource.rank);
-        let groups = groups.values_mut().map(|group| &mut group.rank);
-        let mut all: Vec<&mut u32> = resources.chain(groups).chain(clones.values_mut().map(|c| &mut c.rank)).collect();
+        let Services { resources, groups, clones, bundles, .. } = &mut self.services;
+        let parts: BTreeSet<ResourceId> = bundles.iter().flat_map(|(name, bundle)| bundle.made(name)).collect();
+        let own = |name: &ResourceId| !parts.contains(name);
+        let resources_of = resources.iter_mut().filter(|(name, _)| own(name)).map(|(_, resource)| &mut resource.rank);
+        let groups_of = groups.iter_mut().filter(|(name, _)| own(name)).map(|(_, group)| &mut group.rank);
+        let clones_of = clones.iter_mut().filter(|(name, _)| own(name)).map(|(_, clone)| &mut clone.rank);
+        let bundles_of = bundles.values_mut().map(|bundle| &mut bundle.rank);
+        let mut all: Vec<&mut u32> = resources_of.chain(groups_of).chain(clones_of).chain(bundles_of).collect();
         all.sort();
         (0..).zip(all).for_each(|(number, rank)| *rank = number);
+        for (name, bundle) in bundles {
+            for made in bundle.made(name) {
+                resources.get_mut(&made).into_iter().for_each(|resource| resource.rank = bundle.rank);
+                groups.get_mut(&made).into_iter().for_each(|group| group.rank = bundle.rank);
+                clones.get_mut(&made).into_iter().for_each(|clone| clone.rank = bundle.rank);
+            }
+        }
     }
 
     /// Remote nodes have a primitive of their own; guests get one, which comes and goes with their container.
@@ -309,6 +323,7 @@ impl<'a> Reader<'_, 'a> {
             ..names.bundle.clone()
         };
         let expanded = bundle.expand(&names.id, &settings);
+        self.services.inside.extend(names.replicas.iter().map(|replica| replica.inside.as_str()));
         for (part, id) in names.parts.iter().filter(|(part, _)| *part != BundlePart::Inner) {
             self.services.prims.insert(id.as_str(), prim(*part));
         }

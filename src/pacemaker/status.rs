@@ -389,13 +389,23 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let number = if self.is_unique(item.base) { number } else { number.map(|_| 0) };
             let key = self.key(item.base, number, item.node);
             let found = &item.found;
-            if found.banned {
-                self.record(key.clone(), found.last).moved = true;
-            }
-            if found.banned_everywhere {
-                self.record(key.clone(), found.last).stopped = true;
+            let banned = match (found.banned_everywhere, found.banned) {
+                (true, _) => 0..self.nodes.len(),
+                (false, true) => item.node..item.node + 1,
+                (false, false) => 0..0,
+            };
+            for node in banned {
+                let node = NodeId::new(self.ground.facts[self.nodes[node].facts].name);
+                let record = self.record(ClaimKey { node, ..key.clone() }, found.last);
+                // What had expired was not read at all.
+                (record.moved, record.last_failure_ms) = (true, now_ms);
             }
             let Some(failure) = found.failure else { continue };
+            if failure.action == ActionKind::Promote {
+                // It is not promoted again before it was cleaned up.
+                let record = self.record(key.clone(), found.last);
+                (record.demoted, record.last_failure_ms) = (true, now_ms);
+            }
             let record = match failure.on_fail {
                 OnFail::Stop | OnFail::Standby | OnFail::Move => self.record(key, found.last),
                 OnFail::Restart | OnFail::Ignore | OnFail::Block | OnFail::Demote | OnFail::Fence => continue,
@@ -437,7 +447,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// In the order in which they are told of: a node that tells of a migration names the other side before itself.
     fn number_claims(&mut self, items: &[Item<'a>]) {
         let mut epochs: BTreeMap<ClaimKey, Epoch> = BTreeMap::new();
-        for item in items.iter().filter(|item| item.found.role.is_some() || item.found.migration.is_some()) {
+        for item in items.iter().filter(|item| item.found.role.is_some()) {
             let own = self.key(item.base, None, item.node);
             let peer = item.found.migration.map(|migration| ClaimKey { node: migration.peer.into(), ..own.clone() });
             for key in peer.into_iter().chain([own]).filter(|key| self.state.claims.contains_key(key)) {

@@ -58,13 +58,12 @@ fn spec(manifests: &str, nodes: &[&str], file: &Path) -> Spec {
     if !manifests.contains("kind: Cluster") {
         documents.push("{ kind: Cluster, metadata: { name: test }, spec: {} }\n".into());
     }
-    if !manifests.contains("kind: Node,") {
-        documents.push("{ kind: FencingDevice, metadata: { name: pdu }, spec: { agent: fence_dummy } }\n".into());
-        let node = |(at, name)| {
-            let spec = format!("{{ addresses: [192.0.2.{}], fencing: [[pdu]] }}", at + 1);
-            format!("{{ kind: Node, metadata: {{ name: {name} }}, spec: {spec} }}\n")
-        };
-        documents.extend(nodes.iter().enumerate().map(node));
+    documents.push("{ kind: FencingDevice, metadata: { name: pdu }, spec: { agent: fence_dummy } }\n".into());
+    for (at, name) in nodes.iter().enumerate() {
+        let head = format!("kind: Node, metadata: {{ name: {name} }}");
+        if !manifests.contains(&head) {
+            documents.push(format!("{{ {head}, spec: {{ addresses: [192.0.2.{}], fencing: [[pdu]] }} }}\n", at + 1));
+        }
     }
     let with_version = |document: &String| match document.trim_start().strip_prefix('{') {
         Some(rest) => format!("{{ apiVersion: hafen/v1alpha1,{rest}"),

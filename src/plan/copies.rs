@@ -10,6 +10,7 @@
 
 use super::instances::{Live, World};
 use super::place::{Copy, Placer, add};
+use super::score::What;
 use crate::model::{Reason, Score};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,18 +26,12 @@ struct Existing {
 }
 
 impl Placer<'_, '_> {
-    /// The sum of the members' scores; a member that could run nowhere with the others does not count.
+    /// The sum of the members' scores: where one of them may not run none of them does.
     pub fn clone_base(&self, clone: usize) -> Vec<Score> {
         let members = &self.world.clones[clone].members;
         let Some((first, rest)) = members.split_first() else { return vec![Score::NEVER; self.world.nodes.len()] };
-        let mut scores = self.bases[*first].score.clone();
-        for member in rest {
-            let next = add(&scores, &self.bases[*member].score);
-            if self.any_node(&next) {
-                scores = next;
-            }
-        }
-        scores
+        let scores = self.bases[*first].score.clone();
+        rest.iter().fold(scores, |scores, member| add(&scores, &self.bases[*member].score))
     }
 
     pub fn place_clone(&mut self, unit: usize, clone: usize) -> Vec<Copy> {
@@ -77,7 +72,7 @@ impl Placer<'_, '_> {
         // What runs inside of a container sticks to that, not to the node.
         let sticks = members.iter().filter(|member| Some(**member) != info.inner);
         let stickiness = Score::new(sticks.map(|m| i64::from(self.world.res[*m].spec.stickiness)).sum());
-        if info.max < slots.nodes() && info.bundle.is_none() {
+        if info.max < slots.nodes() && info.bundle.is_none() && info.spec.promotable.is_some() {
             // Where not every node gets one, promotion scores attract.
             for (node, score) in scores.iter_mut().enumerate() {
                 *score += self.promotion_attribute(clone, node, None).unwrap_or(Score::ZERO).max(Score::ZERO);
@@ -87,6 +82,11 @@ impl Placer<'_, '_> {
             if let Some(node) = copy.node {
                 members.iter().for_each(|member| self.take(*member, node));
             }
+        }
+        if let (Some(first), true) = (members.first(), self.trace.is_some()) {
+            let mut sticky = vec![Score::ZERO; scores.len()];
+            existing.iter().for_each(|copy| sticky[copy.node] = stickiness);
+            self.note(self.world.unit_of[*first], &sticky, &What::Stickiness);
         }
         existing.sort_by_key(|e| (std::cmp::Reverse(e.healthy), std::cmp::Reverse(scores[e.node]), e.number));
         let mut homeless = Vec::new();

@@ -1,14 +1,16 @@
 //! `explain`: every reason for where a resource is.
 //!
 //! Input: spec, state and a resource, group or clone. Output: an [`Explanation`] that names, per node, every part of the
-//! score with the line that asked for it, and per instance the chosen node and why.
+//! score with the line that asked for it, per copy of a promotable clone every part of its promotion score, and per instance
+//! the chosen node and why.
 //!
 //! Runs the very code that decides, with its notes kept; nothing is judged a second time here.
 
 use super::assign::{assign, solve};
-use super::instances::World;
+use super::instances::{Unit, World};
 use super::links::links;
 use super::nodes::{Class, Unfit};
+use super::place::Placer;
 use super::score::{What, parts};
 use super::{Verdict, order};
 use crate::model::{InstanceId, Kind, NodeId, Origin, Reason, ResourceId, Role, Score, Spec};
@@ -25,6 +27,20 @@ pub struct Explanation {
     pub instances: Vec<InstanceExplanation>,
     /// By node, in order of name.
     pub nodes: BTreeMap<NodeId, NodeExplanation>,
+    /// Of promotable clones: copies that have a node, and whether they are promoted.
+    pub promotion: Vec<PromotionExplanation>,
+}
+
+/// Why a copy is promoted, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromotionExplanation {
+    pub instance: InstanceId,
+    pub node: NodeId,
+    /// Below zero it is never promoted.
+    pub score: Score,
+    pub promoted: bool,
+    pub contributions: Vec<Contribution>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +69,8 @@ pub struct Contribution {
     pub score: Score,
     pub what: String,
     pub origin: Option<Origin>,
+    /// What is behind it, where it speaks for others: what they themselves say of the node.
+    pub because: Vec<Contribution>,
 }
 
 /// Explains a resource; of a group or clone its first primitive, whose place decides, with all instances. None: unknown.
@@ -62,23 +80,24 @@ pub fn explain(spec: &Spec, state: &State, resource: &ResourceId) -> Option<Expl
     let unit = world.unit_of[first];
     let links = links(&world);
     let placer = solve(&world, &links, Some(unit));
+    let lead = world.res[first].id;
+    let notes = placer.trace.iter().flat_map(|trace| &trace.notes);
+    let mut all: Vec<(usize, Score, What<'_>)> = Vec::new();
+    parts(&world, first, &mut |node, score, what| all.push((node, score, what)));
+    all.extend(notes.cloned());
     let mut nodes: BTreeMap<NodeId, NodeExplanation> = BTreeMap::new();
-    let mut tell = |node: usize, score: Score, what: What<'_>| {
-        let fresh = NodeExplanation { score: Score::ZERO, chosen: false, contributions: Vec::new() };
-        let entry = nodes.entry(world.nodes[node].id.clone()).or_insert(fresh);
+    for info in &world.nodes {
+        let nothing = NodeExplanation { score: Score::ZERO, chosen: false, contributions: Vec::new() };
+        nodes.insert(info.id.clone(), nothing);
+    }
+    for (node, score, what) in all {
+        let Some(entry) = nodes.get_mut(world.nodes[node].id) else { continue };
         entry.score += score;
-        let origin = origin(spec, world.res[first].id, &what).cloned();
-        entry.contributions.push(Contribution { score, what: word(&what), origin });
-    };
-    for node in 0..world.nodes.len() {
-        tell(node, Score::ZERO, What::With(Some("")));
-    }
-    parts(&world, first, &mut tell);
-    for (node, score, what) in placer.trace.iter().flat_map(|(_, notes)| notes) {
-        tell(*node, *score, what.clone());
-    }
-    for entry in nodes.values_mut() {
-        entry.contributions.remove(0);
+        let because = match what {
+            What::Dependant(name) => wishes(&placer, unit, first, name, node),
+            _ => Vec::new(),
+        };
+        entry.contributions.push(Contribution { because, ..contribution(spec, lead, score, &what) });
     }
     let instances = instances(spec, state, &world, resource);
     for instance in instances.iter().filter(|i| &i.instance.resource == world.res[first].id) {
@@ -88,7 +107,60 @@ pub fn explain(spec: &Spec, state: &State, resource: &ResourceId) -> Option<Expl
     }
     let kinds = [Kind::Resource, Kind::Group, Kind::Clone];
     let origin = kinds.iter().find_map(|kind| spec.origin(*kind, resource.as_str())).cloned();
-    Some(Explanation { resource: resource.clone(), origin, instances, nodes })
+    let promotion = promotion(spec, &placer, unit);
+    Some(Explanation { resource: resource.clone(), origin, instances, nodes, promotion })
+}
+
+fn contribution(spec: &Spec, of: &ResourceId, score: Score, what: &What<'_>) -> Contribution {
+    Contribution { score, what: word(what), origin: origin(spec, of, what).cloned(), because: Vec::new() }
+}
+
+/// What those say of a node who have a say in where a unit goes: by a colocation of this name, or as members of its group.
+fn wishes(placer: &Placer<'_, '_>, unit: usize, first: usize, name: Option<&str>, node: usize) -> Vec<Contribution> {
+    let world = placer.world;
+    let mut speakers: Vec<usize> = match (name, world.res[first].group) {
+        (None, Some(group)) => world.members(group),
+        _ => {
+            let ties = placer.dependants[unit].iter().map(|tie| &placer.ties[*tie]).filter(|tie| tie.name == name);
+            ties.filter_map(|tie| placer.lead(tie.dependant)).collect()
+        }
+    };
+    speakers.retain(|speaker| *speaker != first);
+    let mut told = Vec::new();
+    for speaker in speakers {
+        let of = world.res[speaker].id;
+        parts(world, speaker, &mut |at, score, what| {
+            // That a node is not fit for anything is said of the one that is asked for.
+            if at == node && !matches!(what, What::Unfit(_)) {
+                let own = contribution(world.spec, of, score, &what);
+                told.push(Contribution { what: format!("{of}: {}", own.what), ..own });
+            }
+        });
+    }
+    told
+}
+
+fn promotion(spec: &Spec, placer: &Placer<'_, '_>, unit: usize) -> Vec<PromotionExplanation> {
+    let world = placer.world;
+    let Unit::Clone(clone) = world.units[unit] else { return Vec::new() };
+    if world.clones[clone].spec.promotable.is_none() {
+        return Vec::new();
+    }
+    let mut told = Vec::new();
+    for (number, parts) in placer.trace.iter().flat_map(|trace| &trace.promotion) {
+        let copy = placer.placed[unit].iter().flatten().find(|copy| copy.number == *number);
+        let (Some(copy), Some(lead)) = (copy, placer.lead(unit)) else { continue };
+        let Some(node) = copy.node else { continue };
+        let id = world.res[lead].id;
+        told.push(PromotionExplanation {
+            instance: InstanceId { resource: id.clone(), number: *number },
+            node: world.nodes[node].id.clone(),
+            score: parts.iter().fold(Score::ZERO, |sum, (part, _)| sum + *part),
+            promoted: copy.promoted,
+            contributions: parts.iter().map(|(part, what)| contribution(spec, id, *part, what)).collect(),
+        });
+    }
+    told
 }
 
 fn instances(spec: &Spec, state: &State, world: &World<'_>, resource: &ResourceId) -> Vec<InstanceExplanation> {
@@ -140,6 +212,9 @@ pub(super) fn word(what: &What<'_>) -> String {
         What::Capacity => "has no room".into(),
         What::With(Some(name)) => format!("Colocation {name}"),
         What::With(None) => "the member before it in its group".into(),
+        What::Promotion(Some(name)) => format!("promotion score (attribute {name})"),
+        What::Promotion(None) => "no promotion score".into(),
+        What::NotPromoted(why) => format!("is not to be promoted: {why}"),
         What::Dependant(Some(name)) => format!("what is placed with it by Colocation {name}"),
         What::Dependant(None) => "the members after it in its group".into(),
     }
@@ -160,6 +235,7 @@ pub(super) fn origin<'a>(spec: &'a Spec, resource: &ResourceId, what: &What<'_>)
         What::Stickiness | What::Threshold(_) | What::Capacity | What::Moved | What::StartFailed { .. } => {
             spec.origin(Kind::Resource, resource.as_str())
         }
-        What::Unfit(_) | What::Override(_) | What::NotInstalled(_) => None,
+        What::NotPromoted(_) => spec.origin(Kind::Resource, resource.as_str()),
+        What::Unfit(_) | What::Override(_) | What::NotInstalled(_) | What::Promotion(_) => None,
     }
 }

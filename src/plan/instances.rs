@@ -367,7 +367,9 @@ impl<'a> World<'a> {
         let spec = self.res[place].spec;
         let frozen = match spec.quorum_loss {
             QuorumLoss::Freeze => true,
-            QuorumLoss::Stop | QuorumLoss::Demote | QuorumLoss::Fence => false,
+            // What is not promotable stops.
+            QuorumLoss::Demote => self.promotable(place),
+            QuorumLoss::Stop | QuorumLoss::Fence => false,
         };
         self.state.without_quorum && frozen && spec.requires != Requires::Nothing
     }
@@ -449,6 +451,7 @@ impl<'a> World<'a> {
             let outside = self.res[primary].group != self.res[dependant].group;
             if let Some(first) = group.and_then(|group| self.first_of(group)).filter(|first| *first != dependant)
                 && outside
+                && (score.is_infinite() || score.is_never())
             {
                 ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
             }

@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub either: Option<usize>,
     /// So many copies of `first` are enough; None: one, but all that are starting are waited for.
     pub enough: Option<u32>,
+    /// Both ends are named themselves, not as part of a group or a clone; or they are members of one group.
+    pub direct: bool,
 }
 
 impl Link {
@@ -58,6 +60,7 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
                 pair: Pair::SameCopy,
                 either: None,
                 enough: None,
+                direct: true,
             };
             links.push(link(OrderAction::Start));
             if world.promotable(pair[0]) {
@@ -75,6 +78,7 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
         pair: Pair::All,
         either: None,
         enough: None,
+        direct: true,
     }));
     for (number, order) in world.spec.orders.values().enumerate() {
         let either = (!order.or.is_empty()).then_some(number);
@@ -88,7 +92,8 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
 fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>) -> Option<Link> {
     let first = world.order_end(&end.resource, end.action, true)?;
     let then = world.order_end(&order.then.resource, order.then.action, false)?;
-    let enough = match order.any_copy {
+    let copied = world.spec.clones.contains_key(&end.resource);
+    let enough = match order.any_copy && copied {
         true => Some(1),
         false => world.spec.clones.get(&end.resource).and_then(|clone| clone.enough),
     };
@@ -103,6 +108,7 @@ fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>)
         pair: if enough.is_some() { Pair::All } else { pairing(world, first, then) },
         either,
         enough,
+        direct: [&end.resource, &order.then.resource].into_iter().all(|name| world.spec.resources.contains_key(name)),
     })
 }
 

@@ -47,7 +47,7 @@ mod transition;
 mod want;
 
 pub use assign::{Assignment, assign};
-pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, explain};
+pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, PromotionExplanation, explain};
 pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind, ToAnnounce};
 pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};

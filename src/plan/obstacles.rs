@@ -48,7 +48,7 @@ pub fn obstacles(spec: &Spec, state: &State, resource: &ResourceId, node: &NodeI
             }
         });
         let placer = solve(&world, &links(&world), Some(world.unit_of[member]));
-        for (node, part, what) in placer.trace.iter().flat_map(|(_, notes)| notes) {
+        for (node, part, what) in placer.trace.iter().flat_map(|trace| &trace.notes) {
             if *node == at && part.is_never() {
                 let is_own = matches!(what, What::Capacity);
                 let (list, of) = if is_own { (&mut own, Ground::Own) } else { (&mut neighbours, Ground::Neighbours) };
@@ -98,6 +98,9 @@ fn obstacle(world: &World<'_>, member: usize, node: usize, what: &What<'_>, of: 
             format!("Colocation {colocation} keeps {resource} off {name}"),
             format!("`hafen why {resource} --not {name}` tells more"),
         ),
+        What::Promotion(_) | What::NotPromoted(_) => {
+            (format!("{resource} is not to be promoted on {name}"), format!("`hafen why {resource}` tells more"))
+        }
         What::With(None) | What::Dependant(None) | What::Stickiness => (
             format!("{resource} goes where the rest of its group can run"),
             format!("`hafen why {resource} --not {name}` tells more"),

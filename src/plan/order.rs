@@ -332,7 +332,11 @@ impl Builder<'_, '_> {
     fn block(&mut self, at: At, why: Verdict) {
         let vertex = &mut self.graph.graph[at];
         if !vertex.running {
-            vertex.blocked.get_or_insert(why);
+            match &vertex.blocked {
+                // What else is in the way says more.
+                None | Some(Verdict::Blocked(Reason::NotInThisVersion { .. })) => vertex.blocked = Some(why),
+                Some(_) => {}
+            }
         }
     }
 

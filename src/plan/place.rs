@@ -44,6 +44,33 @@ pub(super) struct Copy {
 /// A node, and what a neighbour adds to its score.
 pub(super) type Note<'a> = (usize, Score, What<'a>);
 
+/// Parts of one score.
+pub(super) type Parts<'a> = Vec<(Score, What<'a>)>;
+
+/// What one unit's scores are made of, besides its own parts.
+pub(super) struct Trace<'a> {
+    pub unit: usize,
+    /// What its neighbours contributed.
+    pub notes: Vec<Note<'a>>,
+    /// By the number of the copy: what its promotion score is made of.
+    pub promotion: Vec<(Option<u32>, Parts<'a>)>,
+    /// What it all came to, before a clone looks at its copies: `explain` is held against it.
+    #[cfg(test)]
+    pub total: Vec<Score>,
+}
+
+impl Trace<'_> {
+    fn new(unit: usize) -> Self {
+        Self {
+            unit,
+            notes: Vec::new(),
+            promotion: Vec::new(),
+            #[cfg(test)]
+            total: Vec::new(),
+        }
+    }
+}
+
 /// Whose wishes are being listened to: the way to the one who speaks, and how many more may speak from afar.
 pub(super) struct Heard {
     path: Vec<usize>,
@@ -83,8 +110,8 @@ pub(super) struct Placer<'w, 'a> {
     used: Vec<BTreeMap<&'a str, i64>>,
     /// The emptiest node, where nothing has room for all that belongs to what is being placed.
     roomy: Option<usize>,
-    /// For `explain`: the unit, and what its neighbours contributed.
-    pub trace: Option<(usize, Vec<Note<'a>>)>,
+    /// For `explain`.
+    pub trace: Option<Trace<'a>>,
 }
 
 impl<'w, 'a> Placer<'w, 'a> {
@@ -115,7 +142,7 @@ impl<'w, 'a> Placer<'w, 'a> {
             load: vec![0; world.nodes.len()],
             used: vec![BTreeMap::new(); world.nodes.len()],
             roomy: None,
-            trace: traced.map(|unit| (unit, Vec::new())),
+            trace: traced.map(Trace::new),
         }
     }
 
@@ -336,6 +363,10 @@ impl<'w, 'a> Placer<'w, 'a> {
             scores = add(&scores, &parts);
         }
         self.roomy = roomy;
+        #[cfg(test)]
+        if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
+            trace.total = scores.clone();
+        }
         scores
     }
 
@@ -389,7 +420,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     /// Adds what the dependants of a unit would like.
     fn wishes(&mut self, unit: usize, mut scores: Vec<Score>, mandatory: bool) -> Vec<Score> {
         let mut heard = Heard::new(unit);
-        let traced = self.trace.as_ref().is_some_and(|(traced, _)| *traced == unit);
+        let traced = self.trace.as_ref().is_some_and(|trace| trace.unit == unit);
         for place in self.dependants[unit].clone() {
             let tie = self.ties[place];
             if is_mandatory(tie.score) != mandatory {
@@ -400,14 +431,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             if !traced {
                 continue;
             }
-            let parts: Vec<Score> = scores
-                .iter()
-                .zip(&before)
-                .map(|(after, before)| match (after.is_never(), before.is_never()) {
-                    (true, false) => Score::NEVER,
-                    _ => Score::new(i64::from(after.value()) - i64::from(before.value())),
-                })
-                .collect();
+            let parts: Vec<Score> =
+                scores.iter().zip(&before).map(|(after, before)| difference(*before, *after)).collect();
             self.note(unit, &parts, &What::Dependant(tie.name));
         }
         scores
@@ -531,7 +556,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             Placement::Minimal => Ordering::Equal,
             Placement::Spread | Placement::Utilization | Placement::Balanced => self.load[a].cmp(&self.load[b]),
         };
-        let away = |node: usize| current != Some(node);
+        // Where room alone counts nothing else does but the name.
+        let away = |node: usize| current != Some(node) && placement != Placement::Minimal;
         scores[b]
             .cmp(&scores[a])
             .then_with(room)
@@ -600,10 +626,11 @@ impl<'w, 'a> Placer<'w, 'a> {
         })
     }
 
-    fn note(&mut self, unit: usize, parts: &[Score], what: &What<'a>) {
-        if let Some((_, notes)) = self.trace.as_mut().filter(|(traced, _)| *traced == unit) {
+    /// Keeps for `explain` what was added to the scores of a unit.
+    pub fn note(&mut self, unit: usize, parts: &[Score], what: &What<'a>) {
+        if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
             let parts = parts.iter().enumerate().filter(|(_, part)| **part != Score::ZERO);
-            notes.extend(parts.map(|(node, part)| (node, *part, what.clone())));
+            trace.notes.extend(parts.map(|(node, part)| (node, *part, what.clone())));
         }
     }
 
@@ -682,10 +709,20 @@ pub(super) fn why_leaves(world: &World<'_>, place: usize, from: usize) -> Reason
             | What::NotInstalled(_)
             | What::Capacity
             | What::With(_)
-            | What::Dependant(_) => Reason::BetterNode { from: info.id.clone() },
+            | What::Dependant(_)
+            | What::Promotion(_)
+            | What::NotPromoted(_) => Reason::BetterNode { from: info.id.clone() },
         };
     });
     why
+}
+
+/// What was added to a score.
+pub(super) fn difference(before: Score, after: Score) -> Score {
+    match (before.is_never(), after.is_never()) {
+        (false, true) => Score::NEVER,
+        _ => Score::new(i64::from(after.value()) - i64::from(before.value())),
+    }
 }
 
 pub(super) fn add(a: &[Score], b: &[Score]) -> Vec<Score> {

@@ -2,7 +2,7 @@
 //!
 //! Held here: plans are deterministic; a plan that was executed leaves nothing to plan; nothing but fencing happens on
 //! an unclean node; nothing starts before what it requires; limits hold at every moment; a ban is never disobeyed, and
-//! adding one sends nothing there; other names in the same order change no plan.
+//! adding one sends nothing there; other names in the same order change no plan; what `why` tells adds up to what decides.
 
 use super::predict::Dream;
 use super::testing::{World, id, key, show};
@@ -301,6 +301,21 @@ proptest! {
             (placed, fenced, steps, edges)
         };
         prop_assert_eq!(shape(&PLAIN), shape(&OTHER));
+    }
+
+    #[test]
+    fn what_why_tells_adds_up_to_the_score_that_decides(w in cluster()) {
+        for name in w.spec.resources.keys().filter(|name| w.spec.clone_of(name).is_none()) {
+            let world = super::instances::World::new(&w.spec, &w.state);
+            let unit = world.unit_of[world.res_ids[name]];
+            let placer = super::assign::solve(&world, &super::links::links(&world), Some(unit));
+            let trace = placer.trace.unwrap();
+            let told = super::explain(&w.spec, &w.state, name).unwrap();
+            for (node, decided) in trace.total.iter().enumerate() {
+                let told = &told.nodes[world.nodes[node].id];
+                prop_assert_eq!(told.score, *decided, "{} on {}: {:?}", name, world.nodes[node].id, &told.contributions);
+            }
+        }
     }
 
     #[test]

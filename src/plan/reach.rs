@@ -50,6 +50,13 @@ pub(super) fn connect(world: &mut World<'_>) {
     if remotes.is_empty() {
         return;
     }
+    if world.state.leader.is_some() {
+        // A cluster that runs, and this program does not run anything there yet.
+        for node in remotes {
+            world.nodes[node].unfit.get_or_insert(Unfit::Unconnected);
+        }
+        return;
+    }
     let held = held(world);
     let all: Vec<Now> = remotes.into_iter().filter_map(|node| now(world, node, held[node])).collect();
     for now in &all {

@@ -8,22 +8,37 @@
 //! what is promoted already, then the lower number.
 
 use super::instances::{Unit, World};
-use super::place::{Copy, Heard, Placer, factor};
+use super::place::{Copy, Heard, Placer, difference, factor};
+use super::score::What;
 use crate::model::{BundlePart, NodeId, QuorumLoss, Role, Score, ScoresOf, Strength, TargetRole};
 use std::collections::BTreeMap;
 
-impl Placer<'_, '_> {
+impl<'a> Placer<'_, 'a> {
     pub fn choose_roles(&mut self, unit: usize) {
         let Unit::Clone(clone) = self.world.units[unit] else { return };
         let Some(promotable) = self.world.clones[clone].spec.promotable else { return };
         let Some(mut copies) = self.placed[unit].take() else { return };
-        let base = self.clone_base(clone);
+        // What it thinks of its nodes, and what those think that go with it.
+        let trace = self.trace.take();
+        let base = self.scores(unit, self.clone_base(clone));
+        self.trace = trace;
         let in_bundle = self.world.clones[clone].bundle.is_some();
+        let traced = self.trace.as_ref().is_some_and(|trace| trace.unit == unit);
         let mut ranked: Vec<(Score, bool, u32, usize)> = Vec::new();
         for (place, copy) in copies.iter().enumerate() {
             let (Some(node), false) = (copy.node, copy.pinned) else { continue };
             let now = promoted_now(self.world, clone, copy);
-            let score = self.promotion_score(unit, clone, copy, node);
+            let mut score = Score::ZERO;
+            let mut parts = Vec::new();
+            self.promotion_parts(unit, clone, copy, node, &mut |part, what| {
+                score += part;
+                if traced {
+                    parts.push((part, what));
+                }
+            });
+            if let Some(trace) = self.trace.as_mut().filter(|_| traced) {
+                trace.promotion.push((copy.number, parts));
+            }
             if score >= Score::ZERO {
                 // Whether it may be promoted is said by what speaks of that role; who goes first, by everything. Inside of
                 // containers nothing else is known of their nodes.
@@ -56,24 +71,24 @@ impl Placer<'_, '_> {
         scores.reduce(|a, b| a + b)
     }
 
-    fn promotion_score(&self, unit: usize, clone: usize, copy: &Copy, node: usize) -> Score {
-        let members = &self.world.clones[clone].members;
-        let forbidden = members.iter().any(|member| {
-            let res = &self.world.res[*member];
-            let demoted = |(at, record): &(usize, &crate::state::OpRecord)| {
-                *at == node && record.demoted && self.world.remembers(*member, record)
-            };
-            res.spec.target_role == TargetRole::Unpromoted || res.history.iter().any(demoted)
-        });
-        let lead = self.world.clones[clone].members.first().map(|member| self.world.res[*member].spec);
-        let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
-        let lost = lost || self.world.clones[clone].ticketless;
-        if forbidden || lost || copy.running < members.len() {
-            return Score::NEVER;
+    /// Gives every part of a copy's promotion score to the sink.
+    fn promotion_parts(
+        &self,
+        unit: usize,
+        clone: usize,
+        copy: &Copy,
+        node: usize,
+        sink: &mut impl FnMut(Score, What<'a>),
+    ) {
+        if let Some(why) = self.never_promoted(clone, copy, node) {
+            return sink(Score::NEVER, What::NotPromoted(why));
         }
-        let mut score = self.promotion_attribute(clone, node, copy.number).unwrap_or(Score::new(-1));
-        for member in members {
-            for (_, location) in &self.world.res[*member].locations {
+        match self.promotion_attribute(clone, node, copy.number) {
+            Some(score) => sink(score, What::Promotion(Some(self.promotion_attribute_names(clone)))),
+            None => sink(Score::new(-1), What::Promotion(None)),
+        }
+        for member in &self.world.clones[clone].members {
+            for (name, location) in &self.world.res[*member].locations {
                 let Some(document) = self.world.nodes[node].document else { continue };
                 if location.role != Some(Role::Promoted) {
                     continue;
@@ -90,37 +105,66 @@ impl Placer<'_, '_> {
                     None => self.world.selects(location, node, &document.labels),
                 };
                 if matches {
-                    score += location.score(|name| self.world.label(node, name));
+                    sink(location.score(|name| self.world.label(node, name)), What::Location(name));
                 } else if location.strength == Strength::Required {
-                    score += Score::NEVER;
+                    sink(Score::NEVER, What::Location(name));
                 }
             }
         }
-        score + self.promotion_neighbours(unit, node)
+        self.promotion_neighbours(unit, node, sink);
+    }
+
+    /// Why a copy is not to be promoted whatever the scores say.
+    fn never_promoted(&self, clone: usize, copy: &Copy, node: usize) -> Option<&'static str> {
+        let members = &self.world.clones[clone].members;
+        let demoted = |member: usize| {
+            let records = self.world.res[member].history.iter();
+            records.filter(|(at, _)| *at == node).any(|(_, r)| r.demoted && self.world.remembers(member, r))
+        };
+        let unpromoted = |member: &usize| self.world.res[*member].spec.target_role == TargetRole::Unpromoted;
+        let lead = members.first().map(|member| self.world.res[*member].spec);
+        let lost = self.world.state.without_quorum && lead.is_some_and(|lead| lead.quorum_loss == QuorumLoss::Demote);
+        match () {
+            () if members.iter().any(unpromoted) => Some("targetRole is Unpromoted"),
+            () if members.iter().any(|member| demoted(*member)) => Some("it failed there (onFail: Demote)"),
+            () if lost => Some("the quorum is lost (quorumLoss: Demote)"),
+            () if self.world.clones[clone].ticketless => Some("its ticket is not held"),
+            () if copy.running < members.len() => Some("not all of its members run there"),
+            () => None,
+        }
+    }
+
+    fn promotion_attribute_names(&self, clone: usize) -> String {
+        let members = self.world.clones[clone].members.iter();
+        let names: Vec<String> = members.map(|member| format!("master-{}", self.world.res[*member].id)).collect();
+        names.join(" + ")
     }
 
     /// Colocations of the promoted role, in both directions.
-    fn promotion_neighbours(&self, unit: usize, node: usize) -> Score {
-        let mut score = Score::ZERO;
+    fn promotion_neighbours(&self, unit: usize, node: usize, sink: &mut impl FnMut(Score, What<'a>)) {
         for tie in self.with[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.dependant_role == Some(Role::Promoted) && self.placed[tie.primary].is_some() {
                 let there = self.tie_nodes(&tie)[node];
-                score += match there {
-                    true if tie.score.is_infinite() => Score::ZERO,
+                let part = match there {
+                    true if tie.score.is_infinite() => continue,
                     true => tie.score,
                     false if tie.score.is_infinite() => Score::NEVER,
-                    false => Score::ZERO,
+                    false => continue,
                 };
+                sink(part, What::With(tie.name));
             }
         }
         let mut wishes = vec![Score::ZERO; self.world.nodes.len()];
         for tie in self.dependants[unit].iter().map(|tie| self.ties[*tie]) {
             if tie.primary_role == Some(Role::Promoted) {
+                let before = wishes[node];
                 self.add_wish(false, &tie, factor(tie.score), &mut wishes, &mut Heard::new(unit));
+                let part = difference(before, wishes[node]);
+                if part != Score::ZERO {
+                    sink(part, What::Dependant(tie.name));
+                }
             }
         }
-        score += wishes[node];
-        score
     }
 }
 

@@ -32,8 +32,12 @@ pub(super) enum What<'a> {
     Capacity,
     /// With what it is colocated; None: the member before it in its group.
     With(Option<&'a str>),
-    /// What is colocated with it would like this.
+    /// What is colocated with it would like this; None: the members after it in its group.
     Dependant(Option<&'a str>),
+    /// What the agent says of its copy, by the name of the attribute; None: nothing.
+    Promotion(Option<String>),
+    /// It would not be promoted whatever the scores are.
+    NotPromoted(&'static str),
 }
 
 /// The sum of a resource's parts per node, bans included.

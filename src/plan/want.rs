@@ -57,7 +57,7 @@ impl Inst<'_> {
     }
 
     /// Whether it runs, promoted if asked, and will go on doing so.
-    pub fn is_good(&self, promoted: bool) -> bool {
+    pub fn is_good(&self, world: &World<'_>, promoted: bool) -> bool {
         self.claims.iter().any(|(live, fate)| {
             let kept = match fate {
                 Fate::Stay | Fate::Found => true,
@@ -69,7 +69,9 @@ impl Inst<'_> {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
                 Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom => true,
-                Phase::Starting | Phase::Stopping => false,
+                // What others began to start counts as started.
+                Phase::Starting => world.outline,
+                Phase::Stopping => false,
             };
             let stuck = matches!(fate, Fate::Stuck(_) | Fate::Found);
             let in_role = !promoted || (claim.role == Role::Promoted && (stuck || self.wants_promoted()));
@@ -79,6 +81,13 @@ impl Inst<'_> {
 
     pub fn is_stopping(&self) -> bool {
         !self.migrates && self.claims.iter().any(|(_, fate)| matches!(fate, Fate::Stop(_)))
+    }
+
+    /// The node on which it is to start, again or for the first time.
+    fn starts_on(&self) -> Option<usize> {
+        let (node, _) = self.assigned?;
+        let stays = |(live, fate): &(Live<'_>, Fate)| live.node == node && !matches!(fate, Fate::Stop(_));
+        (!self.claims.iter().any(stays)).then_some(node)
     }
 
     /// It has a claim of which nothing can be said.
@@ -364,7 +373,7 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
         for (claim, (live, _)) in inst.claims.iter().enumerate().filter(|(_, (live, fate))| relevant(live, fate)) {
             let footings =
                 footings.get_or_insert_with(|| either.iter().map(|link| Footings::of(world, link, wants)).collect());
-            if !footings.iter().any(|footing| footing.hold(wants, then, live.node)) {
+            if !footings.iter().any(|footing| footing.hold(world, wants, then, live.node)) {
                 ends.push((then, claim));
             }
         }
@@ -388,15 +397,13 @@ fn follow_need(world: &World<'_>, either: &[&Link], wants: &mut Wants<'_>) -> bo
 struct Footings<'l> {
     firsts: Firsts<'l>,
     promoted: bool,
-    outline: bool,
     /// Some node has not said yet whether the first runs there.
     unknown: bool,
     /// Of all instances of the first; None: each instance looks at its own ones.
     all: Option<Footing>,
-    /// Nodes on which an instance of the first stops.
-    stops_on: BTreeSet<usize>,
+    /// Nodes on which an instance of the first stops; in an outline, starts.
+    changes_on: BTreeSet<usize>,
     clone_needs_clone: bool,
-    plain_needs_clone: bool,
 }
 
 /// What some instances are about to do.
@@ -412,27 +419,29 @@ impl<'l> Footings<'l> {
     fn of(world: &World<'_>, link: &'l Link, wants: &Wants<'_>) -> Self {
         let firsts = Firsts::of(link, wants);
         let promoted = link.first_promoted();
-        let outline = world.outline;
-        let all = (link.pair == Pair::All).then(|| Footing::of(wants, &wants.by_res[link.first], promoted, outline));
+        let all = (link.pair == Pair::All).then(|| Footing::of(world, wants, &wants.by_res[link.first], promoted));
         let needs_clone = all.is_some() && world.res[link.first].clone.is_some();
         let then_clone = world.res[link.then].clone.is_some();
         let plain_needs_clone = needs_clone && !then_clone;
-        let stops = wants.by_res[link.first]
-            .iter()
-            .map(|first| &wants.insts[*first])
-            .filter(|first| plain_needs_clone && (first.is_stopping() || (promoted && !first.is_good(true))));
-        let stops_on = stops.flat_map(|first| first.claims.iter().map(|(live, _)| live.node)).collect();
+        let copies = || wants.by_res[link.first].iter().map(|first| &wants.insts[*first]);
+        let stops = |first: &&Inst<'_>| first.is_stopping() || (promoted && !first.is_good(world, true));
+        let nodes = |first: &Inst<'_>| first.claims.iter().map(|(live, _)| live.node).collect::<Vec<_>>();
+        let changes_on = match plain_needs_clone && !promoted {
+            false => BTreeSet::new(),
+            true if world.outline => copies().filter_map(Inst::starts_on).collect(),
+            true => copies().filter(stops).flat_map(nodes).collect(),
+        };
         let unknown = wants.unknown[link.first] && !world.outline;
         let clone_needs_clone = needs_clone && then_clone;
-        Self { firsts, promoted, outline, unknown, all, stops_on, clone_needs_clone, plain_needs_clone }
+        Self { firsts, promoted, unknown, all, changes_on, clone_needs_clone }
     }
 
-    fn hold(&self, wants: &Wants<'_>, then: usize, node: usize) -> bool {
+    fn hold(&self, world: &World<'_>, wants: &Wants<'_>, then: usize, node: usize) -> bool {
         let own;
         let footing = match &self.all {
             Some(all) => all,
             None => {
-                own = Footing::of(wants, self.firsts.of_inst(wants, then, node), self.promoted, self.outline);
+                own = Footing::of(world, wants, self.firsts.of_inst(wants, then, node), self.promoted);
                 &own
             }
         };
@@ -443,23 +452,25 @@ impl<'l> Footings<'l> {
             // What comes back elsewhere counts: the others are not waited for.
             return footing.good_or_coming >= enough as usize;
         }
-        // Not interleaved: one copy that restarts restarts all dependants.
+        // Not interleaved: one copy that restarts restarts all dependants; for others one that starts does so, too.
         let all_restart = self.clone_needs_clone && footing.restarting;
-        let local_stops = self.plain_needs_clone && !self.promoted && self.stops_on.contains(&node);
-        footing.good && !all_restart && !local_stops
+        footing.good && !all_restart && !self.changes_on.contains(&node)
     }
 }
 
 impl Footing {
-    fn of(wants: &Wants<'_>, firsts: &[usize], promoted: bool, outline: bool) -> Self {
+    fn of(world: &World<'_>, wants: &Wants<'_>, firsts: &[usize], promoted: bool) -> Self {
         let any = |what: &dyn Fn(&Inst<'_>) -> bool| firsts.iter().any(|first| what(&wants.insts[*first]));
-        let good = |first: &Inst<'_>| first.is_good(promoted) || (first.migrates && !promoted);
+        let good = |first: &Inst<'_>| first.is_good(world, promoted) || (first.migrates && !promoted);
         let comes = |first: &&usize| good(&wants.insts[**first]) || wants.insts[**first].assigned.is_some();
         Self {
             // Others know: what is stuck with a failure is no ground to stand on, and who is lost is gone.
-            unknown: !outline && any(&|first| first.is_unknown()),
+            unknown: !world.outline && any(&|first| first.is_unknown()),
             stopping: any(&|first| first.is_stopping()),
-            restarting: any(&|first| first.is_stopping() && first.assigned.is_some()),
+            restarting: any(&|first| match world.outline && !promoted {
+                true => first.starts_on().is_some(),
+                false => first.is_stopping() && first.assigned.is_some(),
+            }),
             good: any(&good),
             good_or_coming: firsts.iter().filter(comes).count(),
         }

@@ -10,8 +10,7 @@ use super::{
     ProbeKey, ProbeReport, Refusal, State,
 };
 use crate::model::{
-    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading,
-    Requires, Role,
+    ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading, Role,
 };
 
 /// After a failed start, and for every further one, the pause before the same node is tried again where no other is
@@ -41,11 +40,12 @@ impl State {
         let Some((digest, definition)) = self.current_definition(resource) else {
             return Err(Refusal::UnknownResource { resource: resource.clone() });
         };
-        if definition.resource.requires == Requires::Unfencing {
-            return Err(Refusal::NotAllowed { why: "`requires: Unfencing` does not run in this version".into() });
+        let bundle = self.spec().and_then(|spec| spec.unrun(resource, &definition.resource));
+        if let Some(what) = bundle.or_else(|| definition.resource.unrun()) {
+            return Err(Refusal::NotAllowed { why: format!("{what} plans but does not run in this version") });
         }
-        if !definition.resource.agent.runs() {
-            let why = format!("`{}` is planned for, but agents of its class do not run", definition.resource.agent);
+        if self.is_remote(&key.node) {
+            let why = format!("{} is a remote node, which plans but does not run in this version", key.node);
             return Err(Refusal::NotAllowed { why });
         }
         let role = if definition.clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some()) {

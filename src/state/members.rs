@@ -96,6 +96,10 @@ impl State {
             let why = format!("{name} runs hafen {}, which is too old for this cluster", facts.version);
             return Err(Refusal::NotAllowed { why });
         }
+        if self.is_remote(name) {
+            let why = format!("{name} is a remote node: it is reached over a resource, and never joins");
+            return Err(Refusal::NotAllowed { why });
+        }
         // A node that was forgotten took its burnt boots with it: it comes back by a new token only.
         if !self.admitted.contains_key(name) && !self.nodes.is_empty() {
             return Err(Refusal::NotAllowed { why: format!("{name} is not admitted; it needs a new token") });

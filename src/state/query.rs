@@ -1,7 +1,9 @@
 //! Questions about a state that more than one module asks.
 
 use super::{Attempt, Claim, ClaimKey, Membership, NodeState, Override, OverrideKind, Phase, ProbeKey, Scope, State};
-use crate::model::{AttemptId, CloneMeta, Definition, Digest, InstanceId, NodeId, OverrideId, ResourceId, Role, Spec};
+use crate::model::{
+    AttemptId, CloneMeta, Definition, Digest, InstanceId, NodeId, NodeRole, OverrideId, ResourceId, Role, Spec,
+};
 use std::sync::Arc;
 
 /// How many live claims a resource may have.
@@ -74,6 +76,13 @@ impl State {
             Some(spec) => spec.is_same_service(&old.resource, &new.resource),
             None => Self::identity(old) == Self::identity(new),
         }
+    }
+
+    /// Whether git, or what was last known of a node, says that it takes no part in the cluster itself.
+    pub fn is_remote(&self, node: &NodeId) -> bool {
+        let wanted = self.spec().and_then(|spec| spec.nodes.get(node));
+        let kept = self.nodes.get(node).and_then(|node| node.document.as_ref()).map(|kept| &kept.node);
+        wanted.or(kept).is_some_and(|document| document.role == NodeRole::Remote)
     }
 
     /// The definition that a start would use now.

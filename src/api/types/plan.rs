@@ -172,8 +172,11 @@ pub struct WhyInstance {
     pub assigned_to: Option<String>,
     pub role: Option<Role>,
     pub verdict: VerdictView,
-    /// Best node first.
+    /// Best node first. What begins with spaces is behind the one above.
     pub contributions: Vec<Contribution>,
+    /// Of promotable clones: what speaks for and against promotion where it is.
+    #[serde(default)]
+    pub promotion: Vec<Contribution>,
 }
 
 /// What one constraint, preference or fact adds to the score of a node.

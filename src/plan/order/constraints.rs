@@ -10,6 +10,7 @@ use super::{Builder, Made};
 use crate::model::{InstanceId, OrderAction, OrderStrength, Reason, Role};
 use crate::plan::Verdict;
 use crate::plan::graph::{At, Bond, StepKind};
+use crate::plan::instances::Live;
 use crate::plan::links::{Link, Pair, needs};
 use crate::plan::want::{Fate, Firsts};
 use std::collections::BTreeMap;
@@ -66,13 +67,22 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// Outside of groups others let what an unmanaged resource needs stop, as long as that resource does not fail; and
+    /// what is ordered as a group or a clone stops in any case.
+    fn holds(&self, link: &Link, live: &Live<'_>, why: &Reason) -> bool {
+        let unmanaged = *why == Reason::Unmanaged && live.claim.failure.is_none();
+        !self.world.outline || link.pair == Pair::SameCopy || (link.direct && !unmanaged)
+    }
+
     /// What cannot be stopped keeps what it needs.
     pub(super) fn held_by_stuck(&mut self, link: &Link, side: impl Fn(usize, usize) -> usize) {
         let wants = self.wants;
         let mut stuck: BTreeMap<usize, &Reason> = BTreeMap::new();
         for &then in &wants.by_res[link.then] {
             for (live, fate) in &wants.insts[then].claims {
-                if let Fate::Stuck(why) = fate {
+                if let Fate::Stuck(why) = fate
+                    && self.holds(link, live, why)
+                {
                     stuck.entry(side(then, live.node)).or_insert(why);
                 }
             }
@@ -143,7 +153,7 @@ impl Builder<'_, '_> {
     /// Whether enough of these instances run already; else the steps that bring as many.
     pub(super) fn met(&self, link: &Link, firsts: &[usize]) -> Met {
         let enough = link.enough.unwrap_or(1) as usize;
-        let good = |first: &&usize| self.wants.insts[**first].is_good(link.first_promoted());
+        let good = |first: &&usize| self.wants.insts[**first].is_good(self.world, link.first_promoted());
         let good = firsts.iter().filter(good).count();
         let mut steps: Vec<At> = firsts.iter().filter_map(|first| self.comes(link, *first)).collect();
         if good >= enough || good + steps.len() < enough {

@@ -63,7 +63,10 @@ impl Builder<'_, '_> {
                 continue;
             }
             for &node in &world.res[place].unprobed {
-                for start in starts.iter().filter(|start| start.kind == StepKind::Start) {
+                // In an outline nobody asks where else something runs that is known to run.
+                let asks = |start: &&Made| !world.outline || self.wants.insts[start.inst].claims.is_empty();
+                let starts = starts.iter().filter(|start| start.kind == StepKind::Start).filter(asks);
+                for start in starts.collect::<Vec<_>>() {
                     self.wait_for_word(place, node, start.at);
                 }
             }
@@ -134,8 +137,9 @@ impl Builder<'_, '_> {
             if frozen && (start.kind == StepKind::Promote || !active) {
                 self.block(start.at, Verdict::Blocked(Reason::NoQuorum));
             }
-            if res.spec.requires == Requires::Unfencing {
-                let what = "`requires: Unfencing`".to_owned();
+            let bundle =
+                limits.and_then(|info| info.bundle).map(|(name, _)| format!("what belongs to a Bundle ({name})"));
+            if let Some(what) = bundle.or_else(|| res.spec.unrun()) {
                 self.block(start.at, Verdict::Blocked(Reason::NotInThisVersion { what }));
             }
         }

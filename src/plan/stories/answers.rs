@@ -45,6 +45,40 @@ fn why_names_every_part_and_its_line() {
 }
 
 #[test]
+fn why_tells_who_is_behind_what_the_others_want() {
+    let mut w = two();
+    w.resources(&["a", "b", "c"]).group("grp", &["a", "b"]);
+    w.locate("b", "n1", Strength::Forbidden, 1);
+    w.colocate("c", "a", Strength::Required, 0);
+    w.locate("c", "n2", Strength::Preferred, 3);
+    let told = crate::plan::explain(&w.spec, &w.state, &"a".into()).unwrap();
+    let causes = |node: &str| -> Vec<String> {
+        let parts = told.nodes[&NodeId::from(node)].contributions.iter();
+        parts.flat_map(|part| &part.because).map(|cause| format!("{} {}", cause.score, cause.what)).collect()
+    };
+    assert_eq!(causes("n1"), ["-INFINITY b: Location b-n1-0"]);
+    assert_eq!(causes("n2"), ["3 c: Location c-n2-1"]);
+}
+
+#[test]
+fn why_tells_what_speaks_for_and_against_promotion() {
+    let mut w = two();
+    w.resources(&["db"]).runs(&["db:0@n1", "db:1@n2"]);
+    w.cloned("dbs", "db").promotable = Some(Promotable { max: 1, per_node: 1 });
+    w.attribute("n1", "master-db", "10").attribute("n2", "master-db", "5");
+    w.locate("dbs", "n1", Strength::Forbidden, 1);
+    w.spec.locations.values_mut().next().unwrap().role = Some(Role::Promoted);
+    let told = crate::plan::explain(&w.spec, &w.state, &"dbs".into()).unwrap();
+    let parts = |promotion: &crate::plan::PromotionExplanation| -> Vec<String> {
+        promotion.contributions.iter().map(|part| format!("{} {}", part.score, part.what)).collect()
+    };
+    let [first, second] = told.promotion.as_slice() else { panic!("{:?}", told.promotion) };
+    assert_eq!(parts(first), ["10 promotion score (attribute master-db)", "-INFINITY Location dbs-n1-0"]);
+    assert_eq!(parts(second), ["5 promotion score (attribute master-db)"]);
+    assert_eq!((first.promoted, second.promoted), (false, true));
+}
+
+#[test]
 fn predictions_speak_of_moves_and_restarts() {
     use crate::plan::{PredictedKind, predict};
     let mut w = two();

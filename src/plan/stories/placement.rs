@@ -122,3 +122,24 @@ fn a_members_threshold_moves_its_group() {
     w.record("b@n2", 3);
     assert_eq!(w.placed(), "a@n1", "with no node left, only later members stay down");
 }
+
+#[test]
+fn a_cluster_that_runs_places_nothing_on_a_remote_node() {
+    let mut w = two();
+    w.node("far", NodeRole::Remote).resources(&["link", "a"]).locate("a", "far", Strength::Required, 0);
+    w.spec.nodes.get_mut("far").unwrap().connection = Some("link".into());
+    w.document("far");
+    assert_eq!(w.placed(), "a@far link@n1");
+    // A leader means that what is planned is done; nobody can do it there yet.
+    w.state.leader = Some(crate::state::Leader {
+        node: "n1".into(),
+        incarnation: crate::plan::testing::incarnation("n1"),
+        term: 1,
+        may_set_clock: false,
+    });
+    assert_eq!(w.placed(), "link@n1");
+    // Nor is it there where nobody let it in.
+    w.state.leader = None;
+    w.state.nodes.remove("far");
+    assert_eq!(w.placed(), "link@n1");
+}

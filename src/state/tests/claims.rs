@@ -409,3 +409,64 @@ fn a_rename_is_told_by_what_the_agent_calls_unique() {
     case.stop("db@n1");
     case.claim("dbx@n2").unwrap();
 }
+
+/// `web` inside of a container of the bundle `box`.
+fn bundled(case: &mut Case) {
+    let bundle = Bundle {
+        runtime: Runtime::Podman,
+        image: "web".into(),
+        replicas: 2,
+        per_host: 1,
+        promoted: None,
+        run_options: String::new(),
+        command: None,
+        network: BundleNetwork { port: Some(3121), ..BundleNetwork::default() },
+        storage: Vec::new(),
+        resource: Some("web".into()),
+        interleave: false,
+        scores: ScoresOf::Inside,
+        rank: 0,
+    };
+    let spec = &mut case.world.spec;
+    let expanded = bundle.expand(&"box".into(), &spec.resources["db"].clone());
+    spec.resources.extend(expanded.parts);
+    spec.groups.extend([expanded.group]);
+    spec.clones.insert("box".into(), expanded.clone);
+    spec.bundles.insert("box".into(), bundle);
+}
+
+#[test]
+fn nothing_that_belongs_to_a_bundle_is_granted() {
+    let mut case = Case::new();
+    bundled(&mut case);
+    case.push("2");
+    for (resource, instance) in [("box-podman", "box-podman:0@n1"), ("web", "web:0@n1")] {
+        for node in ["n1", "n2", "n3"] {
+            let _ = case.ask(case.probe_command(resource, node, Reading::Stopped));
+        }
+        case.assign(instance, Role::Started);
+        assert!(matches!(case.claim(instance), Err(Refusal::NotAllowed { .. })), "{instance}");
+    }
+}
+
+#[test]
+fn nothing_inside_of_something_else_is_granted() {
+    let mut case = Case::new();
+    case.world.spec.resources.get_mut("web").unwrap().inside = Some("db".into());
+    case.push("2");
+    case.probe_all();
+    case.assign("web@n1", Role::Started);
+    assert!(matches!(case.claim("web@n1"), Err(Refusal::NotAllowed { .. })));
+}
+
+#[test]
+fn nothing_is_granted_to_a_remote_node_and_it_never_joins() {
+    let mut case = Case::new();
+    let node = case.world.spec.nodes.get_mut("n3").unwrap();
+    (node.role, node.connection) = (NodeRole::Remote, Some("web".into()));
+    case.push("2");
+    case.probe_all();
+    case.assign("db@n3", Role::Started);
+    assert!(matches!(case.claim("db@n3"), Err(Refusal::NotAllowed { .. })));
+    assert!(matches!(case.ask(Case::join("n3", 1, 2)), Err(Refusal::NotAllowed { .. })));
+}

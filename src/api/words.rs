@@ -1,6 +1,10 @@
 //! What the planner says, as the API words it.
+//!
+//! Input: spec, state and graph. Output: views. Used by the daemon for its own cluster, and by commands that are given a
+//! spec and a state.
 
-use crate::api::types::{
+use super::error::{ApiError, ErrorCode};
+use super::types::{
     Change, ChangeKind, Contribution, Impact, PlanView, PlannedAction, Unplaced, Verdict as Word, VerdictView,
     WhyInstance, WhyView,
 };
@@ -10,8 +14,7 @@ use crate::state::{Membership, Phase, State, TrustKey};
 use std::collections::BTreeMap;
 
 /// What the graph says of everything that runs or is to run, and the assignment of what has no place.
-pub(super) fn verdicts(state: &State, graph: &Graph) -> BTreeMap<InstanceId, VerdictView> {
-    let Some(spec) = state.spec() else { return BTreeMap::new() };
+pub fn verdicts(spec: &Spec, state: &State, graph: &Graph) -> BTreeMap<InstanceId, VerdictView> {
     let mut all = plan::assign(spec, state).verdicts;
     for (instance, verdict) in graph.verdicts() {
         // A step under way says more than a place that is right.
@@ -60,7 +63,7 @@ fn word(verdict: &Verdict, at: Option<String>) -> VerdictView {
 }
 
 /// What makes the cluster degraded although everything runs: fencing that nobody has seen work.
-pub(super) fn conditions(state: &State) -> Vec<String> {
+pub fn conditions(state: &State) -> Vec<String> {
     let Some(spec) = state.spec() else { return Vec::new() };
     if !spec.cluster.fencing.enabled {
         return match spec.resource_nodes().count() {
@@ -89,7 +92,7 @@ fn place(origin: Option<&Origin>) -> Option<String> {
 }
 
 /// What a spec would change, do and cost.
-pub(crate) fn plan_view(spec: &Spec, state: &State) -> PlanView {
+pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
     let at = |name: &str| {
         place(
             spec.origin(Kind::Resource, name).or_else(|| state.spec().and_then(|old| old.origin(Kind::Resource, name))),
@@ -226,34 +229,54 @@ fn mask(name: &str, value: &str) -> String {
     if secret { "(hidden)".into() } else { value.to_owned() }
 }
 
-pub(super) fn why(spec: &Spec, state: &State, graph: &Graph, resource: &ResourceId, not: Option<&NodeId>) -> WhyView {
-    let words = verdicts(state, graph);
-    let explained = plan::explain(spec, state, resource);
-    let mut contributions: Vec<(i32, Contribution)> = Vec::new();
+/// Every reason for where a resource, a group or a clone is. `not`: only what concerns this node and the chosen one.
+///
+/// # Errors
+/// No such resource, with the name that is nearest.
+pub fn why(
+    spec: &Spec,
+    state: &State,
+    graph: &Graph,
+    resource: &ResourceId,
+    not: Option<&NodeId>,
+) -> Result<WhyView, ApiError> {
+    let view = |instances| WhyView {
+        api_version: Default::default(),
+        kind: Default::default(),
+        resource: resource.to_string(),
+        instances,
+    };
+    let Some(explained) = plan::explain(spec, state, resource) else {
+        if state.has_resource(resource) {
+            // It is not wanted any more: nothing speaks for it.
+            return Ok(view(Vec::new()));
+        }
+        let known = spec.resources.keys().chain(spec.groups.keys()).chain(spec.clones.keys());
+        let error = ApiError::new(ErrorCode::NoSuchObject, format!("no resource `{resource}`"));
+        return Err(match crate::model::suggest::nearest(resource.as_str(), known.map(ResourceId::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        });
+    };
+    let words = verdicts(spec, state, graph);
     // Why it is not there is answered beside the node that was chosen.
     let told = |node: &NodeId, chosen: bool| not.is_none_or(|not| not == node || chosen);
-    for (node, explanation) in explained.iter().flat_map(|e| &e.nodes).filter(|(node, e)| told(node, e.chosen)) {
+    let mut nodes: Vec<_> = explained.nodes.iter().filter(|(node, e)| told(node, e.chosen)).collect();
+    // Best node first.
+    nodes.sort_by_key(|(node, explanation)| (std::cmp::Reverse(explanation.score), *node));
+    let mut contributions = Vec::new();
+    for (node, explanation) in nodes {
         if explanation.contributions.is_empty() && not == Some(node) {
             let reason = "could run it; nothing speaks for or against it".to_owned();
-            let contribution = Contribution { node: node.to_string(), score: 0, reason, at: None };
-            contributions.push((explanation.score.value(), contribution));
+            contributions.push(Contribution { node: node.to_string(), score: 0, reason, at: None });
         }
-        for part in &explanation.contributions {
-            let contribution = Contribution {
-                node: node.to_string(),
-                score: part.score.value(),
-                reason: part.what.clone(),
-                at: place(part.origin.as_ref()),
-            };
-            contributions.push((explanation.score.value(), contribution));
-        }
+        contributions.extend(rows(node, &explanation.contributions));
     }
-    contributions.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.node.cmp(&y.node)));
-    let contributions: Vec<Contribution> = contributions.into_iter().map(|(_, part)| part).collect();
-    let instances = explained.iter().flat_map(|e| &e.instances).map(|explanation| {
+    let instances = explained.instances.iter().map(|explanation| {
         let id = &explanation.instance;
         let claims = state.claims.keys().filter(|key| &key.instance == id).map(|key| key.node.to_string());
         let own = word(&explanation.verdict, None);
+        let promotion = explained.promotion.iter().filter(|promotion| &promotion.instance == id);
         WhyInstance {
             instance: id.to_string(),
             runs_on: claims.collect(),
@@ -261,12 +284,22 @@ pub(super) fn why(spec: &Spec, state: &State, graph: &Graph, resource: &Resource
             role: explanation.role,
             verdict: words.get(id).cloned().unwrap_or(own),
             contributions: contributions.clone(),
+            promotion: promotion.flat_map(|promotion| rows(&promotion.node, &promotion.contributions)).collect(),
         }
     });
-    WhyView {
-        api_version: Default::default(),
-        kind: Default::default(),
-        resource: resource.to_string(),
-        instances: instances.collect(),
-    }
+    Ok(view(instances.collect()))
+}
+
+/// A row for each part, what is behind it below.
+fn rows(node: &NodeId, parts: &[plan::Contribution]) -> Vec<Contribution> {
+    let row = |part: &plan::Contribution, indent: &str| Contribution {
+        node: node.to_string(),
+        score: part.score.value(),
+        reason: format!("{indent}{}", part.what),
+        at: place(part.origin.as_ref()),
+    };
+    let with_cause = |part: &plan::Contribution| {
+        std::iter::once(row(part, "")).chain(part.because.iter().map(|cause| row(cause, "  "))).collect::<Vec<_>>()
+    };
+    parts.iter().flat_map(with_cause).collect()
 }
