@@ -262,6 +262,9 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
 
 fn tickets(tree: &Tree, topology: &Topology, report: &mut Report) {
     for (doc, ticket) in tree.tickets() {
+        let message = format!("the ticket `{}` cannot be granted by this version", ticket.ticket);
+        let help = "take the document out; plans alone may have it".to_owned();
+        report.add(Code::PlannedTicket, doc.file, doc.name_span(), message, Some(help));
         if ticket.resources.is_empty() {
             report.add(Code::EmptyList, doc.file, doc.span(&["resources"]), "no resources are named", None);
         }
