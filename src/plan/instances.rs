@@ -423,11 +423,33 @@ impl<'a> World<'a> {
     /// A label of a node as rules and colocations see it: what its agents set now before what its document says.
     pub fn label(&self, node: usize, name: &str) -> Option<&'a str> {
         let info = &self.nodes[node];
-        if name == "#uname" {
-            return Some(info.id.as_str());
+        match name {
+            "#uname" => return Some(info.id.as_str()),
+            "#is_dc" => {
+                let leads = self.state.leader.as_ref().is_some_and(|leader| &leader.node == info.id);
+                return Some(if leads { "true" } else { "false" });
+            }
+            "#kind" => {
+                return Some(match info.reach {
+                    Some(reach) if reach.container.is_some() => "container",
+                    Some(_) => "remote",
+                    None => "cluster",
+                });
+            }
+            _ => {}
         }
         let set = info.state.and_then(|state| state.attributes.get(name).or(state.permanent_attributes.get(name)));
         set.or_else(|| info.document.and_then(|document| document.labels.get(name))).map(String::as_str)
+    }
+
+    /// Whether a location means a node, by its labels and, in rules, by what its agents set and the time.
+    pub fn selects(&self, location: &Location, node: usize, labels: &BTreeMap<String, String>) -> bool {
+        location.nodes.matches(self.nodes[node].id, labels, &|name| self.label(node, name), self.now())
+    }
+
+    /// Seconds since 1970.
+    pub fn now(&self) -> i64 {
+        (self.state.now_ms / 1000) as i64
     }
 
     pub fn remembers(&self, place: usize, record: &OpRecord) -> bool {
