@@ -9,9 +9,10 @@
 //!
 //! Does not look at order constraints (`needs`) and does not write reasons for people beyond one [`Reason`] per copy.
 
-use super::instances::{Live, Tie, Unit, World};
+use super::instances::{Live, Unit, World};
 use super::nodes::Ability;
 use super::score::{Base, What, base, has_alternative};
+use super::ties::Tie;
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -286,8 +287,9 @@ impl<'w, 'a> Placer<'w, 'a> {
         if info.unclean() && self.fenced_anyway(live.node) {
             return None;
         }
+        let resets = self.world.is_mended_around(place, live);
         let why = match (&live.claim.failure, &info.ability) {
-            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
+            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean() && !resets) => {
                 Reason::FailedBlocked { what: failure.text.clone() }
             }
             (_, Ability::Impossible(why)) if info.unclean() => {
