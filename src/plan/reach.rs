@@ -131,9 +131,11 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
         Some(container) => {
             let inside = &world.res[container];
             let up = runs(connection) && runs(container) && inside.broken.is_empty();
-            let broken =
-                inside.claims.iter().any(|live| live.claim.failure.is_some() || world.nodes[live.node].unclean());
-            let broken = broken || !inside.broken.is_empty();
+            // Without a connection nothing was begun there that the loss of its host could leave open.
+            let connected = !res.claims.is_empty();
+            let ends =
+                |live: &Live<'_>| live.claim.failure.is_some() || (connected && world.nodes[live.node].unclean());
+            let broken = inside.claims.iter().any(ends) || !inside.broken.is_empty();
             let reset = inside.managed && (broken || (held && !up) || fails_there);
             Some(Now { node, reach: Reach { reset, ..reach }, up, held, lost: false, proven_off: false })
         }
@@ -246,11 +248,12 @@ impl World<'_> {
             };
             for number in 0..info.max as u32 {
                 let claims = self.claims_of(container, Some(number));
+                let connected = !self.claims_of(connection, Some(number)).is_empty();
                 let ends = |live: &Live<'_>| {
                     let host = &self.nodes[live.node];
                     let broken = live.claim.failure.is_some() || self.res[container].broken.contains(&Some(number));
                     match host.unclean() {
-                        true => host.ability == Ability::Attempt,
+                        true => host.ability == Ability::Attempt && connected,
                         false => broken,
                     }
                 };
