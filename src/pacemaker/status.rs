@@ -72,8 +72,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     pub fn read(mut self) -> State {
-        let items = self.items();
+        let mut items = self.items();
         self.unclean_by_what_runs(&items);
+        // Once a node is shot nothing that failed there has consequences of its own.
+        let lost = |item: &&mut Item<'a>| self.nodes[item.node].standing == Standing::Unclean;
+        for failure in items.iter_mut().filter(lost).filter_map(|item| item.found.failure.as_mut()) {
+            failure.on_fail = OnFail::Restart;
+        }
         self.members();
         self.overrides();
         self.records(&items);

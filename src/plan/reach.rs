@@ -120,7 +120,11 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
         return Some(Now { node, reach, up, held, lost: false, proven_off: false });
     };
     let res = &world.res[connection];
-    let failures = || res.claims.iter().filter_map(|live| live.claim.failure.as_ref());
+    // What failed on a lost node failed with it.
+    let failures = || {
+        let heard = res.claims.iter().filter(|live| !world.nodes[live.node].unclean());
+        heard.filter_map(|live| live.claim.failure.as_ref())
+    };
     let fails_there = world.res.iter().flat_map(|res| &res.claims).any(|live| {
         live.node == node && live.claim.failure.as_ref().is_some_and(|failure| failure.fence && !failure.blocked)
     });
@@ -192,7 +196,8 @@ fn settle(world: &mut World<'_>, now: &Now, placed: bool) {
     let guest = now.reach.container.is_some() || now.reach.connection.is_none();
     let failed = now.reach.connection.is_some_and(|connection| {
         let res = &world.res[connection];
-        res.managed && res.claims.iter().any(|live| live.claim.failure.is_some())
+        let failed = |live: &Live<'_>| live.claim.failure.is_some() && !world.nodes[live.node].unclean();
+        res.managed && res.claims.iter().any(failed)
     });
     let unknown = || {
         let claimed = now.reach.connection.is_some_and(|connection| !world.res[connection].claims.is_empty());

@@ -328,6 +328,11 @@ fn follow_connection(world: &World<'_>, connection: usize, node: usize, wants: &
     if world.res[connection].inside.is_some_and(goes_on) {
         return changed;
     }
+    // What is connected again, because the connection failed, goes on meanwhile.
+    let again = world.res[connection].inside.is_none();
+    if again && world.res[connection].claims.iter().any(|live| live.claim.failure.is_some()) {
+        return changed;
+    }
     if !wants.by_res[connection].iter().any(|inst| wants.insts[*inst].is_stopping()) {
         return changed;
     }
