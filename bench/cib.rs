@@ -132,6 +132,8 @@ fn constraints(out: &mut String, spec: &Spec) {
                 Some(label) => label,
                 None => continue,
             },
+            // No such cluster is generated with rules.
+            NodeSelector::Rule(_) => continue,
         };
         put!(out, "<rsc_location id=\"loc-{name}\" rsc=\"{resource}\"><rule id=\"rule-{name}\" score=\"{score}\">");
         put!(out, "<expression id=\"expr-{name}\" attribute=\"{attribute}\" operation=\"eq\" value=\"{value}\"/>");

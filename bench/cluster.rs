@@ -261,7 +261,15 @@ impl Builder {
             7 => NodeSelector::Labels(BTreeMap::from([("zone".to_owned(), zone(node).to_owned())])),
             _ => return,
         };
-        let location = Location { resource: name.into(), nodes, strength: Strength::Preferred, weight: 50, role: None };
+        let location = Location {
+            resource: name.into(),
+            nodes,
+            strength: Strength::Preferred,
+            weight: 50,
+            role: None,
+            weight_from: None,
+            discovery: Default::default(),
+        };
         self.cluster.spec.locations.insert(format!("{name}-prefers"), location);
     }
 

@@ -9,8 +9,9 @@ use super::document::{Doc, Tree};
 use super::eligibility::{Eligibility, selects};
 use super::explain::Code;
 use super::pairs;
-use super::raw::{Name, RawLocation, RawOrder, RawSelector, Weight};
+use super::raw::{Name, RawLocation, RawNodes, RawOrder, RawSelector, Weight};
 use super::report::Report;
+use super::rules;
 use super::topology::Topology;
 use crate::model::{
     Colocation, ColocationEnd, Influence, Kind, NodeRole, OnLoss, OrderAction, OrderStrength, ResourceId, Role,
@@ -220,17 +221,37 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
             promotable(doc, tree, topology, &pairs::resource_id(&location.resource), &["role"], report);
         }
         useless_weight(doc, location.strength, location.weight, report);
+        if location.weight_from.is_some() {
+            let soft = matches!(location.strength, Some(Strength::Preferred));
+            if !soft || location.weight.is_some() {
+                let message = "`weightFrom` stands instead of `weight`, beside `strength: Preferred`";
+                let help = "write `strength: Preferred` and no `weight`".to_owned();
+                let span = doc.key_span(&["weightFrom"]);
+                report.add(Code::ContradictingFields, doc.file, span, message, Some(help));
+            }
+        }
         match &location.nodes {
             RawSelector::Names(names) if names.is_empty() => {
                 report.add(Code::EmptyList, doc.file, doc.span(&["nodes"]), "no nodes are named", None);
             }
-            RawSelector::Labels(labels) if labels.match_labels.is_empty() => {
+            RawSelector::Nodes(nodes) if nodes.match_labels.is_some() == nodes.rule.is_some() => {
+                let (code, message) = match nodes.rule {
+                    Some(_) => (Code::ContradictingFields, "`matchLabels` and `rule`: one of the two"),
+                    None => (Code::MissingField, "no nodes are named"),
+                };
+                let help = "write names in brackets, `matchLabels` or `rule`".to_owned();
+                report.add(code, doc.file, doc.span(&["nodes"]), message, Some(help));
+            }
+            RawSelector::Nodes(nodes) if nodes.match_labels.as_ref().is_some_and(BTreeMap::is_empty) => {
                 let span = doc.span(&["nodes", "matchLabels"]);
                 report.add(Code::EmptyList, doc.file, span, "no labels are named", None);
             }
+            RawSelector::Nodes(RawNodes { rule: Some(rule), .. }) => {
+                rules::check(doc, &["nodes", "rule"], rule, report);
+            }
             RawSelector::Names(names) => witnesses(doc, tree, names, report),
-            RawSelector::Labels(_) => {
-                if all_nodes_known && !tree.nodes().any(|(node, _)| selects(&location.nodes, node)) {
+            RawSelector::Nodes(_) => {
+                if all_nodes_known && !tree.nodes().any(|(node, _)| selects(&location.nodes, node) == Some(true)) {
                     let span = doc.span(&["nodes", "matchLabels"]);
                     report.add(Code::MatchesNothing, doc.file, span, "no node has these labels", None);
                 }
@@ -241,6 +262,9 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
 
 fn tickets(tree: &Tree, topology: &Topology, report: &mut Report) {
     for (doc, ticket) in tree.tickets() {
+        let message = format!("the ticket `{}` cannot be granted by this version", ticket.ticket);
+        let help = "take the document out; plans alone may have it".to_owned();
+        report.add(Code::PlannedTicket, doc.file, doc.name_span(), message, Some(help));
         if ticket.resources.is_empty() {
             report.add(Code::EmptyList, doc.file, doc.span(&["resources"]), "no resources are named", None);
         }
@@ -281,8 +305,8 @@ fn locations_together(tree: &Tree, report: &mut Report) {
     let nodes: Vec<&Doc> = tree.nodes().map(|(doc, _)| doc).collect();
     for (doc, location) in tree.locations().filter(|(_, location)| strength(location) == Strength::Forbidden) {
         let others = required.get(&(location.resource.0.as_str(), location.role)).map_or(&[][..], Vec::as_slice);
-        let clash = nodes.iter().filter(|node| selects(&location.nodes, node)).find_map(|node| {
-            others.iter().find(|(_, other)| selects(&other.nodes, node)).map(|(other, _)| (node, other))
+        let clash = nodes.iter().filter(|node| selects(&location.nodes, node) == Some(true)).find_map(|node| {
+            others.iter().find(|(_, other)| selects(&other.nodes, node) == Some(true)).map(|(other, _)| (node, other))
         });
         if let Some((node, other)) = clash {
             let at = report.place(other.file, other.name_span());

@@ -45,7 +45,9 @@ impl<'a> Eligibility<'a> {
         let may = |doc: &Doc| {
             let here = |wanted: &[Strength]| {
                 let of_strength = |l: &&&RawLocation| wanted.contains(&l.strength.unwrap_or(Strength::Required));
-                found.iter().filter(of_strength).any(|location| selects(&location.nodes, doc))
+                // Where a rule decides it may be allowed and need not be forbidden.
+                let may = !wanted.contains(&Strength::Forbidden);
+                found.iter().filter(of_strength).any(|location| selects(&location.nodes, doc).unwrap_or(may))
             };
             !here(&[Strength::Forbidden]) && (self.symmetric || here(&[Strength::Required, Strength::Preferred]))
         };
@@ -53,12 +55,13 @@ impl<'a> Eligibility<'a> {
     }
 }
 
-/// Whether a Location applies to a node.
-pub(super) fn selects(selector: &RawSelector, node: &Doc) -> bool {
+/// Whether a Location applies to a node; None: a rule decides, now or later.
+pub(super) fn selects(selector: &RawSelector, node: &Doc) -> Option<bool> {
     match selector {
-        RawSelector::Names(names) => names.iter().any(|name| name.0 == node.name),
-        RawSelector::Labels(labels) => {
-            labels.match_labels.iter().all(|(key, value)| node.labels.get(key) == Some(&value.0))
+        RawSelector::Names(names) => Some(names.iter().any(|name| name.0 == node.name)),
+        RawSelector::Nodes(nodes) => {
+            let labels = nodes.match_labels.as_ref()?;
+            Some(labels.iter().all(|(key, value)| node.labels.get(key) == Some(&value.0)))
         }
     }
 }

@@ -157,6 +157,9 @@ codes! {
     RemoteWithoutConnection = 527 Error "a remote node without a connection"
         "A remote node is there as long as a resource runs, its connection (`ocf:pacemaker:remote`). Name it: `connection: RESOURCE`. Other nodes have none."
 
+    PlannedTicket = 529 Error "a ticket, which only plans know"
+        "This version has no way to grant a ticket to a running cluster, so what needs one would never run, and `onLoss: Fence` would power its nodes off at once. Tickets are planned for (`hafen plan DIR --state FILE`); take the document out before you push."
+
     UnknownAgent = 601 Error "an agent that is not installed"
         "Other agents of this provider are installed where the manifests were checked, this one is not: most likely a typing mistake."
     UnknownFenceAgent = 602 Warning "a fence agent that is not installed"

@@ -27,6 +27,7 @@ mod raw;
 mod references;
 mod report;
 mod resolve;
+mod rules;
 mod scalar;
 mod schema;
 mod structure;

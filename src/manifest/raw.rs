@@ -6,8 +6,9 @@
 //! Deliberately absent: defaults (`resolve`) and rules that span fields or documents (`check_*`).
 
 use crate::model::{
-    FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OnLoss, OrderAction, OrderStrength,
-    Placement, QuorumLoss, Requires, Role, Runtime, Score, ScoresOf, Strength, TargetRole, duration,
+    CompareAs, Discovery, FenceWhen, FencingAction, Influence, Instant, MultipleActive, NodeRole, OnFail, OnLoss,
+    Operator, OrderAction, OrderStrength, Placement, QuorumLoss, Requires, Role, Runtime, Score, ScoresOf, Span,
+    Strength, TargetRole, duration,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -59,6 +60,21 @@ formatted!(Address(IpAddr), "hafen-address", "^[0-9A-Fa-f:.]+$", |text| {
     text.parse().map_err(|error| format!("{error}"))
 });
 formatted!(Param(String), "hafen-param", "^", |text| Ok(text.to_owned()));
+
+formatted!(
+    #[derive(Copy)]
+    Time1970(Instant),
+    "hafen-moment",
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T",
+    super::rules::moment
+);
+formatted!(
+    #[derive(Copy)]
+    Range(Span),
+    "hafen-range",
+    "^[0-9]*(-[0-9]*)?$",
+    super::rules::span
+);
 
 /// A whole number, also as a string: what a node has or a resource takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -556,7 +572,7 @@ documents! {
     struct RawLocation {
         /// A resource, group or clone.
         resource: Name,
-        /// Names of nodes, or `matchLabels`.
+        /// Names of nodes, or `matchLabels`, or a `rule`.
         nodes: RawSelector,
         /// Only in this role.
         role: Option<Role>,
@@ -564,6 +580,10 @@ documents! {
         strength: Option<Strength>,
         /// Of Preferred and Avoid; default 100. `0` only allows the node where `symmetric` is false.
         weight: Option<Weight>,
+        /// Instead of `weight`: each node's own, from this label or what its agents set; who has none may not run it.
+        weight_from: Option<String>,
+        /// Whether it is looked for on the nodes that are not named; default Always.
+        discovery: Option<Discovery>,
     }
 
     /// What may run, or be promoted, only while this site holds a ticket.
@@ -578,9 +598,60 @@ documents! {
         on_loss: Option<OnLoss>,
     }
 
-    struct RawMatchLabels {
+    /// Nodes by their labels, or by a rule.
+    struct RawNodes {
         /// Every label must be equal.
-        match_labels: BTreeMap<String, Param>,
+        match_labels: Option<BTreeMap<String, Param>>,
+        /// A condition on labels, on what agents set on the node, and on the time.
+        rule: Option<RawRule>,
+    }
+
+    /// A condition, of one of these forms: `all`, `any`, `key` with `operator` and `value`, `between`, `after`, `before`, `calendar`.
+    struct RawRule {
+        /// Each of these.
+        all: Option<Vec<RawRule>>,
+        /// One of these at least.
+        any: Option<Vec<RawRule>>,
+        /// A label of the node, or what its agents set on it; `#uname` is its name, `#kind` cluster, remote or container, `#is_dc` whether it leads.
+        key: Option<String>,
+        operator: Option<Operator>,
+        /// Not of Exists and DoesNotExist.
+        value: Option<Param>,
+        /// What both are taken for; default text for Equal and NotEqual, in any case of letters, else numbers where both are.
+        #[serde(rename = "as")]
+        compare_as: Option<CompareAs>,
+        /// From one second to another, both included.
+        between: Option<RawBetween>,
+        /// Behind this second, such as 2026-11-22T12:00:00Z.
+        after: Option<Time1970>,
+        /// Ahead of this second.
+        before: Option<Time1970>,
+        /// Every field that is given must fit, in UTC.
+        calendar: Option<RawCalendar>,
+    }
+
+    struct RawBetween {
+        from: Option<Time1970>,
+        until: Option<Time1970>,
+    }
+
+    /// Ranges such as `5`, `5-7`, `5-` or `-7`.
+    struct RawCalendar {
+        seconds: Option<Range>,
+        minutes: Option<Range>,
+        hours: Option<Range>,
+        /// 1 to 31.
+        monthdays: Option<Range>,
+        /// 1 (Monday) to 7.
+        weekdays: Option<Range>,
+        /// 1 to 366.
+        yeardays: Option<Range>,
+        months: Option<Range>,
+        /// Of the year, by ISO 8601.
+        weeks: Option<Range>,
+        years: Option<Range>,
+        /// The year to which the week belongs.
+        weekyears: Option<Range>,
     }
 }
 
@@ -588,7 +659,7 @@ documents! {
 #[serde(untagged)]
 pub(super) enum RawSelector {
     Names(Vec<Name>),
-    Labels(RawMatchLabels),
+    Nodes(RawNodes),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

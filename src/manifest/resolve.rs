@@ -13,6 +13,7 @@ use super::raw::{
     Inherited, Name, Param, Profile, Quantity, RawBundle, RawCluster, RawFencingDevice, RawNode, RawOperation,
     RawResource, RawSelector, Time,
 };
+use super::rules;
 use super::topology::Topology;
 use crate::model::{
     AgentCatalogue, AgentRef, AgentTraits, Bundle, BundleNetwork, Clone as CloneSpec, Cluster, Colocation, Detection,
@@ -382,13 +383,16 @@ fn locations(tree: &Tree) -> BTreeMap<String, Location> {
                 RawSelector::Names(names) => {
                     NodeSelector::Names(names.iter().map(|name| NodeId::new(name.0.as_str())).collect())
                 }
-                RawSelector::Labels(labels) => NodeSelector::Labels(
-                    labels.match_labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect(),
-                ),
+                RawSelector::Nodes(nodes) => match nodes.rule.as_ref().and_then(rules::rule) {
+                    Some(rule) => NodeSelector::Rule(rule),
+                    None => NodeSelector::Labels(strings(&nodes.match_labels)),
+                },
             },
             strength,
             weight,
             role: raw.role,
+            weight_from: raw.weight_from.clone(),
+            discovery: raw.discovery.unwrap_or_default(),
         }
     };
     tree.locations().map(|(doc, raw)| (doc.name.clone(), location(raw))).collect()

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::scalar::{Resolved, surprise};
 use super::schema::Schemas;
 use super::tree::{Entry, Node, Scalar, Span, Value};
-use crate::model::{AgentRef, duration, suggest};
+use crate::model::{AgentRef, Instant, Span as Span_, duration, suggest};
 use serde_json::Value as Json;
 use std::net::IpAddr;
 
@@ -317,6 +317,14 @@ fn formatted(format: &str, text: &str) -> Result<(), Fault> {
             };
             Err((Code::BadAgent, format!("`{text}` is not a fencing agent"), Some(help)))
         }
+        "hafen-moment" => text.parse::<Instant>().map(drop).map_err(|error| {
+            let (message, help) = error.split_once(": ").unwrap_or((&error, ""));
+            (Code::BadDuration, message.to_owned(), Some(help.to_owned()))
+        }),
+        "hafen-range" => text.parse::<Span_>().map(drop).map_err(|error| {
+            let (message, help) = error.split_once(": ").unwrap_or((&error, ""));
+            (Code::OutOfRange, message.to_owned(), Some(help.to_owned()))
+        }),
         "hafen-path" if !text.starts_with('/') => {
             Err((Code::BadPath, format!("`{text}` is not an absolute path"), Some("begin it with `/`".to_owned())))
         }

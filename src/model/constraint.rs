@@ -1,6 +1,6 @@
 //! Constraints: what must come before what, what belongs together, what belongs where.
 
-use super::{Influence, NodeId, ResourceId, Role, Score};
+use super::{Influence, NodeId, ResourceId, Role, Rule, Score};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -85,6 +85,30 @@ pub struct Location {
     pub weight: u32,
     /// None: whatever its role.
     pub role: Option<Role>,
+    /// The weight is what the node has under this label or attribute, as a score; a node that has none may not run it.
+    pub weight_from: Option<String>,
+    pub discovery: Discovery,
+}
+
+impl Location {
+    /// What it adds to the score of a node that it selects. `label`: what the node has.
+    pub fn score<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> Score {
+        match &self.weight_from {
+            Some(name) => label(name).and_then(Score::parse).unwrap_or(Score::NEVER),
+            None => self.strength.score(self.weight),
+        }
+    }
+}
+
+/// Whether a resource is looked for on nodes before it is started (Pacemaker's `resource-discovery`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Discovery {
+    #[default]
+    Always,
+    /// Not on the nodes that are named: nothing of it is ever there. A running cluster asks all the same.
+    Never,
+    /// Only on the nodes that are named, and it runs nowhere else.
+    Exclusive,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,13 +116,23 @@ pub enum NodeSelector {
     Names(Vec<NodeId>),
     /// Every label must be equal.
     Labels(BTreeMap<String, String>),
+    Rule(Rule),
 }
 
 impl NodeSelector {
-    pub fn matches(&self, name: &NodeId, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether it means a node, by what the node has. `labels`: of its document; `label`: what its agents set now too;
+    /// `now`: seconds since 1970.
+    pub fn matches<'l>(
+        &self,
+        name: &NodeId,
+        labels: &BTreeMap<String, String>,
+        label: &dyn Fn(&str) -> Option<&'l str>,
+        now: i64,
+    ) -> bool {
         match self {
             Self::Names(names) => names.contains(name),
             Self::Labels(wanted) => wanted.iter().all(|(key, value)| labels.get(key) == Some(value)),
+            Self::Rule(rule) => rule.holds(label, now),
         }
     }
 }

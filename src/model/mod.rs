@@ -20,6 +20,7 @@ pub mod node;
 mod notice;
 pub mod reason;
 pub mod resource;
+pub mod rule;
 pub mod score;
 pub mod sets;
 pub mod spec;
@@ -29,7 +30,7 @@ mod ticket;
 pub use action::{ActionKind, AgentRequest, CloneMeta, Definition, ExecStatus, Outcome, Reading};
 pub use bundle::{Bundle, BundleNetwork, BundlePart, Expanded, Mount, Runtime, ScoresOf};
 pub use constraint::{
-    Colocation, ColocationEnd, Location, NodeSelector, Order, OrderAction, OrderEnd, OrderStrength, Strength,
+    Colocation, ColocationEnd, Discovery, Location, NodeSelector, Order, OrderAction, OrderEnd, OrderStrength, Strength,
 };
 pub use diagnostic::{Diagnostic, Severity};
 pub use id::{
@@ -47,6 +48,7 @@ pub use resource::{
     AgentRef, Clone, FailurePolicy, Group, Influence, MultipleActive, OnFail, OpName, Operation, Promotable,
     QuorumLoss, Requires, Resource, Role, TargetRole,
 };
+pub use rule::{CompareAs, Comparison, Field, Instant, Operator, Rule, Span};
 pub use score::Score;
 pub use sets::{ColocationSet, ColocationSets, OrderSet, OrderSets};
 pub use spec::{Kind, ObjectRef, Origin, Spec};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::IntErrorKind;
 use std::ops::{Add, AddAssign, Neg};
 
 /// A preference, from −1,000,000 (never) to +1,000,000 (always), as in Pacemaker Explained, "Scores".
@@ -19,6 +20,20 @@ impl Score {
     /// Clamps to the range.
     pub fn new(value: i64) -> Self {
         Self(value.clamp(-1_000_000, 1_000_000) as i32)
+    }
+    /// A whole number, or `INFINITY` with a sign.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim() {
+            "INFINITY" | "+INFINITY" => Some(Self::INFINITY),
+            "-INFINITY" => Some(Self::NEVER),
+            number => match number.parse::<i64>() {
+                Ok(value) => Some(Self::new(value)),
+                // More than can be counted is without end.
+                Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(Self::INFINITY),
+                Err(error) if *error.kind() == IntErrorKind::NegOverflow => Some(Self::NEVER),
+                Err(_) => None,
+            },
+        }
     }
     pub fn value(self) -> i32 {
         self.0

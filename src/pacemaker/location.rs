@@ -1,17 +1,30 @@
 //! Location constraints.
 //!
-//! Input: an `rsc_location` and the nodes. Output: [`Location`]s with the nodes they name: rules are evaluated now, with
-//! the attributes and the time of the CIB. Pacemaker Explained, "Location" and "Rules".
+//! Input: an `rsc_location` and the nodes. Output: [`Location`]s. Rules stay rules; one that only names nodes becomes their
+//! names, and one that a plan cannot ask is evaluated now and named as a loss. Pacemaker Explained, "Location" and "Rules".
 //!
 //! Does not know of opt-in clusters: a location with weight 0 only names its nodes, and the planner knows what that means.
 
 use super::constraints::{Constraints, insert, role};
 use super::options::Ids;
-use super::rules::{Asked, NodeFacts, holds};
+use super::rules::{Asked, NodeFacts, holds, typed};
 use super::words::score;
 use super::xml::El;
-use crate::model::{Location, NodeId, NodeSelector, ResourceId, Role, Score, Strength};
+use crate::model::{
+    Comparison, Discovery, Location, NodeId, NodeSelector, Operator, ResourceId, Role, Rule, Score, Strength,
+};
 use std::collections::BTreeMap;
+
+/// What is said of a rule that the planner cannot ask.
+const FROZEN: &str = "a plan cannot ask this again: it stays as it is now";
+/// Of a location whose weight is that of the node.
+const USUAL_WEIGHT: u32 = 100;
+
+/// When a constraint counts.
+struct Lifetime {
+    rule: Option<Rule>,
+    holds_now: bool,
+}
 
 pub(super) struct Locator<'l, 'a> {
     pub ids: &'l Ids<'a>,
@@ -30,9 +43,15 @@ type Worth<'a> = BTreeMap<&'a str, Score>;
 impl<'a> Locator<'_, 'a> {
     pub fn location(&mut self, el: El<'a>, constraints: &mut Constraints<'_, 'a>) {
         let lifetime = el.child("lifetime").and_then(|lifetime| lifetime.child("rule"));
-        if lifetime.is_some_and(|rule| !holds(rule, &Asked { now: self.now, ..Asked::default() })) {
-            return;
+        let holds_now = lifetime.is_none_or(|rule| holds(rule, &Asked { now: self.now, ..Asked::default() }));
+        let lifetime = lifetime.map(|rule| (rule, typed(rule, self.nodes)));
+        if let Some((rule, None)) = lifetime {
+            constraints.losses.matters(rule, FROZEN);
+            if !holds_now {
+                return;
+            }
         }
+        let lifetime = Lifetime { rule: lifetime.and_then(|(_, rule)| rule), holds_now };
         let mut names: Vec<(&'a str, Option<Role>)> = Vec::new();
         let own_role = promoted(el.attr("role"));
         if let Some(rsc) = el.attr("rsc") {
@@ -56,37 +75,94 @@ impl<'a> Locator<'_, 'a> {
             };
         }
         for (name, role) in names {
-            self.locate(el, name, role, constraints);
+            self.locate(el, name, role, &lifetime, constraints);
         }
     }
 
-    fn locate(&mut self, el: El<'a>, name: &'a str, role: Option<Role>, constraints: &Constraints<'_, 'a>) {
+    fn locate(
+        &mut self,
+        el: El<'a>,
+        name: &'a str,
+        role: Option<Role>,
+        lifetime: &Lifetime,
+        constraints: &mut Constraints<'_, 'a>,
+    ) {
+        let (is_first, before) = (!self.locations.contains_key(el.id()), self.locations.len());
         let mut named = Worth::new();
         if let Some(node) = el.attr("node") {
             let known = self.nodes.iter().map(|facts| facts.name).find(|name| name.eq_ignore_ascii_case(node));
             let known = known.or_else(|| self.inside.contains(&node).then_some(node));
             if let (Some(node), Some(score)) = (known, el.attr("score").map_or(Some(Score::ZERO), score)) {
                 let worth = Worth::from([(node, score)]);
-                self.add(el.id(), name, role, &worth);
+                match &lifetime.rule {
+                    Some(rule) => {
+                        let rule = Rule::All(vec![rule.clone(), is_node(node)]);
+                        self.add_rule(el.id(), name, role, rule, Ok(score));
+                    }
+                    None => self.add(el.id(), name, role, &worth),
+                }
                 named.extend(worth);
             }
         }
         for rule in el.all("rule") {
             let role = promoted(rule.attr("role")).or(role);
             let worth = self.rule(rule, name, constraints);
-            self.add(el.id(), name, role, &worth);
+            match typed(rule, self.nodes) {
+                Some(typed) if lifetime.rule.is_some() || !names_nodes(&typed) => {
+                    let both = lifetime.rule.iter().cloned().chain([typed.clone()]).collect();
+                    let typed = if lifetime.rule.is_some() { Rule::All(both) } else { typed };
+                    let score = rule.attr("score").and_then(score).unwrap_or(Score::ZERO);
+                    self.add_rule(el.id(), name, role, typed, rule.attr("score-attribute").map_or(Ok(score), Err));
+                }
+                // Where it only names nodes it is written as their names.
+                Some(_) if rule.attr("score-attribute").is_none() => self.add(el.id(), name, role, &worth),
+                Some(_) | None => {
+                    constraints.losses.matters(rule, FROZEN);
+                    self.add(el.id(), name, role, &worth);
+                }
+            }
             named.extend(worth);
         }
-        match el.attr("resource-discovery") {
-            Some("exclusive") => {
-                let others = self.nodes.iter().filter(|facts| !named.contains_key(facts.name));
-                let worth: Worth<'a> = others.map(|facts| (facts.name, Score::NEVER)).collect();
-                self.unasked.extend(worth.keys().map(|node| (name, *node)));
+        if !lifetime.holds_now {
+            named.clear();
+        }
+        let others = || self.nodes.iter().filter(|facts| !named.contains_key(facts.name)).map(|facts| facts.name);
+        let discovery = match el.attr("resource-discovery") {
+            Some("exclusive") => Discovery::Exclusive,
+            Some("never") => Discovery::Never,
+            Some(_) | None => Discovery::Always,
+        };
+        let others: Vec<&'a str> = others().collect();
+        match discovery {
+            Discovery::Exclusive => self.unasked.extend(others.iter().map(|node| (name, *node))),
+            Discovery::Never => self.unasked.extend(named.keys().map(|node| (name, *node))),
+            Discovery::Always => return,
+        }
+        // Of one document it is a field; of several, each with nodes of its own, what they come to is written out.
+        let alone = is_first && self.locations.len() == before + 1;
+        match self.locations.get_mut(el.id()).filter(|location| alone && location.role.is_none()) {
+            Some(location) => location.discovery = discovery,
+            None if discovery == Discovery::Exclusive => {
+                let worth: Worth<'a> = others.into_iter().map(|node| (node, Score::NEVER)).collect();
                 self.add(el.id(), name, None, &worth);
             }
-            Some("never") => self.unasked.extend(named.keys().map(|node| (name, *node))),
-            Some(_) | None => {}
+            None => {}
         }
+    }
+
+    /// `score`: a score, or the attribute of the node that has it.
+    fn add_rule(&mut self, id: &str, name: &str, role: Option<Role>, rule: Rule, score: Result<Score, &str>) {
+        let (strength, weight) = score.map_or((Strength::Preferred, USUAL_WEIGHT), meant);
+        let location = Location {
+            resource: ResourceId::new(name),
+            nodes: NodeSelector::Rule(rule),
+            strength,
+            weight,
+            role,
+            weight_from: score.err().map(str::to_owned),
+            discovery: Discovery::Always,
+        };
+        insert(&mut self.locations, id, location);
     }
 
     fn rule(&self, rule: El<'a>, name: &str, constraints: &Constraints<'_, 'a>) -> Worth<'a> {
@@ -124,17 +200,47 @@ impl<'a> Locator<'_, 'a> {
             by_score.entry(*score).or_default().push(NodeId::new(*node));
         }
         for (score, nodes) in by_score {
-            let strength = match score {
-                Score::NEVER => Strength::Forbidden,
-                score if score < Score::ZERO => Strength::Avoid,
-                // Plus infinity leaves other nodes to fall back on, which `Required` does not.
-                _ => Strength::Preferred,
-            };
-            let weight = if strength == Strength::Forbidden { 1 } else { score.value().unsigned_abs() };
+            let (strength, weight) = meant(score);
             let nodes = NodeSelector::Names(nodes);
-            let location = Location { resource: ResourceId::new(name), nodes, strength, weight, role };
+            let location = Location {
+                resource: ResourceId::new(name),
+                nodes,
+                strength,
+                weight,
+                role,
+                weight_from: None,
+                discovery: Default::default(),
+            };
             insert(&mut self.locations, id, location);
         }
+    }
+}
+
+/// A score as the word of a location, and its weight.
+fn meant(score: Score) -> (Strength, u32) {
+    match score {
+        Score::NEVER => (Strength::Forbidden, 1),
+        score if score < Score::ZERO => (Strength::Avoid, score.value().unsigned_abs()),
+        // Plus infinity leaves other nodes to fall back on, which `Required` does not.
+        score => (Strength::Preferred, score.value().unsigned_abs()),
+    }
+}
+
+fn is_node(name: &str) -> Rule {
+    let (key, value) = ("#uname".to_owned(), Some(name.to_owned()));
+    Rule::Label(Comparison { key, operator: Operator::Equal, value, compare_as: None })
+}
+
+/// Whether a rule does nothing but name nodes.
+fn names_nodes(rule: &Rule) -> bool {
+    let is_name = |rule: &Rule| match rule {
+        Rule::Label(comparison) => comparison.key == "#uname" && comparison.operator == Operator::Equal,
+        Rule::All(_) | Rule::Any(_) | Rule::Between(..) | Rule::After(_) | Rule::Before(_) | Rule::Calendar(_) => false,
+    };
+    match rule {
+        Rule::All(rules) => matches!(rules.as_slice(), [only] if is_name(only)),
+        Rule::Any(rules) => !rules.is_empty() && rules.iter().all(is_name),
+        Rule::Label(_) | Rule::Between(..) | Rule::After(_) | Rule::Before(_) | Rule::Calendar(_) => is_name(rule),
     }
 }
 

@@ -7,6 +7,7 @@ use super::options::Options;
 use super::resources::Services;
 use super::rules::NodeFacts;
 use super::status::{AT, incarnation};
+use super::xml::El;
 use crate::model::{Definition, InstanceId, Location, NodeId, NodeSelector, Reading, ResourceId, Spec, Strength};
 use crate::state::{ClaimKey, Probe, ProbeKey, State};
 
@@ -24,18 +25,19 @@ pub(super) fn unasked(state: &mut State, spec: &Spec, services: &Services<'_>, u
     }
 }
 
-/// A resource whose node was shut down in good order waits for it (Pacemaker Explained, `shutdown-lock`).
-pub(super) fn shutdown_locks(
+/// Returns the histories of what waits. A resource whose node was shut down in good order waits for it (Pacemaker Explained, `shutdown-lock`).
+pub(super) fn shutdown_locks<'a>(
     spec: &mut Spec,
     services: &Services<'_>,
     facts: &[NodeFacts<'_>],
-    nodes: &[NodeRead<'_>],
+    nodes: &[NodeRead<'a>],
     options: &Options<'_>,
     state: &State,
     now: Option<i64>,
-) {
+) -> Vec<El<'a>> {
+    let mut locked = Vec::new();
     if !options.is(&["shutdown-lock"], false) {
-        return;
+        return locked;
     }
     let limit = options.get(&["shutdown-lock-limit"]).and_then(super::words::duration_ms).unwrap_or(0) / 1000;
     for node in nodes {
@@ -56,8 +58,18 @@ pub(super) fn shutdown_locks(
             let others: Vec<NodeId> = spec.nodes.keys().filter(|other| other.as_str() != name).cloned().collect();
             let resource = ResourceId::new(el.id());
             let (nodes, strength) = (NodeSelector::Names(others), Strength::Forbidden);
-            let location = Location { resource, nodes, strength, weight: 1, role: None };
+            let location = Location {
+                resource,
+                nodes,
+                strength,
+                weight: 1,
+                role: None,
+                weight_from: None,
+                discovery: Default::default(),
+            };
             spec.locations.insert(format!("shutdown-lock-{}", el.id()), location);
+            locked.push(el);
         }
     }
+    locked
 }

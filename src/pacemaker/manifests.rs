@@ -11,10 +11,10 @@
 use super::Sets;
 use super::yaml::yaml;
 use crate::model::{
-    Bundle, BundlePart, Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, FenceWhen,
-    FencingDevice, FencingPolicy, Influence, Location, Mount, MultipleActive, Node, NodeRole, NodeSelector, OnFail,
-    OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement, QuorumLoss, Requires,
-    Resource, ResourceId, Score, ScoresOf, Spec, Strength, TargetRole, duration,
+    Bundle, BundlePart, Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, Discovery,
+    FenceWhen, FencingDevice, FencingPolicy, Influence, Instant, Location, Mount, MultipleActive, Node, NodeRole,
+    NodeSelector, OnFail, OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement,
+    QuorumLoss, Requires, Resource, ResourceId, Rule, Score, ScoresOf, Spec, Strength, TargetRole, duration,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -501,6 +501,7 @@ fn location_spec(location: &Location) -> Value {
     let nodes = match &location.nodes {
         NodeSelector::Names(names) => json!(names),
         NodeSelector::Labels(labels) => json!({ "matchLabels": labels }),
+        NodeSelector::Rule(rule) => json!({ "rule": rule_spec(rule) }),
     };
     object([
         ("resource", json!(location.resource)),
@@ -508,5 +509,31 @@ fn location_spec(location: &Location) -> Value {
         ("role", json!(location.role)),
         ("strength", unless(location.strength, Strength::Required)),
         ("weight", weight(location.strength, location.weight)),
+        ("weightFrom", json!(location.weight_from)),
+        ("discovery", unless(location.discovery, Discovery::Always)),
     ])
+}
+
+fn rule_spec(rule: &Rule) -> Value {
+    let several = |rules: &[Rule]| -> Value { rules.iter().map(rule_spec).collect() };
+    match rule {
+        Rule::All(rules) => json!({ "all": several(rules) }),
+        Rule::Any(rules) => json!({ "any": several(rules) }),
+        Rule::Label(comparison) => object([
+            ("key", json!(comparison.key)),
+            ("operator", json!(comparison.operator)),
+            ("value", json!(comparison.value)),
+            ("as", json!(comparison.compare_as)),
+        ]),
+        Rule::Between(from, until) => {
+            let word = |moment: &Option<Instant>| json!(moment.map(|moment| moment.to_string()));
+            json!({ "between": object([("from", word(from)), ("until", word(until))]) })
+        }
+        Rule::After(moment) => json!({ "after": moment.to_string() }),
+        Rule::Before(moment) => json!({ "before": moment.to_string() }),
+        Rule::Calendar(fields) => {
+            let fields = fields.iter().map(|(field, span)| (field.as_str().to_owned(), json!(span.to_string())));
+            json!({ "calendar": fields.collect::<Map<String, Value>>() })
+        }
+    }
 }

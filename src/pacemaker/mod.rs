@@ -51,7 +51,7 @@ use crate::model::{
     BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
     NodeRole, Placement, QuorumLoss, Score, Spec,
 };
-use crate::state::State;
+use crate::state::{Leader, State};
 use bundles::Names;
 use constraints::Constraints;
 use location::Locator;
@@ -200,8 +200,14 @@ fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Na
         inside.flat_map(|part| facts.iter().map(move |node| (part.as_str(), node.name)))
     }));
     locks::unasked(&mut state, &spec, &services, &unasked);
-    locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now);
+    for el in locks::shutdown_locks(&mut spec, &services, &facts, &nodes, &options, &state, now) {
+        losses.matters(el, "it waits for its node: written as a Location `shutdown-lock-NAME`, as of now");
+    }
     state.tickets = tickets::states(root);
+    state.leader = facts.iter().find(|node| node.is_dc).map(|node| {
+        let incarnation = status::incarnation(node.name);
+        Leader { node: NodeId::new(node.name), incarnation, term: 0, may_set_clock: false }
+    });
     let quorate = root.attr("have-quorum").is_none_or(|value| rules::is_true(Some(value)));
     state.without_quorum = !quorate && policy != "ignore";
     Import { spec, state, losses: losses.finish(text), sets }
@@ -403,6 +409,8 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
         .filter(|(_, score)| *score != Score::ZERO)
         .collect();
     if !health.is_empty() {
+        let what = "`node-health-strategy` is written as what it comes to now, in the Locations `health-NAME`";
+        configuration.child("crm_config").into_iter().for_each(|el| constraints.losses.matters(el, what));
         for name in &services.top {
             let exempt = services.members(name).iter().all(|member| {
                 let meta = services.prims.get(member).map(|prim| &prim.meta);

@@ -19,7 +19,15 @@ pub(super) fn inside(spec: &mut Spec, services: &Services<'_>) {
         match node {
             Some(node) => {
                 let nodes = NodeSelector::Names(vec![NodeId::new(node.name)]);
-                let location = Location { resource, nodes, strength: Strength::Required, weight: 1, role: None };
+                let location = Location {
+                    resource,
+                    nodes,
+                    strength: Strength::Required,
+                    weight: 1,
+                    role: None,
+                    weight_from: None,
+                    discovery: Default::default(),
+                };
                 insert(&mut spec.locations, &format!("{name}-in-{container}"), location);
             }
             None if services.prims.contains_key(container) => {

@@ -8,7 +8,7 @@
 
 use super::words::{boolean, moment};
 use super::xml::El;
-use std::cmp::Ordering;
+use crate::model::{CompareAs, Comparison, Field, Instant, Operator, Rule, Span};
 use std::collections::BTreeMap;
 
 /// What a rule can be asked about.
@@ -97,63 +97,66 @@ fn condition(el: El<'_>, asked: &Asked<'_>) -> Option<bool> {
 
 fn expression(el: El<'_>, asked: &Asked<'_>) -> bool {
     let Some(node) = asked.node else { return false };
-    let name = el.attr("attribute").unwrap_or("");
-    let left = node.attribute(name);
     let right = el.attr("value").unwrap_or("");
     let right = match el.attr("value-source") {
         Some("param") => asked.params.and_then(|values| values.get(right).copied()),
         Some("meta") => asked.meta.and_then(|values| values.get(right).copied()),
         Some(_) | None => Some(right),
     };
-    let operation = el.attr("operation").unwrap_or("");
-    let ordered = || Some(compare(left?, right?, el.attr("type"), operation));
-    match operation {
-        "defined" => left.is_some(),
-        "not_defined" => left.is_none(),
-        "eq" => ordered() == Some(Ordering::Equal),
-        "ne" => ordered() != Some(Ordering::Equal),
-        "lt" => ordered().is_some_and(Ordering::is_lt),
-        "lte" => ordered().is_some_and(Ordering::is_le),
-        "gt" => ordered().is_some_and(Ordering::is_gt),
-        "gte" => ordered().is_some_and(Ordering::is_ge),
-        _ => false,
-    }
+    let key = el.attr("attribute").unwrap_or("");
+    comparison(el, key, right).is_some_and(|comparison| comparison.holds(node.attribute(key)))
 }
 
-fn compare(left: &str, right: &str, kind: Option<&str>, operation: &str) -> Ordering {
-    let numeric = kind.is_none() && !matches!(operation, "eq" | "ne");
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    match (kind, number(left), number(right)) {
-        (Some("version"), _, _) => compare_versions(left, right),
-        (Some("string"), _, _) => left.cmp(right),
-        (Some("integer"), Some(a), Some(b)) => a.trunc().total_cmp(&b.trunc()),
-        (Some("number"), Some(a), Some(b)) => a.total_cmp(&b),
-        (_, Some(a), Some(b)) if numeric => a.total_cmp(&b),
-        (_, _, _) => left.to_lowercase().cmp(&right.to_lowercase()),
-    }
-}
-
-/// Part by part, as numbers.
-pub(super) fn compare_versions(left: &str, right: &str) -> Ordering {
-    let parts = |text: &str| -> Vec<u64> { text.split('.').map(|part| part.trim().parse().unwrap_or(0)).collect() };
-    let (mut left, mut right) = (parts(left), parts(right));
-    let longest = left.len().max(right.len());
-    left.resize(longest, 0);
-    right.resize(longest, 0);
-    left.cmp(&right)
+/// None: the operation is unknown.
+fn comparison(el: El<'_>, key: &str, value: Option<&str>) -> Option<Comparison> {
+    let operator = match el.attr("operation").unwrap_or("") {
+        "defined" => Operator::Exists,
+        "not_defined" => Operator::DoesNotExist,
+        "eq" => Operator::Equal,
+        "ne" => Operator::NotEqual,
+        "lt" => Operator::Less,
+        "lte" => Operator::LessOrEqual,
+        "gt" => Operator::Greater,
+        "gte" => Operator::GreaterOrEqual,
+        _ => return None,
+    };
+    let compare_as = match el.attr("type") {
+        Some("version") => Some(CompareAs::Version),
+        Some("string") => Some(CompareAs::Text),
+        Some("integer") => Some(CompareAs::Integer),
+        Some("number") => Some(CompareAs::Number),
+        Some(_) | None => None,
+    };
+    let value = value.filter(|_| !matches!(operator, Operator::Exists | Operator::DoesNotExist));
+    Some(Comparison { key: key.to_owned(), operator, value: value.map(str::to_owned), compare_as })
 }
 
 fn date_expression(el: El<'_>, now: Option<i64>) -> bool {
-    let Some(now) = now else { return false };
+    now.is_some_and(|now| date(el).is_some_and(|rule| rule.holds(&|_| None, now)))
+}
+
+/// None: it never holds, or says nothing that can be read.
+fn date(el: El<'_>) -> Option<Rule> {
     let start = el.attr("start").and_then(moment);
     let end = el.attr("end").and_then(moment).or_else(|| Some(start? + el.child("duration").map(length)?));
-    match el.attr("operation").unwrap_or("in_range") {
-        "gt" => start.is_some_and(|start| now > start),
-        "lt" => end.is_some_and(|end| now < end),
-        "date_spec" => el.child("date_spec").is_some_and(|spec| date_spec(spec, now)),
-        "in_range" => start.is_none_or(|start| now >= start) && end.is_none_or(|end| now <= end),
-        _ => false,
+    Some(match el.attr("operation").unwrap_or("in_range") {
+        "gt" => Rule::After(Instant(start?)),
+        "lt" => Rule::Before(Instant(end?)),
+        "date_spec" => Rule::Calendar(calendar(el.child("date_spec")?)?),
+        "in_range" if start.is_none() && end.is_none() => Rule::All(Vec::new()),
+        "in_range" => Rule::Between(start.map(Instant), end.map(Instant)),
+        _ => return None,
+    })
+}
+
+fn calendar(el: El<'_>) -> Option<BTreeMap<Field, Span>> {
+    let mut fields = BTreeMap::new();
+    for (name, range) in el.attrs() {
+        if let Some(field) = Field::ALL.into_iter().find(|field| field.as_str() == name) {
+            fields.insert(field, range.parse().ok()?);
+        }
     }
+    Some(fields)
 }
 
 /// Of a `duration` element, in seconds; a month counts thirty days and a year 365.
@@ -174,39 +177,39 @@ fn length(el: El<'_>) -> i64 {
     UNITS.into_iter().map(of).fold(0, i64::saturating_add)
 }
 
-fn date_spec(el: El<'_>, now: i64) -> bool {
-    let Ok(now) = jiff::Timestamp::from_second(now) else { return false };
-    let now = now.to_zoned(jiff::tz::TimeZone::UTC);
-    let week = now.date().iso_week_date();
-    let value = |name: &str| -> Option<i64> {
-        Some(match name {
-            "seconds" => now.second().into(),
-            "minutes" => now.minute().into(),
-            "hours" => now.hour().into(),
-            "monthdays" => now.day().into(),
-            "weekdays" => now.weekday().to_monday_one_offset().into(),
-            "yeardays" => now.day_of_year().into(),
-            "months" => now.month().into(),
-            "weeks" => week.week().into(),
-            "years" => now.year().into(),
-            "weekyears" => week.year().into(),
-            _ => return None,
-        })
-    };
-    el.attrs().all(|(name, range)| value(name).is_none_or(|value| in_range(range, value)))
-}
-
-/// `5`, `5-7`, `5-` or `-7`.
-fn in_range(range: &str, value: i64) -> bool {
-    match range.split_once('-') {
-        None => range.parse() == Ok(value),
-        Some((from, to)) => {
-            let within = |bound: &str, holds: fn(i64, i64) -> bool| {
-                bound.is_empty() || bound.parse().is_ok_and(|bound| holds(value, bound))
-            };
-            within(from, |value, from| value >= from) && within(to, |value, to| value <= to)
-        }
+/// A rule as one of the model. None: it asks what a plan does not know, about the resource or the controller, or what
+/// cannot be read.
+pub(super) fn typed(rule: El<'_>, nodes: &[NodeFacts<'_>]) -> Option<Rule> {
+    let any = rule.attr("boolean-op").is_some_and(|op| op.eq_ignore_ascii_case("or"));
+    let mut rules = Vec::new();
+    for child in rule.children() {
+        rules.push(match child.tag() {
+            "rule" => typed(child, nodes)?,
+            "expression" => {
+                if child.attr("value-source").is_some() {
+                    return None;
+                }
+                let key = child.attr("attribute")?;
+                let value = child.attr("value").unwrap_or("");
+                match key {
+                    "#cluster-name" | "#site-name" => return None,
+                    "#id" => {
+                        // Ids are of Pacemaker alone: what they are compared with is a node.
+                        let name = nodes.iter().find(|node| node.id == value)?.name;
+                        if !matches!(child.attr("operation"), Some("eq" | "ne")) {
+                            return None;
+                        }
+                        Rule::Label(comparison(child, "#uname", Some(name))?)
+                    }
+                    key => Rule::Label(comparison(child, key, Some(value))?),
+                }
+            }
+            "date_expression" => date(child)?,
+            "rsc_expression" | "op_expression" => return None,
+            _ => continue,
+        });
     }
+    Some(if any { Rule::Any(rules) } else { Rule::All(rules) })
 }
 
 /// Whether a block of settings counts: its rule, if it has one, holds.
@@ -256,7 +259,6 @@ mod tests {
         assert!(ask(r#"<rule><expression attribute="cpus" operation="lt" value="16"/></rule>"#, &asked));
         assert!(ask(r#"<rule><expression attribute="gone" operation="not_defined"/></rule>"#, &asked));
         assert!(!ask(r#"<rule><expression attribute="gone" operation="lt" value="16"/></rule>"#, &asked));
-        assert_eq!(compare_versions("3.10.0", "3.9"), Ordering::Greater);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! "Time Syntax" of ISO 8601 where it allows that.
 
 use crate::model::Score;
-use std::num::IntErrorKind;
 
 /// `true`, `yes`, `on`, `y`, `1` and their opposites, in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
@@ -21,17 +20,9 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 /// A score: a whole number, or INFINITY with a sign.
 pub(super) fn score(text: &str) -> Option<Score> {
     match text.trim() {
-        "INFINITY" | "+INFINITY" => Some(Score::INFINITY),
-        "-INFINITY" => Some(Score::NEVER),
         "red" => Some(Score::NEVER),
         "yellow" | "green" => Some(Score::ZERO),
-        number => match number.parse::<i64>() {
-            Ok(value) => Some(Score::new(value)),
-            // More than can be counted is without end.
-            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(Score::INFINITY),
-            Err(error) if *error.kind() == IntErrorKind::NegOverflow => Some(Score::NEVER),
-            Err(_) => None,
-        },
+        number => Score::parse(number),
     }
 }
 

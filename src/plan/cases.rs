@@ -9,7 +9,7 @@
 
 use super::testing::World;
 use super::{Roles, transition};
-use crate::manifest::{SourceFile, load};
+use crate::manifest::{Purpose, SourceFile, load_for};
 use crate::model::{AgentCatalogue, NodeId, Role, Spec};
 use crate::state::{FailureKind, Membership, OverrideKind, Phase, Scope};
 use std::fmt::Write;
@@ -71,7 +71,7 @@ fn spec(manifests: &str, nodes: &[&str], file: &Path) -> Spec {
     };
     let all: Vec<String> = documents.iter().map(with_version).collect();
     let bytes = all.join("---\n").into_bytes();
-    let loaded = load(&[SourceFile { path: "case.yaml".into(), bytes }], &AgentCatalogue::default());
+    let loaded = load_for(Purpose::Plan, &[SourceFile { path: "case.yaml".into(), bytes }], &AgentCatalogue::default());
     loaded.spec.unwrap_or_else(|| panic!("{}: {:#?}", file.display(), loaded.diagnostics))
 }
 

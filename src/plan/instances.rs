@@ -293,7 +293,7 @@ impl<'a> World<'a> {
             }
             res.claims.iter().for_each(|live| known[live.node] = true);
             // Where what is planned is done, nobody waits for an answer that nobody gives.
-            if !res.runs && self.state.leader.is_some() {
+            if !res.runs && self.state.is_acted_on() {
                 continue;
             }
             res.unprobed = (0..ids.len()).filter(|node| asked[*node] && !known[*node]).collect();
@@ -423,11 +423,33 @@ impl<'a> World<'a> {
     /// A label of a node as rules and colocations see it: what its agents set now before what its document says.
     pub fn label(&self, node: usize, name: &str) -> Option<&'a str> {
         let info = &self.nodes[node];
-        if name == "#uname" {
-            return Some(info.id.as_str());
+        match name {
+            "#uname" => return Some(info.id.as_str()),
+            "#is_dc" => {
+                let leads = self.state.leader.as_ref().is_some_and(|leader| &leader.node == info.id);
+                return Some(if leads { "true" } else { "false" });
+            }
+            "#kind" => {
+                return Some(match info.reach {
+                    Some(reach) if reach.container.is_some() => "container",
+                    Some(_) => "remote",
+                    None => "cluster",
+                });
+            }
+            _ => {}
         }
         let set = info.state.and_then(|state| state.attributes.get(name).or(state.permanent_attributes.get(name)));
         set.or_else(|| info.document.and_then(|document| document.labels.get(name))).map(String::as_str)
+    }
+
+    /// Whether a location means a node, by its labels and, in rules, by what its agents set and the time.
+    pub fn selects(&self, location: &Location, node: usize, labels: &BTreeMap<String, String>) -> bool {
+        location.nodes.matches(self.nodes[node].id, labels, &|name| self.label(node, name), self.now())
+    }
+
+    /// Seconds since 1970.
+    pub fn now(&self) -> i64 {
+        (self.state.now_ms / 1000) as i64
     }
 
     pub fn remembers(&self, place: usize, record: &OpRecord) -> bool {
@@ -476,6 +498,12 @@ impl<'a> World<'a> {
         };
         let res = &self.res[place];
         res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
+    }
+
+    /// Others leave something that is active more than once alone everywhere if one of its nodes is in maintenance.
+    pub fn maintained(&self, place: usize) -> bool {
+        let res = &self.res[place];
+        self.outline && res.clone.is_none() && res.claims.iter().any(|live| self.nodes[live.node].maintenance)
     }
 
     /// Where something that is to run once is at home: of several nodes the one that was given it first.

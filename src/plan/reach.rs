@@ -50,7 +50,7 @@ pub(super) fn connect(world: &mut World<'_>) {
     if remotes.is_empty() {
         return;
     }
-    if world.state.leader.is_some() {
+    if world.state.is_acted_on() {
         // A cluster that runs, and this program does not run anything there yet.
         for node in remotes {
             world.nodes[node].unfit.get_or_insert(Unfit::Unconnected);

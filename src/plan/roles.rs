@@ -66,7 +66,7 @@ impl<'a> Placer<'_, 'a> {
             let of_host = info.bundle.is_some_and(|(_, bundle)| bundle.scores == ScoresOf::Host);
             let own = number.filter(|_| info.spec.globally_unique && !of_host);
             let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
-            parse_score(self.world.label(node, &name)?)
+            Score::parse(self.world.label(node, &name)?)
         });
         scores.reduce(|a, b| a + b)
     }
@@ -98,11 +98,14 @@ impl<'a> Placer<'_, 'a> {
                     NodeId::new(bundle.call(name, BundlePart::Connection, copy.number.unwrap_or(0)))
                 });
                 let matches = match &inside {
-                    Some(inside) => location.nodes.matches(inside, &BTreeMap::new()),
-                    None => location.nodes.matches(self.world.nodes[node].id, &document.labels),
+                    Some(inside) => {
+                        let only_name = |name: &str| (name == "#uname").then_some(inside.as_str());
+                        location.nodes.matches(inside, &BTreeMap::new(), &only_name, self.world.now())
+                    }
+                    None => self.world.selects(location, node, &document.labels),
                 };
                 if matches {
-                    sink(location.strength.score(location.weight), What::Location(name));
+                    sink(location.score(|name| self.world.label(node, name)), What::Location(name));
                 } else if location.strength == Strength::Required {
                     sink(Score::NEVER, What::Location(name));
                 }
@@ -171,13 +174,4 @@ fn promoted_now(world: &World<'_>, clone: usize, copy: &Copy) -> bool {
             live.key.instance.number == copy.number && Some(live.node) == copy.node && live.claim.role == Role::Promoted
         })
     })
-}
-
-/// A score as agents write it: a number, or INFINITY with a sign.
-fn parse_score(text: &str) -> Option<Score> {
-    match text.trim() {
-        "INFINITY" | "+INFINITY" => Some(Score::INFINITY),
-        "-INFINITY" => Some(Score::NEVER),
-        number => number.parse::<i64>().ok().map(Score::new),
-    }
 }

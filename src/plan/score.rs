@@ -10,7 +10,7 @@
 
 use super::instances::World;
 use super::nodes::Unfit;
-use crate::model::{Role, Score, Strength};
+use crate::model::{Discovery, Role, Score, Strength};
 use crate::state::{Override, OverrideKind};
 
 /// One contribution to a score.
@@ -138,10 +138,10 @@ fn location_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usi
         }
         for (node, info) in world.nodes.iter().enumerate() {
             let Some(document) = info.document else { continue };
-            if location.nodes.matches(info.id, &document.labels) {
+            if world.selects(location, node, &document.labels) {
                 named[node] = true;
-                sink(node, location.strength.score(location.weight), What::Location(name));
-            } else if location.strength == Strength::Required {
+                sink(node, location.score(|name| world.label(node, name)), What::Location(name));
+            } else if location.strength == Strength::Required || location.discovery == Discovery::Exclusive {
                 sink(node, Score::NEVER, What::Location(name));
             }
         }

@@ -295,7 +295,15 @@ impl World {
 
     pub fn locate(&mut self, resource: &str, node: &str, strength: Strength, weight: u32) -> &mut Location {
         let nodes = NodeSelector::Names(vec![node.into()]);
-        let location = Location { resource: resource.into(), nodes, strength, weight, role: None };
+        let location = Location {
+            resource: resource.into(),
+            nodes,
+            strength,
+            weight,
+            role: None,
+            weight_from: None,
+            discovery: Default::default(),
+        };
         let name = format!("{resource}-{node}-{}", self.spec.locations.len());
         self.spec.locations.insert(name.clone(), location);
         self.spec.locations.get_mut(&name).unwrap()

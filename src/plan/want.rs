@@ -13,7 +13,7 @@ use super::assign::solve;
 use super::instances::{Live, World};
 use super::links::{Link, Pair, needs};
 use super::needs::position;
-use super::place::why_leaves;
+use super::reasons::why_leaves;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
 use crate::state::{Assigned, Failure, Phase};
 use std::cell::OnceCell;
@@ -210,7 +210,7 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         return Fate::Stuck(Reason::FailedBlocked { what: failure.text.clone() });
     }
     let managed = inst.place.is_none_or(|place| world.res[place].managed);
-    if !managed || info.maintenance {
+    if !managed || info.maintenance || inst.place.is_some_and(|place| world.maintained(place)) {
         return Fate::Stuck(Reason::Unmanaged);
     }
     let Some(place) = inst.place else { return Fate::Stop(Reason::Removed) };

@@ -12,8 +12,8 @@
 //! Deliberately absent: reading and writing files. A state that was read is no evidence; no cluster takes one.
 
 use super::{
-    Assigned, Assignment, Attempt, BadDevice, Claim, ClaimKey, Failure, Membership, NodeDocument, NodeState, OpRecord,
-    Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion, TicketState,
+    Assigned, Assignment, Attempt, BadDevice, Claim, ClaimKey, Failure, Leader, Membership, NodeDocument, NodeState,
+    OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion, TicketState,
 };
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex,
@@ -84,6 +84,8 @@ documents! {
         #[serde(default, skip_serializing_if = "usual")]
         last_epoch: Epoch,
         nodes: BTreeMap<NodeId, NodeEntry>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leader: Option<NodeId>,
         #[serde(default, skip_serializing_if = "usual")]
         claims: Vec<ClaimEntry>,
         /// Where instances are to run, by what was agreed last.
@@ -277,6 +279,7 @@ impl StateDocument {
             index: state.index,
             last_epoch: state.last_epoch,
             nodes: state.nodes.iter().map(|(name, node)| (name.clone(), NodeEntry::of(node))).collect(),
+            leader: state.leader.as_ref().map(|leader| leader.node.clone()),
             claims: state.claims.iter().map(|(key, claim)| ClaimEntry::of(state, key, claim)).collect(),
             assignment: state.assignment.iter().map(AssignmentEntry::of).collect(),
             history: state.history.iter().map(HistoryEntry::of).collect(),
@@ -305,6 +308,10 @@ impl StateDocument {
         };
         state.define_all(spec);
         state.nodes = self.nodes.iter().map(|(name, node)| (name.clone(), node.state(name, spec))).collect();
+        state.leader = self.leader.as_ref().map(|node| {
+            let (node, incarnation) = (node.clone(), state.own_incarnation(node));
+            Leader { node, incarnation, term: 0, may_set_clock: false }
+        });
         state.overrides = self.overrides.iter().map(|(id, entry)| (*id, entry.state())).collect();
         for entry in &self.claims {
             entry.enter(&mut state);
