@@ -117,7 +117,10 @@ fn policy(tree: &Tree, report: &mut Report) -> bool {
 /// Nodes that may hold a resource which another node would have to take over, and cannot be proven off.
 fn unfenced(tree: &Tree, topology: &Topology, report: &mut Report) {
     let eligibility = Eligibility::of(tree);
-    let no_levels = |place: usize| eligibility.nodes[place].1.fencing.as_ref().is_none_or(Vec::is_empty);
+    // A guest is fenced by what it runs inside of, and nothing is run on any remote node yet.
+    let remote = |place: usize| eligibility.nodes[place].1.role == Some(NodeRole::Remote);
+    let no_levels =
+        |place: usize| !remote(place) && eligibility.nodes[place].1.fencing.as_ref().is_none_or(Vec::is_empty);
     let mut open: BTreeSet<usize> = (0..eligibility.nodes.len()).filter(|place| no_levels(*place)).collect();
     for (resource, _) in tree.resources() {
         if open.is_empty() {

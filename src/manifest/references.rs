@@ -155,12 +155,9 @@ impl<'a> Checker<'a, '_> {
         for (doc, resource) in self.tree.resources() {
             let Some(name) = &resource.inside else { continue };
             self.primitive(doc, &["inside"], &name.0);
-            // As many steps as there are resources: then it has come round.
-            let mut outer = Some(name.0.as_str());
-            for _ in 0..around.len() {
-                outer = outer.filter(|outer| *outer != doc.name).and_then(|outer| around.get(outer).copied());
-            }
-            if name.0 == doc.name || outer == Some(doc.name.as_str()) {
+            // As many steps as there are such resources: then it has come round.
+            let outer = std::iter::successors(Some(name.0.as_str()), |outer| around.get(outer).copied());
+            if outer.take(around.len()).any(|outer| outer == doc.name) {
                 let message = format!("`{}` would run inside of itself", doc.name);
                 self.report.add(Code::SelfReference, doc.file, doc.span(&["inside"]), message, None);
             }

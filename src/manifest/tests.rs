@@ -145,11 +145,26 @@ fn examples_load_without_findings() {
 }
 
 #[test]
+fn the_example_of_what_is_only_planned_says_so() {
+    let loaded = load(&example("containers"), &AgentCatalogue::default());
+    let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.as_str()).collect();
+    assert_eq!(codes, ["HA0526"; 4], "{:#?}", loaded.diagnostics);
+    let spec = loaded.spec.unwrap();
+    assert_eq!(spec.nodes["legacy"].connection, Some("legacy-link".into()));
+    let members: Vec<&str> = spec.groups["web-replica"].members.iter().map(|member| member.as_str()).collect();
+    assert_eq!(members, ["web-ip", "web-podman", "web-remote", "httpd"]);
+    assert_eq!(
+        (spec.clones["web"].max, spec.resources["web-remote"].inside.clone()),
+        (Some(3), Some("web-podman".into()))
+    );
+}
+
+#[test]
 fn schemas_accept_the_examples() {
     let schemas = schema();
     let validator = jsonschema::validator_for(&schemas["manifest.json"]).unwrap();
     let mut documents = 0;
-    for name in ["quickstart", "mariadb", "drbd"] {
+    for name in ["quickstart", "mariadb", "drbd", "containers"] {
         let files = example(name);
         let files: Vec<&SourceFile> = files.iter().collect();
         for (_, document) in parse_all(&files, &mut Report::new(Purpose::Run, &files)) {

@@ -75,6 +75,8 @@ pub(super) struct Context<'c> {
     pub fencing: bool,
     pub promotable: bool,
     pub fence_device: bool,
+    /// What fails is mended by restarting what it runs inside of, or by fencing the node that it leads to.
+    pub mended_around: bool,
     /// Nobody cares for it: what fails there is only looked at.
     pub unmanaged: bool,
     /// What it would be started with now; None: not to be compared.
@@ -402,5 +404,6 @@ pub(super) fn severity(on_fail: OnFail) -> u8 {
 fn on_fail(entry: &Entry<'_>, context: &Context<'_>) -> OnFail {
     let name = entry.el.attr("operation").unwrap_or("");
     let op = context.ops.iter().find(|op| op.name == name && op.interval_ms == entry.interval_ms);
-    op.and_then(|op| op.on_fail).unwrap_or_else(|| usual(name, context.fencing))
+    let usual = || if context.mended_around { OnFail::Restart } else { usual(name, context.fencing) };
+    op.and_then(|op| op.on_fail).unwrap_or_else(usual)
 }

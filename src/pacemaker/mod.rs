@@ -17,6 +17,7 @@
 mod bundles;
 mod constraints;
 mod history;
+mod inside;
 mod location;
 mod locks;
 mod loss;

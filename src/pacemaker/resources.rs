@@ -204,7 +204,7 @@ impl<'a> Reader<'_, 'a> {
                 clone: None,
             };
             let resource = Resource {
-                agent: agent("ocf", Some("pacemaker"), "remote"),
+                agent: self::connection(),
                 params: BTreeMap::new(),
                 operations: operations(&[], self.setting.fencing),
                 utilization: BTreeMap::new(),
@@ -462,6 +462,11 @@ impl<'a> Reader<'_, 'a> {
             Some(_) | None => Requires::Quorum,
         }
     }
+}
+
+/// What reaches remote nodes.
+pub(super) fn connection() -> AgentRef {
+    AgentRef::Ocf { provider: "pacemaker".into(), name: "remote".into() }
 }
 
 fn is_connection(prim: &Prim<'_>) -> bool {

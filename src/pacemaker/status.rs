@@ -8,7 +8,7 @@
 //! Deliberately absent: reading single histories (`history`) and what follows for the plan.
 
 use super::Ground;
-use super::bundles::{Names, aliases};
+use super::bundles::aliases;
 use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
@@ -16,9 +16,9 @@ use super::roster::{Listed, Roster};
 use super::words::score;
 use super::xml::El;
 use crate::model::{
-    ActionKind, BootId, BundlePart, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence,
-    InstanceId, LogIndex, MultipleActive, Node, NodeId, NodeRole, OnFail, OverrideId, Reading, Requires, Resource,
-    ResourceId, Role, Spec, TargetRole,
+    ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
+    LogIndex, MultipleActive, Node, NodeId, NodeRole, OnFail, OverrideId, Reading, Requires, Resource, ResourceId,
+    Role, Spec, TargetRole,
 };
 use crate::state::{
     Claim, ClaimKey, FEATURE_LEVEL, Failure, FailureKind, Membership, NodeDocument, NodeState, OpRecord, Override,
@@ -82,34 +82,8 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         self.state
     }
 
-    /// Promotion scores of what runs inside of containers, as of their hosts.
-    fn scores_from_inside(&mut self, items: &[Item<'a>]) {
-        let states = || self.ground.status.into_iter().flat_map(|status| status.all("node_state"));
-        let mut found = Vec::new();
-        for names in self.ground.bundles {
-            let Some(child) = names.part(BundlePart::Inner) else { continue };
-            let wanted = format!("master-{child}");
-            for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let host = self.host(items, names, number);
-                let pairs = states().filter(|state| state.id() == replica.inside);
-                let pairs = pairs.filter_map(|state| state.child("transient_attributes"));
-                let pairs = pairs.flat_map(|t| t.all("instance_attributes")).flat_map(|block| block.all("nvpair"));
-                let value = pairs.filter(|pair| pair.attr("name") == Some(&wanted)).find_map(|pair| pair.attr("value"));
-                if let (Some(host), Some(value)) = (host, value) {
-                    found.push((host, wanted.clone(), number, value));
-                }
-            }
-        }
-        for (host, name, number, value) in found {
-            let node = NodeId::new(self.ground.facts[self.nodes[host].facts].name);
-            if let Some(node) = self.state.nodes.get_mut(&node) {
-                node.attributes.insert(format!("{name}:{number}"), value.to_owned());
-            }
-        }
-    }
-
     /// Splits `id:N`, and says whether the primitive is configured.
-    fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
+    pub(super) fn base_of(&self, id: &'a str) -> (&'a str, Option<u32>, bool) {
         let (base, number, place) = self.find(id);
         (base, number, place.is_some())
     }
@@ -148,49 +122,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         items
     }
 
-    /// What runs inside of containers is told by nodes of its own.
-    fn inside(&self, items: &mut Vec<Item<'a>>) {
-        let states: BTreeMap<&str, El<'a>> = self
-            .ground
-            .status
-            .into_iter()
-            .flat_map(|status| status.all("node_state"))
-            .map(|el| (el.id(), el))
-            .collect();
-        for names in self.ground.bundles {
-            for (number, replica) in (0_u32..).zip(&names.replicas) {
-                let Some(host) = self.host(items, names, number) else { continue };
-                let lrm =
-                    states.get(replica.inside.as_str()).and_then(|state| state.child("lrm")?.child("lrm_resources"));
-                for el in lrm.into_iter().flat_map(|resources| resources.all("lrm_resource")) {
-                    let (base, _, _) = self.base_of(el.id());
-                    if names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base) {
-                        items.push(self.item(el, host, Some(number)));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The number of a replica that there is no more, where this is what runs inside of it.
-    fn removed_replica(&self, el: El<'a>, node: &NodeRead<'a>) -> Option<u32> {
-        let (base, _, _) = self.base_of(el.id());
-        let inner = |names: &&Names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base);
-        let names = self.ground.bundles.iter().filter(|_| !node.listed).find(inner)?;
-        let name = self.ground.facts[node.facts].name;
-        name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
-    }
-
-    /// The node on which the container of a replica is said to run.
-    fn host(&self, items: &[Item<'a>], names: &Names, number: u32) -> Option<usize> {
-        let container = names.part(BundlePart::Container)?;
-        let runs = |item: &&Item<'a>| {
-            item.number == Some(number) && item.base == container.as_str() && item.found.role.is_some()
-        };
-        items.iter().find(runs).map(|item| item.node)
-    }
-
-    fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
+    pub(super) fn item(&self, el: El<'a>, place: usize, copy: Option<u32>) -> Item<'a> {
         let (base, number, known) = self.find(el.id());
         let number = copy.or(number);
         let listed = known.map(|known| &self.roster[known]);
@@ -200,6 +132,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             fencing: self.ground.fencing,
             promotable: listed.is_some_and(Listed::is_promotable),
             unmanaged: self.is_unmanaged(listed, place),
+            mended_around: listed.is_some_and(|listed| {
+                listed.resource.inside.is_some() || listed.resource.agent == super::resources::connection()
+            }),
             fence_device: prim.is_some_and(super::resources::Prim::is_fence_device),
             params: prim.filter(|prim| prim.el.tag() != "bundle").map(|prim| &prim.params),
             expired: listed.and_then(|listed| self.expired(listed.resource)),

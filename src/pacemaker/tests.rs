@@ -1,7 +1,8 @@
 //! Small clusters, as a CIB tells them.
 
 use super::*;
-use crate::model::{OnLoss, OrderStrength, ResourceId, Role, Strength, TargetRole};
+use crate::manifest::{Purpose, SourceFile, load_for};
+use crate::model::{AgentCatalogue, OnLoss, OrderStrength, ResourceId, Role, Strength, TargetRole};
 use crate::state::{Membership, Phase};
 
 const NODES: &str = r#"<nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>"#;
@@ -203,7 +204,7 @@ fn a_bundle_is_a_clone_told_of_by_the_names_of_its_parts() {
         r#"<bundle id="web"><docker image="i" replicas="2"/><network ip-range-start="10.0.0.9"/>{}</bundle>"#,
         dummy("httpd", "")
     );
-    let found = cib("", &bundle, "", &history("web-docker-1", &["start/0/0/0"]));
+    let found = cib(&nv("stonith-enabled", "false"), &bundle, "", &history("web-docker-1", &["start/0/0/0"]));
     let members: Vec<&str> = found.spec.groups["web-replica"].members.iter().map(|member| member.as_str()).collect();
     assert_eq!(members, ["web-ip", "web-docker", "web-remote", "httpd"]);
     assert_eq!(found.state.claims.keys().next().unwrap().to_string(), "web-docker:1@a");
@@ -231,4 +232,61 @@ fn written_manifests_leave_defaults_out_and_keep_names() {
         resources,
         "apiVersion: hafen/v1alpha1\nkind: Resource\nmetadata:\n  name: x\nspec:\n  agent: ocf:pacemaker:Dummy\n  priority: 3\n"
     );
+}
+
+#[test]
+fn remote_nodes_guests_and_bundles_come_back_from_their_manifests() {
+    let connection = |id: &str| format!(r#"<primitive id="{id}" class="ocf" provider="pacemaker" type="remote"/>"#);
+    let bundle = format!(
+        r#"<bundle id="web">{}<podman image="i" replicas="2" options="-e A=1" promoted-max="1"/>
+        <network ip-range-start="10.0.0.9" host-netmask="24" control-port="3121"><port-mapping id="p" port="80"/></network>
+        <storage><storage-mapping id="s" source-dir-root="/srv" target-dir="/www" options="rw"/></storage>{}</bundle>"#,
+        meta(&(nv("container-attribute-target", "host") + &nv("priority", "3"))),
+        dummy("httpd", &meta(&nv("priority", "4")))
+    );
+    let resources = [
+        connection("far"),
+        dummy("vm", &meta(&nv("remote-node", "guest"))),
+        dummy("app", &meta(&nv("container", "vm2"))),
+        dummy("vm2", ""),
+        bundle,
+    ];
+    let location = r#"<rsc_location id="l" rsc="web" role="Promoted" node="web-1" score="5"/>"#;
+    let found = cib("", &resources.concat(), location, "");
+    assert_eq!(found.spec.nodes["guest"].connection, Some("guest".into()));
+    assert_eq!(found.spec.resources["guest"].inside, Some("vm".into()));
+    assert_eq!(found.spec.resources["app"].inside, Some("vm2".into()));
+    let files = manifests::write(&found.spec, &found.sets).into_iter();
+    let files: Vec<SourceFile> =
+        files.map(|(path, text)| SourceFile { path: path.into(), bytes: text.into_bytes() }).collect();
+    let loaded = load_for(Purpose::Plan, &files, &AgentCatalogue::default());
+    let spec = loaded.spec.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
+    assert_eq!(Spec { origins: BTreeMap::new(), ..spec }, found.spec);
+}
+
+#[test]
+fn a_guest_that_is_configured_no_more_is_emptied_before_its_connection_goes() {
+    let up = r#"in_ccm="true" crmd="online" join="member" expected="member""#;
+    let ran = |id: &str, kind: &str| {
+        format!(
+            r#"<lrm_resource id="{id}" class="ocf" provider="pacemaker" type="{kind}"><lrm_rsc_op id="{id}_0"
+            operation="start" interval="0" rc-code="0" op-status="0" call-id="1" transition-key="1:1:0:x"/></lrm_resource>"#
+        )
+    };
+    let lrm = |inside: String| format!("<lrm><lrm_resources>{inside}</lrm_resources></lrm>");
+    let text = format!(
+        r#"<cib have-quorum="1"><configuration><crm_config><cluster_property_set id="o">{}</cluster_property_set></crm_config>
+        {NODES}<resources/><constraints/></configuration><status>
+        <node_state id="1" uname="a" {up}>{}</node_state><node_state id="2" uname="b" {up}/>
+        <node_state id="guest" uname="guest" remote_node="true">{}</node_state></status></cib>"#,
+        nv("stonith-enabled", "false"),
+        lrm(ran("vm", "Dummy") + &ran("guest", "remote")),
+        lrm(ran("app", "Dummy")),
+    );
+    let found = import(&text, None).unwrap();
+    assert!(!found.spec.nodes.contains_key("guest"));
+    let outcome = crate::plan::transition(&found.spec, &found.state);
+    let stops: Vec<(&str, &str)> =
+        outcome.actions.iter().map(|a| (a.resource.as_str(), a.from.as_ref().unwrap().as_str())).collect();
+    assert_eq!(stops, [("app", "guest"), ("guest", "a"), ("vm", "a")]);
 }

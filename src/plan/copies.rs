@@ -55,7 +55,10 @@ impl Placer<'_, '_> {
             own = retry;
         }
         let scores = self.scores(unit, own);
-        let slots = Slots::new(self, clone, &scores, &copies);
+        let mut slots = Slots::new(self, clone, &scores, &copies);
+        if self.world.uses_capacity {
+            slots.keep(|node| self.has_room(first, node));
+        }
         self.fill(clone, scores, slots, unpinned, copies)
     }
 
@@ -96,7 +99,8 @@ impl Placer<'_, '_> {
             let own = scores[copy.node] + stickiness;
             let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
             let crowded = slots.taken[copy.node] >= fair;
-            let stays = slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
+            let fits = !self.world.uses_capacity || self.has_room(members[0], copy.node);
+            let stays = fits && slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {
@@ -120,7 +124,7 @@ impl Placer<'_, '_> {
                     *score += Score::new(-BESIDE_ITS_CONNECTION);
                 }
             }
-            let chosen = (slots.left(info.max) > 0).then(|| slots.choose(self, &own, home)).flatten();
+            let chosen = (slots.left(info.max) > 0).then(|| self.choose_for(clone, &own, home, &slots)).flatten();
             match chosen {
                 Some(node) => copies.push(self.settle(clone, number, node, &mut slots)),
                 None => {
@@ -133,6 +137,19 @@ impl Placer<'_, '_> {
         self.connect_anyway(clone, &copies);
         copies.sort_by_key(|copy| copy.number);
         copies
+    }
+
+    /// The node for one more copy, with room for it where that counts.
+    fn choose_for(&self, clone: usize, own: &[Score], home: Option<usize>, slots: &Slots) -> Option<usize> {
+        let Some(first) = self.world.clones[clone].members.first().filter(|_| self.world.uses_capacity) else {
+            return slots.choose(self, own, home);
+        };
+        let free = |node: usize| if slots.free[node] > 0 { own[node] } else { Score::NEVER };
+        let own: Vec<Score> = (0..own.len()).map(free).collect();
+        let (parts, roomy) = self.room(self.world.unit_of[*first], &own);
+        let own = add(&own, &parts);
+        let chosen = slots.choose(self, &own, home).filter(|node| own[*node] >= Score::ZERO)?;
+        roomy.filter(|roomy| own[*roomy] == own[chosen]).or(Some(chosen))
     }
 
     /// A replica without a node for its container has one for its connection all the same: nothing starts there, but the
@@ -160,11 +177,17 @@ impl Placer<'_, '_> {
             res.stopped.is_none() && score >= Score::ZERO
         };
         // The first member decided already.
-        let running = 1 + members.iter().skip(1).take_while(may).count();
+        let mut running = 1 + members.iter().skip(1).take_while(may).count();
         let connection = self.world.clones[clone].connection.filter(|_| self.world.nodes[node].reach.is_some());
         let from = connection.and_then(|connection| self.connected_from(connection, number));
         let info = &self.world.clones[clone];
-        for member in members.iter().take(running).filter(|member| Some(**member) != info.inner) {
+        for (place, member) in
+            members.iter().take(running).enumerate().filter(|(_, member)| Some(**member) != info.inner)
+        {
+            if place > 0 && self.world.uses_capacity && !self.has_room(*member, node) {
+                running = place;
+                break;
+            }
             let far = from.filter(|_| Some(*member) == info.connection);
             self.take(*member, far.unwrap_or(node));
         }
@@ -297,6 +320,16 @@ impl Slots {
         };
         pinned.iter().filter_map(|copy| copy.node).for_each(|node| slots.take(node));
         slots
+    }
+
+    /// Only these nodes take copies.
+    fn keep(&mut self, may: impl Fn(usize) -> bool) {
+        for node in 0..self.free.len() {
+            if self.free[node] > 0 && !may(node) {
+                self.free[node] = 0;
+                self.eligible -= 1;
+            }
+        }
     }
 
     fn nodes(&self) -> usize {

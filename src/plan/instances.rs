@@ -10,8 +10,8 @@
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use super::reach::connect;
 use crate::model::{
-    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, Influence, InstanceId, Location, NodeId, OrderAction,
-    QuorumLoss, Reading, Reason, Requires, Resource, ResourceId, Role, Score, Spec, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
+    Reading, Reason, Requires, Resource, ResourceId, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
@@ -59,6 +59,8 @@ pub(super) struct Res<'a> {
     pub stopped: Option<Reason>,
     /// False: left alone.
     pub managed: bool,
+    /// This program can ask for it and start it.
+    pub runs: bool,
     /// What it runs inside of.
     pub inside: Option<usize>,
     /// What runs inside of it.
@@ -67,6 +69,8 @@ pub(super) struct Res<'a> {
     pub broken: Vec<Option<u32>>,
     /// Not for remote nodes: connections, what guests run inside of, fence devices.
     pub cluster_only: bool,
+    /// A node is reached over it.
+    pub connects: bool,
     /// In order of instance and node.
     pub claims: Vec<Live<'a>>,
     /// Nodes, in order, that must still say if it runs there before it may be started anywhere. A claim is an answer.
@@ -113,24 +117,6 @@ pub(super) struct CloneInfo<'a> {
 pub(super) enum Unit {
     Plain(usize),
     Clone(usize),
-}
-
-/// A colocation between two units.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tie<'a> {
-    /// None: members of one group.
-    pub name: Option<&'a str>,
-    pub dependant: usize,
-    pub primary: usize,
-    /// The very resource of the primary unit: a member of a cloned group may be down while others run.
-    pub primary_res: usize,
-    pub score: Score,
-    pub dependant_role: Option<Role>,
-    pub primary_role: Option<Role>,
-    /// None: the same node. Else: a node with the same value of this label or attribute.
-    pub label: Option<&'a str>,
-    /// Whether the dependant has a say in where the primary goes.
-    pub influence: bool,
 }
 
 impl<'a> World<'a> {
@@ -197,10 +183,12 @@ impl<'a> World<'a> {
                 clone: None,
                 stopped: (resource.target_role == TargetRole::Stopped).then_some(Reason::TargetRole).or(halted),
                 managed: resource.managed && !resource.maintenance,
+                runs: resource.agent.runs() && resource.inside.is_none(),
                 inside: resource.inside.as_ref().and_then(|inside| self.res_ids.get(inside)).copied(),
                 fillers: Vec::new(),
                 broken: Vec::new(),
                 cluster_only: is_fence_device(&resource.agent),
+                connects: false,
                 claims: Vec::new(),
                 unprobed: Vec::new(),
                 not_installed: Vec::new(),
@@ -217,12 +205,13 @@ impl<'a> World<'a> {
         for (name, clone) in &self.spec.clones {
             let members = self.members(&clone.resource);
             let place = self.clones.len();
+            let bundle = self.spec.bundles.get_key_value(name);
             for &member in &members {
                 self.res[member].clone = Some(place);
+                self.res[member].runs &= bundle.is_none();
             }
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
             let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
-            let bundle = self.spec.bundles.get_key_value(name);
             let part = |wanted: BundlePart| {
                 let (name, bundle) = bundle?;
                 let (_, id) = bundle.parts(name).into_iter().find(|(part, _)| *part == wanted)?;
@@ -303,6 +292,10 @@ impl<'a> World<'a> {
                 }
             }
             res.claims.iter().for_each(|live| known[live.node] = true);
+            // Where what is planned is done, nobody waits for an answer that nobody gives.
+            if !res.runs && self.state.leader.is_some() {
+                continue;
+            }
             res.unprobed = (0..ids.len()).filter(|node| asked[*node] && !known[*node]).collect();
         }
     }
@@ -339,6 +332,7 @@ impl<'a> World<'a> {
             let name = info.document.and_then(|document| document.connection.as_ref());
             reach.connection = name.and_then(|name| res_ids.get(name)).copied();
             reach.container = reach.connection.and_then(|connection| res[connection].inside);
+            reach.connection.into_iter().for_each(|connection| res[connection].connects = true);
             for place in [reach.connection, reach.container].into_iter().flatten() {
                 res[place].cluster_only = true;
             }
@@ -412,100 +406,6 @@ impl<'a> World<'a> {
         match self.units[unit] {
             Unit::Plain(place) => vec![place],
             Unit::Clone(clone) => self.clones[clone].members.clone(),
-        }
-    }
-
-    /// Every colocation between different units: those of the spec, and those within plain groups.
-    ///
-    /// Of a group the first member goes with what any member goes with. What goes with a group needs its last member,
-    /// or, if it only likes to be there, its first.
-    pub fn ties(&self) -> Vec<Tie<'a>> {
-        let mut ties = Vec::new();
-        for (name, colocation) in &self.spec.colocations {
-            let score = colocation.strength.score(colocation.weight);
-            let primary = match score.is_infinite() {
-                true => self.last_of(&colocation.with.resource),
-                false => self.first_of(&colocation.with.resource),
-            };
-            let (Some(dependant), Some(primary)) = (self.first_of(&colocation.resource.resource), primary) else {
-                continue;
-            };
-            // Nothing is ever promoted there: nobody can mean it.
-            let idle = colocation.with.role == Some(Role::Promoted) && !self.promotable(primary);
-            if self.unit_of[dependant] == self.unit_of[primary] || idle {
-                continue;
-            }
-            let tie = Tie {
-                name: Some(name),
-                dependant: self.unit_of[dependant],
-                primary: self.unit_of[primary],
-                primary_res: primary,
-                score,
-                dependant_role: colocation.resource.role,
-                primary_role: colocation.with.role,
-                label: colocation.node_label.as_deref(),
-                influence: self.has_influence(colocation.influence, primary),
-            };
-            ties.push(tie);
-            let group = self.res[dependant].group.filter(|_| self.res[dependant].clone.is_none());
-            let outside = self.res[primary].group != self.res[dependant].group;
-            if let Some(first) = group.and_then(|group| self.first_of(group)).filter(|first| *first != dependant)
-                && outside
-                && (score.is_infinite() || score.is_never())
-            {
-                ties.push(Tie { dependant: self.unit_of[first], influence: false, ..tie });
-            }
-            // What a group must go with, or stay away from, binds every member: its first one may be left alone elsewhere.
-            if self.spec.groups.contains_key(&colocation.resource.resource) && outside && group.is_some() {
-                let rest = self.members(&colocation.resource.resource).into_iter().skip(1);
-                let mandatory = score.is_infinite() || score.is_never();
-                ties.extend(rest.filter(|_| mandatory).map(|member| Tie {
-                    dependant: self.unit_of[member],
-                    influence: false,
-                    ..tie
-                }));
-            }
-        }
-        ties.extend(self.inside().map(|(inside, container)| Tie {
-            name: None,
-            dependant: self.unit_of[inside],
-            primary: self.unit_of[container],
-            primary_res: container,
-            score: Score::INFINITY,
-            dependant_role: None,
-            primary_role: None,
-            label: None,
-            influence: true,
-        }));
-        for group in self.spec.groups.keys() {
-            let members = self.members(group);
-            for pair in members.windows(2).filter(|pair| self.res[pair[0]].clone.is_none()) {
-                ties.push(Tie {
-                    name: None,
-                    dependant: self.unit_of[pair[1]],
-                    primary: self.unit_of[pair[0]],
-                    primary_res: pair[0],
-                    score: Score::INFINITY,
-                    dependant_role: None,
-                    primary_role: None,
-                    label: None,
-                    influence: self.has_influence(self.res[pair[1]].spec.influence, pair[0]),
-                });
-            }
-        }
-        ties
-    }
-
-    /// What runs inside of something of another unit, with that.
-    pub fn inside(&self) -> impl Iterator<Item = (usize, usize)> {
-        let pairs = self.res.iter().enumerate().filter_map(|(place, res)| Some((place, res.inside?)));
-        pairs.filter(|(place, container)| self.unit_of[*place] != self.unit_of[*container])
-    }
-
-    fn has_influence(&self, influence: Influence, primary: usize) -> bool {
-        match influence {
-            Influence::Always => true,
-            Influence::WhileStopped => self.res[primary].claims.is_empty(),
         }
     }
 
@@ -598,6 +498,12 @@ impl<'a> World<'a> {
         };
         let res = &self.res[place];
         res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
+    }
+
+    /// Others leave something that is active more than once alone everywhere if one of its nodes is in maintenance.
+    pub fn maintained(&self, place: usize) -> bool {
+        let res = &self.res[place];
+        self.outline && res.clone.is_none() && res.claims.iter().any(|live| self.nodes[live.node].maintenance)
     }
 
     /// Where something that is to run once is at home: of several nodes the one that was given it first.

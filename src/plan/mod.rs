@@ -11,11 +11,11 @@
 //!
 //! Deliberately absent: safety. A wrong plan can cost availability; `State::apply` refuses what would run twice.
 //!
-//! Files, in reading order: `nodes` who may run anything · `reach` the same for nodes behind a resource · `instances` the indexed problem · `score` how much a node
-//! suits a resource · `place` and `copies` who goes where · `roles` who is promoted · `needs` what cannot run alone ·
-//! `fencing` whom to fence · `assign` these as steps · `want` what each claim needs · `links` order constraints
-//! resolved · `order` the graph · `graph` its questions · `explain`, `obstacles`, `predict`
-//! for people · `transition` one plan to its end.
+//! Files, in reading order: `nodes` who may run anything · `reach` the same of nodes behind a resource · `instances` the
+//! indexed problem · `ties` what belongs together · `score` how much a node suits a resource · `place` and `copies` who
+//! goes where, `room` what fits, `reasons` why · `roles` who is promoted · `needs` what cannot run alone · `fencing` whom to fence · `assign` these as
+//! steps · `want` what each claim needs · `links` order constraints resolved · `order` the graph · `graph` its questions ·
+//! `explain`, `obstacles`, `predict` for people · `transition` one plan to its end, `told` in people's names.
 
 mod assign;
 #[cfg(test)]
@@ -35,13 +35,16 @@ mod predict;
 #[cfg(test)]
 mod properties;
 mod reach;
+mod reasons;
 mod roles;
+mod room;
 mod score;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tickets;
+mod ties;
 mod told;
 mod transition;
 mod want;

@@ -256,7 +256,7 @@ fn failed_for_good(world: &World<'_>) -> BTreeMap<usize, String> {
     let always = world.spec.cluster.fencing.when == FenceWhen::Always;
     let mut failed = BTreeMap::new();
     for (place, res) in world.res.iter().enumerate() {
-        for live in &res.claims {
+        for live in res.claims.iter().filter(|live| !world.is_mended_around(place, live)) {
             let failure = live.claim.failure.as_ref().filter(|failure| failure.fence && !failure.blocked);
             if let Some(failure) = failure.filter(|_| always || has_alternative(world, place)) {
                 failed.entry(live.node).or_insert_with(|| format!("{}: {}", live.key.instance, failure.text));

@@ -9,13 +9,14 @@
 //!
 //! Does not look at order constraints (`needs`) and does not write reasons for people beyond one [`Reason`] per copy.
 
-use super::instances::{Live, Tie, Unit, World};
-use super::nodes::{Ability, Unfit};
-use super::score::{Base, What, base, has_alternative, parts};
+use super::instances::{Live, Unit, World};
+use super::nodes::Ability;
+use super::score::{Base, What, base, has_alternative};
+use super::ties::Tie;
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far preferences travel along a chain of colocations. Longer chains are placed all the same; what is further
 /// away than this has no say. Bounds the recursion.
@@ -82,7 +83,7 @@ impl Heard {
         Self { path: vec![unit], left: FAR_WISHES }
     }
 
-    fn enter(&mut self, unit: usize) -> bool {
+    pub fn enter(&mut self, unit: usize) -> bool {
         let far = self.path.len() > 1;
         if self.path.contains(&unit) || self.path.len() > INFLUENCE_DEPTH || (far && self.left == 0) {
             return false;
@@ -92,7 +93,7 @@ impl Heard {
         true
     }
 
-    fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.path.pop();
     }
 }
@@ -107,9 +108,9 @@ pub(super) struct Placer<'w, 'a> {
     pub placed: Vec<Option<Vec<Copy>>>,
     /// Instances given to each node so far.
     pub load: Vec<u32>,
-    used: Vec<BTreeMap<&'a str, i64>>,
+    pub used: Vec<BTreeMap<&'a str, i64>>,
     /// The emptiest node, where nothing has room for all that belongs to what is being placed.
-    roomy: Option<usize>,
+    pub roomy: Option<usize>,
     /// For `explain`.
     pub trace: Option<Trace<'a>>,
 }
@@ -218,25 +219,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         None
     }
 
-    /// Where capacity decides: what is best where it runs goes first, then what is best anywhere.
-    fn size(&self, unit: usize) -> (std::cmp::Reverse<Score>, std::cmp::Reverse<Score>) {
-        let none = (std::cmp::Reverse(Score::ZERO), std::cmp::Reverse(Score::ZERO));
-        if self.world.spec.cluster.placement == Placement::Spread {
-            return none;
-        }
-        let Some(place) = self.lead(unit) else { return none };
-        let scores = self.wanted(unit, self.bases[place].score.clone());
-        let best = |nodes: &mut dyn Iterator<Item = usize>| {
-            nodes.filter(|node| self.world.nodes[*node].fit()).map(|node| scores[node]).max().unwrap_or(Score::NEVER)
-        };
-        // Nothing is better than where something must stay.
-        let here = match self.world.res[place].claims.is_empty() || self.world.res[place].managed {
-            true => best(&mut self.world.res[place].claims.iter().map(|live| live.node)),
-            false => Score::INFINITY,
-        };
-        (std::cmp::Reverse(here), std::cmp::Reverse(best(&mut (0..scores.len()))))
-    }
-
     /// The resource that stands for a unit: the first member.
     pub fn lead(&self, unit: usize) -> Option<usize> {
         lead(self.world, unit)
@@ -290,7 +272,8 @@ impl<'w, 'a> Placer<'w, 'a> {
             let assigned = self.world.assignment.get(&self.world.plain_instance(place))?;
             self.world.node_ids.get(&assigned.to.node).copied()
         };
-        let in_maintenance = home.is_some_and(|node| self.world.nodes[node].maintenance);
+        let in_maintenance =
+            home.is_some_and(|node| self.world.nodes[node].maintenance) || self.world.maintained(place);
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
@@ -304,8 +287,9 @@ impl<'w, 'a> Placer<'w, 'a> {
         if info.unclean() && self.fenced_anyway(live.node) {
             return None;
         }
+        let resets = self.world.is_mended_around(place, live);
         let why = match (&live.claim.failure, &info.ability) {
-            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean()) => {
+            (Some(failure), _) if failure.blocked || (failure.fence && !info.unclean() && !resets) => {
                 Reason::FailedBlocked { what: failure.text.clone() }
             }
             (_, Ability::Impossible(why)) if info.unclean() => {
@@ -342,27 +326,13 @@ impl<'w, 'a> Placer<'w, 'a> {
             scores = self.primaries(unit, scores, mandatory);
             scores = self.wishes(unit, scores, mandatory);
         }
-        let mut roomy = None;
-        let all = self.demand(unit, true);
-        let own = self.demand(unit, false);
-        let room = |demand: &BTreeMap<&'a str, i64>| -> Vec<Score> {
-            let full = |node| if self.fits(demand, node) { Score::ZERO } else { Score::NEVER };
-            (0..scores.len()).map(full).collect()
-        };
-        if !all.is_empty() {
-            let mut parts = room(&all);
-            if !self.any_node(&add(&scores, &parts)) {
-                // Room for all that belongs together is nowhere: room for itself must do, and the emptiest node is best.
-                parts = room(&own);
-                let fit = (0..scores.len()).filter(|node| self.world.nodes[*node].fit());
-                roomy = fit.min_by_key(|node| {
-                    (0..scores.len()).filter(|o| self.more_room(*o, *node) > self.more_room(*node, *o)).count()
-                });
-            }
+        // Copies of a clone look for room one by one.
+        self.roomy = None;
+        if self.world.uses_capacity && matches!(self.world.units[unit], Unit::Plain(_)) {
+            let (parts, roomy) = self.room(unit, &scores);
             self.note(unit, &parts, &What::Capacity);
-            scores = add(&scores, &parts);
+            (scores, self.roomy) = (add(&scores, &parts), roomy);
         }
-        self.roomy = roomy;
         #[cfg(test)]
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
             trace.total = scores.clone();
@@ -438,21 +408,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         scores
     }
 
-    /// Own scores with the wishes of all dependants, without those of primaries.
-    pub fn wanted(&self, unit: usize, own: Vec<Score>) -> Vec<Score> {
-        let mut scores = own;
-        let mut heard = Heard::new(unit);
-        for mandatory in [true, false] {
-            for place in &self.dependants[unit] {
-                let tie = self.ties[*place];
-                if is_mandatory(tie.score) == mandatory {
-                    self.wish(unit, &tie, factor(tie.score), &mut scores, &mut heard);
-                }
-            }
-        }
-        scores
-    }
-
     /// Adds a dependant's own scores, scaled, and then those of its own dependants, scaled twice. Undone where that
     /// would leave no node.
     fn wish(&self, target: usize, tie: &Tie<'_>, factor: f64, scores: &mut Vec<Score>, heard: &mut Heard) {
@@ -494,7 +449,7 @@ impl<'w, 'a> Placer<'w, 'a> {
     }
 
     /// What a dependant thinks of a node: the best of all that are alike by the tie's label.
-    fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
+    pub fn alike(&self, tie: &Tie<'_>, wish: &[Score], node: usize) -> Score {
         let Some(label) = tie.label else { return wish[node] };
         let value = self.world.label(node, label);
         let alike = (0..wish.len()).filter(|other| self.world.label(*other, label) == value);
@@ -566,17 +521,6 @@ impl<'w, 'a> Placer<'w, 'a> {
             .then_with(|| a.cmp(&b))
     }
 
-    /// Of how many things node `a` has more left than `b`.
-    fn more_room(&self, a: usize, b: usize) -> usize {
-        let left = |node: usize, what: &str| {
-            let capacity = self.world.nodes[node].document.and_then(|document| document.capacity.get(what));
-            capacity.copied().unwrap_or(0).saturating_sub(self.used[node].get(what).copied().unwrap_or(0))
-        };
-        let names = |node: usize| self.world.nodes[node].document.into_iter().flat_map(|d| d.capacity.keys());
-        let all: std::collections::BTreeSet<&String> = names(a).chain(names(b)).collect();
-        all.into_iter().filter(|what| left(a, what) > left(b, what)).count()
-    }
-
     pub fn any_node(&self, scores: &[Score]) -> bool {
         scores.iter().enumerate().any(|(node, score)| *score >= Score::ZERO && self.world.nodes[node].fit())
     }
@@ -589,43 +533,6 @@ impl<'w, 'a> Placer<'w, 'a> {
         }
     }
 
-    /// What a unit takes of a node, alone or with all that belongs to it and is not placed yet.
-    fn demand(&self, unit: usize, together: bool) -> BTreeMap<&'a str, i64> {
-        let world = self.world;
-        if !world.uses_capacity {
-            return BTreeMap::new();
-        }
-        let mut units = vec![unit];
-        let mut known = BTreeSet::from([unit]);
-        let mut next = 0;
-        while let Some(&unit) = units.get(next).filter(|_| together) {
-            let ties = self.with[unit].iter().chain(&self.dependants[unit]).map(|tie| self.ties[*tie]);
-            for tie in ties.filter(|tie| tie.score.is_infinite()) {
-                let other = if tie.dependant == unit { tie.primary } else { tie.dependant };
-                if self.placed[other].is_none() && known.insert(other) {
-                    units.push(other);
-                }
-            }
-            next += 1;
-        }
-        let mut demand: BTreeMap<&'a str, i64> = BTreeMap::new();
-        for member in units.into_iter().flat_map(|unit| world.members_of_unit(unit)) {
-            for (what, amount) in &world.res[member].spec.utilization {
-                let sum = demand.entry(what).or_default();
-                *sum = sum.saturating_add(*amount);
-            }
-        }
-        demand
-    }
-
-    fn fits(&self, demand: &BTreeMap<&'a str, i64>, node: usize) -> bool {
-        let capacity = self.world.nodes[node].document.map(|document| &document.capacity);
-        demand.iter().all(|(what, amount)| {
-            let all = capacity.and_then(|capacity| capacity.get(*what)).copied().unwrap_or(0);
-            *amount <= all.saturating_sub(self.used[node].get(what).copied().unwrap_or(0))
-        })
-    }
-
     /// Keeps for `explain` what was added to the scores of a unit.
     pub fn note(&mut self, unit: usize, parts: &[Score], what: &What<'a>) {
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.unit == unit) {
@@ -633,88 +540,6 @@ impl<'w, 'a> Placer<'w, 'a> {
             trace.notes.extend(parts.map(|(node, part)| (node, *part, what.clone())));
         }
     }
-
-    /// Why an instance is where it is to be.
-    pub fn why_here(&self, place: usize, node: usize) -> Reason {
-        let res = &self.world.res[place];
-        let asked = res.overrides.iter().find(|o| {
-            matches!(&o.kind, crate::state::OverrideKind::Move { to } if self.world.node_ids.get(to) == Some(&node))
-        });
-        match (asked, res.claims.first()) {
-            (Some(o), _) => Reason::Override { by: o.by.clone(), reason: o.reason.clone() },
-            (None, Some(live)) if live.node == node && live.claim.failure.is_some() => {
-                Reason::Recover { node: self.world.nodes[node].id.clone() }
-            }
-            (None, Some(live)) if live.node == node => Reason::InPlace,
-            (None, Some(live)) => self.why_not_there(place, live.node),
-            (None, None) => Reason::Placed,
-        }
-    }
-
-    /// Why an instance leaves a node.
-    pub fn why_not_there(&self, place: usize, from: usize) -> Reason {
-        why_leaves(self.world, place, from)
-    }
-
-    /// Why no node may run it, in words that name each node's reason.
-    pub fn why_nowhere(&self, unit: usize, place: usize) -> Reason {
-        if let Some((node, until_ms)) = self.bases[place].backoff {
-            return Reason::Backoff { node: self.world.nodes[node].id.clone(), until_ms };
-        }
-        for tie in self.with[unit].iter().map(|tie| self.ties[*tie]).filter(|tie| tie.score.is_infinite()) {
-            if !self.tie_nodes(&tie).contains(&true) {
-                let other = self.world.res[tie.primary_res].id;
-                return Reason::NoNode { why: format!("{other}, with which it belongs, runs nowhere") };
-            }
-        }
-        let mut why: Vec<String> = Vec::new();
-        let mut told = vec![false; self.world.nodes.len()];
-        parts(self.world, place, &mut |node, part, what| {
-            if part.is_never() && !told[node] {
-                told[node] = true;
-                why.push(format!("{} {}", self.world.nodes[node].id, super::explain::word(&what)));
-            }
-        });
-        for (node, told) in told.iter().enumerate() {
-            if !told {
-                why.push(format!("{} is excluded by a colocation or its capacity", self.world.nodes[node].id));
-            }
-        }
-        Reason::NoNode { why: why.join(", ") }
-    }
-}
-
-/// Why an instance leaves a node: the strongest thing that speaks against it.
-pub(super) fn why_leaves(world: &World<'_>, place: usize, from: usize) -> Reason {
-    let info = &world.nodes[from];
-    if info.unclean() {
-        return Reason::NodeLost { node: info.id.clone() };
-    }
-    let mut why = Reason::BetterNode { from: info.id.clone() };
-    let mut found = false;
-    parts(world, place, &mut |node, part, what| {
-        if node != from || !part.is_never() || found {
-            return;
-        }
-        found = true;
-        why = match what {
-            What::Unfit(Unfit::Drained(_) | Unfit::Unlisted) => Reason::Draining { node: info.id.clone() },
-            What::Override(o) => Reason::Override { by: o.by.clone(), reason: o.reason.clone() },
-            What::Threshold(failures) => Reason::Threshold { node: info.id.clone(), failures },
-            What::Moved | What::StartFailed { .. } => Reason::Threshold { node: info.id.clone(), failures: 1 },
-            What::Unfit(_)
-            | What::OptIn
-            | What::Location(_)
-            | What::Stickiness
-            | What::NotInstalled(_)
-            | What::Capacity
-            | What::With(_)
-            | What::Dependant(_)
-            | What::Promotion(_)
-            | What::NotPromoted(_) => Reason::BetterNode { from: info.id.clone() },
-        };
-    });
-    why
 }
 
 /// What was added to a score.
@@ -735,7 +560,7 @@ pub(super) fn factor(score: Score) -> f64 {
 }
 
 /// A dependant's score as its primary feels it: scaled by the colocation, rounded away from zero.
-fn scaled(score: Score, by: f64, one_way: bool) -> Score {
+pub(super) fn scaled(score: Score, by: f64, one_way: bool) -> Score {
     if by < 0.0 && score < Score::ZERO && !one_way {
         // What the dependant dislikes does not attract whom it avoids, unless it has only one node to go to.
         return Score::ZERO;
@@ -766,6 +591,6 @@ pub(super) fn is_mandatory(score: Score) -> bool {
 }
 
 /// Wishes travel along colocations of places, not along those that only say who is promoted.
-fn travels(tie: &Tie<'_>) -> bool {
+pub(super) fn travels(tie: &Tie<'_>) -> bool {
     tie.dependant_role != Some(Role::Promoted)
 }

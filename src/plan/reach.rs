@@ -9,9 +9,9 @@
 //!
 //! A node that nobody let in (it has no entry in the state) stays away, so that nothing is placed where nothing can run.
 
-use super::instances::World;
+use super::instances::{Live, Res, World};
 use super::nodes::{Ability, Class, Unfit};
-use super::place::Placer;
+use super::place::{Copy, Placer};
 use crate::model::{ActionKind, BundlePart, InstanceId, NodeId, Reason};
 use crate::state::OverrideKind;
 
@@ -78,6 +78,15 @@ pub(super) fn connect(world: &mut World<'_>) {
 
 /// What failed inside of something is mended by restarting that.
 fn restart_around_failures(world: &mut World<'_>) {
+    for clone in &world.clones {
+        let container = clone.connection.and_then(|connection| world.res[connection].inside);
+        let Some((container, inner)) = container.zip(clone.inner) else { continue };
+        // Whose node would be fenced: the one inside of the container.
+        let fences = |live: &&Live<'_>| live.claim.failure.as_ref().is_some_and(|failure| failure.fence);
+        let copies: Vec<Option<u32>> =
+            world.res[inner].claims.iter().filter(fences).map(|live| live.key.instance.number).collect();
+        world.res[container].broken.extend(copies);
+    }
     for place in 0..world.res.len() {
         let Some(container) = world.res[place].inside else { continue };
         let failed = world.res[place].claims.iter().filter(|live| {
@@ -132,7 +141,8 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
             let proven_off = info.state.is_some_and(|state| state.burnt.contains(boot));
             let breaks =
                 failures().any(|failure| held || !matches!(failure.action, ActionKind::Start | ActionKind::Probe));
-            let lost = res.managed && !proven_off && (breaks || fails_there);
+            // Without fencing nobody can do better than to connect again.
+            let lost = res.managed && !proven_off && world.spec.cluster.fencing.enabled && (breaks || fails_there);
             Some(Now { node, reach, up: runs(connection), held: held && !proven_off, lost, proven_off })
         }
     }
@@ -168,7 +178,9 @@ fn placed(world: &World<'_>, all: &[Now]) -> Vec<bool> {
         let unit = world.unit_of[now.reach.connection?];
         let copies = placer.placed[unit].as_ref()?;
         let failed = || world.res[now.reach.connection?].claims.first().and_then(|live| live.claim.failure.as_ref());
-        Some(copies.iter().any(|copy| copy.node.is_some() && !(copy.pinned && failed().is_some())))
+        // What is left alone where it is may have failed, or be on a lost node.
+        let there = |copy: &Copy| copy.node.is_some_and(|node| !world.nodes[node].unclean());
+        Some(copies.iter().any(|copy| there(copy) && !(copy.pinned && failed().is_some())))
     };
     all.iter().map(|now| runs(now).unwrap_or(false)).collect()
 }
@@ -180,7 +192,13 @@ fn settle(world: &mut World<'_>, now: &Now, placed: bool) {
         let res = &world.res[connection];
         res.managed && res.claims.iter().any(|live| live.claim.failure.is_some())
     });
-    let stays_lost = !guest && (now.lost || ((now.held || failed) && !placed && !now.up && !now.proven_off));
+    let unknown = || {
+        let claimed = now.reach.connection.is_some_and(|connection| !world.res[connection].claims.is_empty());
+        let asked = |res: &Res<'_>| res.managed && !res.cluster_only && res.unprobed.contains(&now.node);
+        claimed && world.res.iter().any(asked)
+    };
+    let out_of_reach = !placed && !now.up && !now.proven_off;
+    let stays_lost = !guest && (now.lost || (out_of_reach && (now.held || failed || unknown())));
     let class = match (stays_lost, placed || now.up) {
         (true, _) => Class::Suspect,
         (false, true) => Class::Online,
@@ -228,7 +246,7 @@ impl World<'_> {
             };
             for number in 0..info.max as u32 {
                 let claims = self.claims_of(container, Some(number));
-                let ends = |live: &super::instances::Live<'_>| {
+                let ends = |live: &Live<'_>| {
                     let host = &self.nodes[live.node];
                     let broken = live.claim.failure.is_some() || self.res[container].broken.contains(&Some(number));
                     match host.unclean() {
@@ -243,6 +261,12 @@ impl World<'_> {
             }
         }
         reset
+    }
+
+    /// Whether what would have a claim's node fenced is mended by restarting what runs around it.
+    pub fn is_mended_around(&self, place: usize, live: &Live<'_>) -> bool {
+        let inner = self.res[place].clone.is_some_and(|clone| self.clones[clone].inner == Some(place));
+        inner || self.nodes[live.node].reach.is_some_and(|reach| reach.reset)
     }
 
     /// Whether this instance must be restarted for what failed inside of it.

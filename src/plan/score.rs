@@ -147,8 +147,10 @@ fn location_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usi
         }
     }
     for (node, named) in named.into_iter().enumerate() {
-        // Members of a group follow the first one, which is the one that locations name.
-        if !named && world.res[place].position == 0 {
+        // Members of a group follow the first one, which is the one that locations name; so do connections of guests.
+        let res = &world.res[place];
+        let follows = res.position > 0 || (res.connects && res.inside.is_some());
+        if !named && !follows {
             sink(node, Score::NEVER, What::OptIn);
         }
     }

@@ -13,9 +13,9 @@ use super::assign::solve;
 use super::instances::{Live, World};
 use super::links::{Link, Pair, needs};
 use super::needs::position;
-use super::place::why_leaves;
+use super::reasons::why_leaves;
 use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
-use crate::state::{Assigned, Phase};
+use crate::state::{Assigned, Failure, Phase};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -203,11 +203,14 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
         return Fate::Lost;
     }
     // Where fencing is a way out the node is unclean already; else only an operator goes on from here.
-    if let Some(failure) = claim.failure.as_ref().filter(|failure| failure.blocked || failure.fence) {
+    let ends_with_its_node = info.reach.is_some_and(|reach| reach.reset);
+    let mended = || ends_with_its_node || inst.place.is_some_and(|place| world.is_mended_around(place, live));
+    let stuck = |failure: &&Failure| failure.blocked || (failure.fence && !mended());
+    if let Some(failure) = claim.failure.as_ref().filter(stuck) {
         return Fate::Stuck(Reason::FailedBlocked { what: failure.text.clone() });
     }
     let managed = inst.place.is_none_or(|place| world.res[place].managed);
-    if !managed || info.maintenance {
+    if !managed || info.maintenance || inst.place.is_some_and(|place| world.maintained(place)) {
         return Fate::Stuck(Reason::Unmanaged);
     }
     let Some(place) = inst.place else { return Fate::Stop(Reason::Removed) };
@@ -216,7 +219,6 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if world.outline && several && res.spec.multiple_active == MultipleActive::Block {
         return Fate::Stuck(Reason::MultipleActive);
     }
-    let ends_with_its_node = info.reach.is_some_and(|reach| reach.reset);
     if claim.failure.is_some() || world.is_broken(place, inst.id) || ends_with_its_node {
         return Fate::Stop(Reason::Recover { node: info.id.clone() });
     }

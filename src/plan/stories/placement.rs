@@ -143,3 +143,24 @@ fn a_cluster_that_runs_places_nothing_on_a_remote_node() {
     w.state.nodes.remove("far");
     assert_eq!(w.placed(), "link@n1");
 }
+
+#[test]
+fn a_cluster_that_runs_neither_asks_for_nor_starts_what_it_only_plans_for() {
+    let mut w = two();
+    w.resources(&["vm", "app"]).unprobe("app", "n1").unprobe("vm", "n1");
+    w.resource("app").inside = Some("vm".into());
+    w.state.leader = Some(crate::state::Leader {
+        node: "n1".into(),
+        incarnation: crate::plan::testing::incarnation("n1"),
+        term: 1,
+        may_set_clock: false,
+    });
+    w.commit();
+    let graph = w.graph();
+    let asks = |name: &str| {
+        graph.steps().any(|step| step.kind == StepKind::Probe && step.key.instance.resource.as_str() == name)
+    };
+    assert!(asks("vm") && !asks("app"));
+    let verdict = verdict(&w, "app");
+    assert!(matches!(verdict, Verdict::Blocked(Reason::NotInThisVersion { .. })), "{verdict:?}");
+}
