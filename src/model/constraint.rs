@@ -63,7 +63,7 @@ pub struct Colocation {
     pub strength: Strength,
     /// For `Preferred` and `Avoid`, 1 to 1,000,000, which is infinite.
     pub weight: u32,
-    /// None: the same node. Else: a node with the same value of this label or attribute.
+    /// None: the same node. Else: a node with the same value of this label or attribute, or without it where there is none.
     pub node_label: Option<String>,
     pub influence: Influence,
 }
