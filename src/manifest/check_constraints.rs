@@ -9,7 +9,7 @@ use super::document::{Doc, Tree};
 use super::eligibility::{Eligibility, selects};
 use super::explain::Code;
 use super::pairs;
-use super::raw::{Name, RawLocation, RawNodes, RawOrder, RawSelector, Weight};
+use super::raw::{Name, RawLocation, RawOrder, RawSelector, Weight};
 use super::report::Report;
 use super::rules;
 use super::topology::Topology;
@@ -246,12 +246,12 @@ fn locations(tree: &Tree, topology: &Topology, report: &mut Report) {
                 let span = doc.span(&["nodes", "matchLabels"]);
                 report.add(Code::EmptyList, doc.file, span, "no labels are named", None);
             }
-            RawSelector::Nodes(RawNodes { rule: Some(rule), .. }) => {
-                rules::check(doc, &["nodes", "rule"], rule, report);
-            }
             RawSelector::Names(names) => witnesses(doc, tree, names, report),
-            RawSelector::Nodes(_) => {
-                if all_nodes_known && !tree.nodes().any(|(node, _)| selects(&location.nodes, node) == Some(true)) {
+            RawSelector::Nodes(nodes) => {
+                if let Some(rule) = &nodes.rule {
+                    rules::check(doc, &["nodes", "rule"], rule, report);
+                } else if all_nodes_known && !tree.nodes().any(|(node, _)| selects(&location.nodes, node) == Some(true))
+                {
                     let span = doc.span(&["nodes", "matchLabels"]);
                     report.add(Code::MatchesNothing, doc.file, span, "no node has these labels", None);
                 }

@@ -33,6 +33,7 @@ mod schema;
 mod structure;
 mod topology;
 mod tree;
+mod values;
 
 #[cfg(test)]
 mod tests;
