@@ -63,7 +63,8 @@ fn spec(manifests: &str, nodes: &[&str], file: &Path) -> Spec {
     }
     for (at, name) in nodes.iter().enumerate() {
         let head = format!("kind: Node, metadata: {{ name: {name} }}");
-        if !manifests.contains(&head) {
+        let labelled = format!("kind: Node, metadata: {{ name: {name}, ");
+        if !manifests.contains(&head) && !manifests.contains(&labelled) {
             documents.push(format!("{{ {head}, spec: {{ addresses: [192.0.2.{}], fencing: [[pdu]] }} }}\n", at + 1));
         }
     }

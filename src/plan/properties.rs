@@ -276,7 +276,9 @@ proptest! {
             false => _ = w.locate(resource, node, Strength::Forbidden, 1),
         }
         for instance in there(&w) {
-            prop_assert!(before.contains(&instance), "{instance} goes to {node}, from which it is banned now");
+            // What cannot be stopped stays.
+            let stays = w.state.claims.keys().any(|key| key.instance == instance && key.node.as_str() == node);
+            prop_assert!(before.contains(&instance) || stays, "{instance} goes to {node}, from which it is banned now");
         }
     }
 
