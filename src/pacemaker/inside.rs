@@ -72,6 +72,14 @@ impl<'a> StatusReader<'_, 'a> {
         name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
     }
 
+    /// Whether this is what runs inside of containers of a bundle.
+    pub(super) fn is_inside(&self, base: &str) -> bool {
+        self.ground
+            .bundles
+            .iter()
+            .any(|names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base))
+    }
+
     /// Whether the connection of a remote node is said to run, and of a guest also what it runs inside of.
     pub(super) fn is_connected(&self, items: &[Item<'a>], node: &NodeRead<'a>) -> bool {
         let name = self.ground.facts[node.facts].name;

@@ -339,8 +339,9 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             let found = &item.found;
             let banned = match (found.banned_everywhere, found.banned) {
                 (true, _) => 0..self.nodes.len(),
-                (false, true) => item.node..item.node + 1,
-                (false, false) => 0..0,
+                // A container that is made anew, here or elsewhere, is another node.
+                (false, true) if !self.is_inside(item.base) => item.node..item.node + 1,
+                (false, true | false) => 0..0,
             };
             for node in banned {
                 let node = NodeId::new(self.ground.facts[self.nodes[node].facts].name);
@@ -355,6 +356,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
                 (record.demoted, record.last_failure_ms) = (true, now_ms);
             }
             let record = match failure.on_fail {
+                OnFail::Standby | OnFail::Move if self.is_inside(item.base) => continue,
                 OnFail::Stop | OnFail::Standby | OnFail::Move => self.record(key, found.last),
                 OnFail::Restart | OnFail::Ignore | OnFail::Block | OnFail::Demote | OnFail::Fence => continue,
             };

@@ -58,7 +58,9 @@ fn spec(manifests: &str, nodes: &[&str], file: &Path) -> Spec {
     if !manifests.contains("kind: Cluster") {
         documents.push("{ kind: Cluster, metadata: { name: test }, spec: {} }\n".into());
     }
-    documents.push("{ kind: FencingDevice, metadata: { name: pdu }, spec: { agent: fence_dummy } }\n".into());
+    if !manifests.contains("kind: FencingDevice, metadata: { name: pdu }") {
+        documents.push("{ kind: FencingDevice, metadata: { name: pdu }, spec: { agent: fence_dummy } }\n".into());
+    }
     for (at, name) in nodes.iter().enumerate() {
         let head = format!("kind: Node, metadata: {{ name: {name} }}");
         let labelled = format!("kind: Node, metadata: {{ name: {name}, ");

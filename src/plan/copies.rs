@@ -100,7 +100,9 @@ impl Placer<'_, '_> {
             let better = (0..scores.len()).filter(|node| slots.free[*node] > 0 && scores[*node] > own).count();
             let crowded = slots.taken[copy.node] >= fair;
             let fits = !self.world.uses_capacity || self.has_room(members[0], copy.node);
-            let stays = fits && slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
+            // What failed goes to the best node like any other; of copies that are all alike one is as good as another.
+            let keeps = copy.healthy || !info.spec.globally_unique;
+            let stays = keeps && fits && slots.room(info.max, copy.node) && !crowded && better < slots.left(info.max);
             if stays {
                 copies.push(self.settle(clone, copy.number, copy.node, &mut slots));
             } else {

@@ -66,7 +66,11 @@ impl<'a> Placer<'_, 'a> {
             let of_host = info.bundle.is_some_and(|(_, bundle)| bundle.scores == ScoresOf::Host);
             let own = number.filter(|_| info.spec.globally_unique && !of_host);
             let name = own.map_or_else(|| name.clone(), |number| format!("{name}:{number}"));
-            Score::parse(self.world.label(node, &name)?)
+            // What a copy inside of a container said of itself goes along with it.
+            let inside = info.bundle.is_some() && own.is_some();
+            let anywhere = || (0..self.world.nodes.len()).find_map(|other| self.world.label(other, &name));
+            let said = self.world.label(node, &name).or_else(|| anywhere().filter(|_| inside))?;
+            Score::parse(said)
         });
         scores.reduce(|a, b| a + b)
     }
