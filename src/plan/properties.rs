@@ -331,6 +331,31 @@ proptest! {
     }
 
     #[test]
+    fn what_goes_with_another_is_assigned_beside_it_or_nowhere(w in cluster()) {
+        let placements = assign(&w.spec, &w.state).placements;
+        let nodes = |name: &ResourceId| -> Vec<NodeId> {
+            let of = placements.iter().filter(|(instance, _)| &instance.resource == name);
+            of.filter_map(|(_, to)| Some(to.as_ref()?.node.clone())).collect()
+        };
+        // What is there already may have to stay.
+        let fresh = |name: &ResourceId| !w.state.claims.keys().any(|key| &key.instance.resource == name);
+        let pairs = w.spec.groups.values().flat_map(|group| group.members.windows(2));
+        for pair in pairs.filter(|pair| fresh(&pair[1])) {
+            for node in nodes(&pair[1]) {
+                prop_assert!(nodes(&pair[0]).contains(&node), "{} on {node} without {}", pair[1], pair[0]);
+            }
+        }
+        for order in w.spec.orders.values().filter(|order| order.strength == OrderStrength::Required) {
+            let up = order.first.action == OrderAction::Start && order.then.action == OrderAction::Start;
+            let plain = |end: &OrderEnd| w.spec.resources.contains_key(&end.resource);
+            if up && order.or.is_empty() && plain(&order.first) && plain(&order.then) && fresh(&order.then.resource) {
+                let (first, then) = (nodes(&order.first.resource), nodes(&order.then.resource));
+                prop_assert!(then.is_empty() || !first.is_empty(), "{} without {}", order.then.resource, order.first.resource);
+            }
+        }
+    }
+
+    #[test]
     fn what_requires_a_place_is_never_assigned_elsewhere(w in cluster()) {
         let placements = assign(&w.spec, &w.state).placements;
         let plain = |name: &ResourceId| w.spec.clone_of(name).is_none() && w.spec.resources[name].managed;
