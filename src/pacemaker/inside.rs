@@ -72,6 +72,14 @@ impl<'a> StatusReader<'_, 'a> {
         name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
     }
 
+    /// Whether the connection of a remote node is said to run, and of a guest also what it runs inside of.
+    pub(super) fn is_connected(&self, items: &[Item<'a>], node: &NodeRead<'a>) -> bool {
+        let name = self.ground.facts[node.facts].name;
+        let runs = |base: &str| items.iter().any(|item| item.base == base && item.found.role.is_some());
+        let container = self.spec.resources.get(name).and_then(|connection| connection.inside.as_ref());
+        runs(name) && container.is_none_or(|container| runs(container.as_str()))
+    }
+
     /// The node on which the container of a replica is said to run.
     fn host(&self, items: &[Item<'a>], names: &Names, number: u32) -> Option<usize> {
         let container = names.part(BundlePart::Container)?;

@@ -10,7 +10,7 @@
 //!
 //! Files, in reading order: `xml` the text as a tree · `words` single values · `rules` conditions · `options` blocks of
 //! settings · `operations`, `resources` what runs · `bundles` · `constraints`, `location`, `pattern`, `tickets` · `nodes` who is
-//! there · `remote` nodes behind a resource · `history` one resource on one node · `roster` what is configured, by number ·
+//! there · `remote` what runs inside of something · `history` one resource on one node, `inside` of containers too · `roster` what is configured, by number ·
 //! `status` all of them as a state, with `migrations` and `locks` · `loss`, `unread` by the `vocabulary` · `manifests` the
 //! spec as documents, in `yaml`.
 

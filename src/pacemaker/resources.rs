@@ -209,7 +209,7 @@ impl<'a> Reader<'_, 'a> {
                 operations: operations(&[], self.setting.fencing),
                 utilization: BTreeMap::new(),
                 stickiness: 0,
-                migratable: inside.migratable,
+                migratable: prim.meta.get("remote-allow-migrate").is_some_and(|value| boolean(value) == Some(true)),
                 inside: Some(container.into()),
                 ..inside.clone()
             };

@@ -72,8 +72,13 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     }
 
     pub fn read(mut self) -> State {
-        let items = self.items();
+        let mut items = self.items();
         self.unclean_by_what_runs(&items);
+        // Once a node is shot nothing that failed there has consequences of its own.
+        let lost = |item: &&mut Item<'a>| self.nodes[item.node].standing == Standing::Unclean;
+        for failure in items.iter_mut().filter(lost).filter_map(|item| item.found.failure.as_mut()) {
+            failure.on_fail = OnFail::Restart;
+        }
         self.members();
         self.overrides();
         self.records(&items);
@@ -104,9 +109,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
 
     fn items(&self) -> Vec<Item<'a>> {
         let mut items = Vec::new();
-        for (place, node) in self.nodes.iter().enumerate() {
+        // Those of the cluster come first, and tell who is connected.
+        let (remote, own): (Vec<usize>, Vec<usize>) =
+            (0..self.nodes.len()).partition(|place| self.nodes[*place].remote);
+        for place in own.into_iter().chain(remote) {
+            let node = &self.nodes[place];
             // Without fencing nobody knows what became of what a lost node ran: it counts as gone with it.
-            if !self.ground.fencing && matches!(node.standing, Standing::Offline | Standing::Unclean) {
+            let gone = || match node.remote {
+                true => !self.is_connected(&items, node),
+                false => matches!(node.standing, Standing::Offline | Standing::Unclean),
+            };
+            if !self.ground.fencing && gone() {
                 continue;
             }
             let resources = node.state.and_then(|state| state.child("lrm")).and_then(|lrm| lrm.child("lrm_resources"));

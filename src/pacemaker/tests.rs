@@ -60,15 +60,22 @@ fn a_setting_is_the_own_one_then_the_groups_then_the_default() {
     let group = format!(r#"<group id="g">{}{member}</group>"#, meta(&(nv("priority", "5") + &nv("is-managed", "no"))));
     let found = cib("", &group, "", "");
     let x = &found.spec.resources["x"];
-    assert_eq!((x.priority, x.managed, x.stickiness), (7, false, 0));
+    // A group is placed as one: a member has no priority of its own.
+    assert_eq!((x.priority, x.managed, x.stickiness), (5, false, 0));
     assert!(found.spec.groups["g"].rank < x.rank);
 }
 
 #[test]
-fn of_several_target_roles_the_lowest_counts() {
-    let member = dummy("x", &meta(&nv("target-role", "Started")));
-    let clone = format!(r#"<clone id="c">{}{member}</clone>"#, meta(&nv("target-role", "Stopped")));
-    assert_eq!(cib("", &clone, "", "").spec.resources["x"].target_role, TargetRole::Stopped);
+fn the_nearest_target_role_counts_and_what_stands_for_the_default_is_nothing() {
+    let role = |own: &str, clones: &str| {
+        let clone = format!(r#"<clone id="c">{}{}</clone>"#, meta(clones), dummy("x", &meta(own)));
+        cib("", &clone, "", "").spec.resources["x"].target_role
+    };
+    let (started, stopped) = (nv("target-role", "Started"), nv("target-role", "Stopped"));
+    assert_eq!(role(&started, &stopped), TargetRole::Started);
+    assert_eq!(role("", &stopped), TargetRole::Stopped);
+    assert_eq!(role(&stopped, &started), TargetRole::Stopped);
+    assert_eq!(role(&nv("target-role", "#default"), &stopped), TargetRole::Stopped);
 }
 
 #[test]
@@ -233,6 +240,84 @@ fn written_manifests_leave_defaults_out_and_keep_names() {
         "apiVersion: hafen/v1alpha1\nkind: Resource\nmetadata:\n  name: x\nspec:\n  agent: ocf:pacemaker:Dummy\n  priority: 3\n"
     );
 }
+
+/// What one history of a resource on node `a` leads to, with fencing disabled.
+fn outcome(inside: &str, ops: &[&str]) -> crate::plan::Outcome {
+    let found = cib(&nv("stonith-enabled", "false"), &dummy("x", inside), "", &history("x", ops));
+    crate::plan::transition(&found.spec, &found.state)
+}
+
+fn where_x_runs(outcome: &crate::plan::Outcome) -> Vec<&str> {
+    outcome.placement.get("x").into_iter().flat_map(|nodes| nodes.keys().map(|node| node.as_str())).collect()
+}
+
+#[test]
+fn some_exit_statuses_ban_a_node_and_one_bans_all() {
+    let runs = |ops: &[&str]| where_x_runs(&outcome("", ops)).join(" ");
+    assert_eq!(runs(&["start/0/1/0"]), "a", "an error is tried again");
+    for rc in [2, 3, 4, 5] {
+        assert_eq!(runs(&[&format!("start/0/{rc}/0")]), "b", "start with {rc}");
+    }
+    assert_eq!(runs(&["start/0/0/0", "monitor/10000/3/0"]), "a", "a repeated monitor may not be implemented");
+    assert_eq!(runs(&["monitor/0/3/7"]), "b");
+    assert_eq!(runs(&["start/0/6/0"]), "", "not configured anywhere");
+}
+
+#[test]
+fn what_is_said_of_a_monitor_is_not_said_of_a_probe() {
+    let ops = r#"<operations><op id="m" name="monitor" interval="10s" on-fail="block"/></operations>"#;
+    assert!(outcome(ops, &["start/0/0/0", "monitor/10000/1/0"]).actions.is_empty());
+    assert_eq!(outcome(ops, &["monitor/0/1/7"]).actions.len(), 1);
+}
+
+#[test]
+fn what_is_unmanaged_does_not_fail_and_is_not_running_when_it_says_so() {
+    let left_alone = meta(&nv("is-managed", "false"));
+    assert_eq!(where_x_runs(&outcome(&left_alone, &["start/0/0/0", "monitor/10000/1/0"])), ["a"]);
+    assert!(where_x_runs(&outcome(&left_alone, &["start/0/0/0", "monitor/10000/7/0"])).is_empty());
+}
+
+#[test]
+fn the_last_failure_of_a_repeated_operation_comes_when_it_happened() {
+    let op = |id: &str, rc: u32, at: u32| {
+        format!(
+            r#"<lrm_rsc_op id="{id}" operation="monitor" interval="10000" rc-code="{rc}" op-status="0" call-id="5"
+            transition-key="1:1:0:x" last-rc-change="{at}"/>"#
+        )
+    };
+    let failed = |first: String, second: String| {
+        let start = r#"<lrm_rsc_op id="s" operation="start" interval="0" rc-code="0" op-status="0" call-id="2"
+            transition-key="1:1:0:x" op-digest="f2317cad3d54cec5d7d7aa7d0bf35cf8"/>"#;
+        let history = format!(
+            r#"<lrm id="1"><lrm_resources><lrm_resource id="x" class="ocf" provider="pacemaker" type="Dummy">{first}{start}{second}</lrm_resource></lrm_resources></lrm>"#
+        );
+        cib("", &dummy("x", ""), "", &history).state.claims.values().all(|claim| claim.failure.is_some())
+    };
+    assert!(!failed(op("now", 0, 20), op("last_failure", 1, 10)));
+    assert!(failed(op("now", 0, 10), op("last_failure", 1, 20)));
+}
+
+#[test]
+fn without_a_fence_device_nothing_is_done_unless_nobody_fences() {
+    let stopped = meta(&nv("target-role", "Stopped"));
+    let run = history("x", &["start/0/0/0"]);
+    let done = |options: &str| {
+        let found = cib(options, &dummy("x", &stopped), "", &run);
+        crate::plan::transition(&found.spec, &found.state).actions.len()
+    };
+    assert_eq!((done(""), done(&nv("stonith-enabled", "false")), done(&nv("have-watchdog", "true"))), (0, 1, 1));
+}
+
+#[test]
+fn another_agent_asks_for_a_restart() {
+    let found = cib(
+        &nv("stonith-enabled", "false"),
+        &dummy("x", ""),
+        "",
+        &history("x", &["start/0/0/0"]).replace("Dummy", "Other"),
+    );
+    let actions = crate::plan::transition(&found.spec, &found.state).actions;
+    assert_eq!(actions.iter().map(|action| action.op).collect::<Vec<_>>(), [crate::plan::Op::Restart]);
 
 #[test]
 fn remote_nodes_guests_and_bundles_come_back_from_their_manifests() {

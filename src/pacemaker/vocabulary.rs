@@ -93,13 +93,14 @@ pub(super) fn meta(name: &str) -> Option<Known> {
         (&["priority", "resource-stickiness", "migration-threshold"], Read(Score)),
         (&["clone-max", "clone-node-max", "clone-min"], Read(Score)),
         (&["promoted-max", "master-max", "promoted-node-max", "master-node-max"], Read(Score)),
-        (&["target-role", "requires", "multiple-active", "provides", "remote-node"], Read(Text)),
+        (&["target-role", "requires", "multiple-active", "provides", "remote-node", "container"], Read(Text)),
+        (&["container-attribute-target"], Read(Text)),
         (&["is-managed", "maintenance", "allow-migrate", "allow-unhealthy-nodes", "critical"], Read(Boolean)),
         (&["notify", "interleave", "ordered", "globally-unique", "promotable", "collocated"], Read(Boolean)),
         (&["failure-timeout"], Read(Duration)),
         // What a connection is told; it plans the same.
-        (&["remote-port", "remote-addr", "remote-connect-timeout", "remote-allow-migrate"], Harmless),
-        (&["container-attribute-target"], Harmless),
+        (&["remote-port", "remote-addr", "remote-connect-timeout"], Harmless),
+        (&["remote-allow-migrate"], Read(Boolean)),
         // For people and their tools.
         (&["description"], Harmless),
         // Not read by Pacemaker itself since 2.0.

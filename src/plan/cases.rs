@@ -93,6 +93,8 @@ fn tell(world: &mut World, line: &str) {
                     "failed" => _ = world.failed(key, FailureKind::Failed),
                     "blocked" => world.failed(key, FailureKind::Failed).blocked = true,
                     "fence" => world.failed(key, FailureKind::Failed).fence = true,
+                    "leaving" => _ = world.claim(key, Phase::MigratingTo, Role::Started),
+                    "arriving" => _ = world.claim(key, Phase::MigratingFrom, Role::Started),
                     "starting" => _ = world.claim(key, Phase::Starting, Role::Started),
                     other => panic!("a resource cannot be {other}"),
                 }

@@ -293,7 +293,7 @@ impl<'a> World<'a> {
             }
             res.claims.iter().for_each(|live| known[live.node] = true);
             // Where what is planned is done, nobody waits for an answer that nobody gives.
-            if !res.runs && self.state.leader.is_some() {
+            if !res.runs && self.state.is_acted_on() {
                 continue;
             }
             res.unprobed = (0..ids.len()).filter(|node| asked[*node] && !known[*node]).collect();

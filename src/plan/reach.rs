@@ -50,7 +50,7 @@ pub(super) fn connect(world: &mut World<'_>) {
     if remotes.is_empty() {
         return;
     }
-    if world.state.leader.is_some() {
+    if world.state.is_acted_on() {
         // A cluster that runs, and this program does not run anything there yet.
         for node in remotes {
             world.nodes[node].unfit.get_or_insert(Unfit::Unconnected);
@@ -120,7 +120,11 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
         return Some(Now { node, reach, up, held, lost: false, proven_off: false });
     };
     let res = &world.res[connection];
-    let failures = || res.claims.iter().filter_map(|live| live.claim.failure.as_ref());
+    // What failed on a lost node failed with it.
+    let failures = || {
+        let heard = res.claims.iter().filter(|live| !world.nodes[live.node].unclean());
+        heard.filter_map(|live| live.claim.failure.as_ref())
+    };
     let fails_there = world.res.iter().flat_map(|res| &res.claims).any(|live| {
         live.node == node && live.claim.failure.as_ref().is_some_and(|failure| failure.fence && !failure.blocked)
     });
@@ -131,9 +135,11 @@ fn now(world: &World<'_>, node: usize, held: bool) -> Option<Now> {
         Some(container) => {
             let inside = &world.res[container];
             let up = runs(connection) && runs(container) && inside.broken.is_empty();
-            let broken =
-                inside.claims.iter().any(|live| live.claim.failure.is_some() || world.nodes[live.node].unclean());
-            let broken = broken || !inside.broken.is_empty();
+            // Without a connection nothing was begun there that the loss of its host could leave open.
+            let connected = !res.claims.is_empty();
+            let ends =
+                |live: &Live<'_>| live.claim.failure.is_some() || (connected && world.nodes[live.node].unclean());
+            let broken = inside.claims.iter().any(ends) || !inside.broken.is_empty();
             let reset = inside.managed && (broken || (held && !up) || fails_there);
             Some(Now { node, reach: Reach { reset, ..reach }, up, held, lost: false, proven_off: false })
         }
@@ -190,7 +196,8 @@ fn settle(world: &mut World<'_>, now: &Now, placed: bool) {
     let guest = now.reach.container.is_some() || now.reach.connection.is_none();
     let failed = now.reach.connection.is_some_and(|connection| {
         let res = &world.res[connection];
-        res.managed && res.claims.iter().any(|live| live.claim.failure.is_some())
+        let failed = |live: &Live<'_>| live.claim.failure.is_some() && !world.nodes[live.node].unclean();
+        res.managed && res.claims.iter().any(failed)
     });
     let unknown = || {
         let claimed = now.reach.connection.is_some_and(|connection| !world.res[connection].claims.is_empty());
@@ -246,11 +253,12 @@ impl World<'_> {
             };
             for number in 0..info.max as u32 {
                 let claims = self.claims_of(container, Some(number));
+                let connected = !self.claims_of(connection, Some(number)).is_empty();
                 let ends = |live: &Live<'_>| {
                     let host = &self.nodes[live.node];
                     let broken = live.claim.failure.is_some() || self.res[container].broken.contains(&Some(number));
                     match host.unclean() {
-                        true => host.ability == Ability::Attempt,
+                        true => host.ability == Ability::Attempt && connected,
                         false => broken,
                     }
                 };

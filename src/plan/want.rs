@@ -323,6 +323,16 @@ fn follow(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
 /// What runs on a remote node stops before its connection does. The resources of which something changed.
 fn follow_connection(world: &World<'_>, connection: usize, node: usize, wants: &mut Wants<'_>) -> BTreeSet<usize> {
     let mut changed = BTreeSet::new();
+    // A guest goes along with its container: where that moves live it does not matter how its connection follows.
+    let goes_on = |container: usize| wants.by_res[container].iter().any(|inst| wants.insts[*inst].migrates);
+    if world.res[connection].inside.is_some_and(goes_on) {
+        return changed;
+    }
+    // What is connected again, because the connection failed, goes on meanwhile.
+    let again = world.res[connection].inside.is_none();
+    if again && world.res[connection].claims.iter().any(|live| live.claim.failure.is_some()) {
+        return changed;
+    }
     if !wants.by_res[connection].iter().any(|inst| wants.insts[*inst].is_stopping()) {
         return changed;
     }

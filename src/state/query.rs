@@ -78,6 +78,12 @@ impl State {
         }
     }
 
+    /// Whether a cluster agrees on this state and acts on it. One that was read from elsewhere is only planned with: its
+    /// leader, if any, leads no term.
+    pub fn is_acted_on(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| leader.term > 0)
+    }
+
     /// Whether git, or what was last known of a node, says that it takes no part in the cluster itself.
     pub fn is_remote(&self, node: &NodeId) -> bool {
         let wanted = self.spec().and_then(|spec| spec.nodes.get(node));
