@@ -318,6 +318,7 @@ fn another_agent_asks_for_a_restart() {
     );
     let actions = crate::plan::transition(&found.spec, &found.state).actions;
     assert_eq!(actions.iter().map(|action| action.op).collect::<Vec<_>>(), [crate::plan::Op::Restart]);
+}
 
 #[test]
 fn remote_nodes_guests_and_bundles_come_back_from_their_manifests() {
