@@ -110,10 +110,7 @@ pub(super) fn check(doc: &Doc, path: &[&str], raw: &RawRule, report: &mut Report
     }
 }
 
-/// Reads a moment or a range for the raw types.
+/// Reads a moment for the raw types.
 pub(super) fn moment(text: &str) -> Result<Instant, String> {
-    text.parse()
-}
-pub(super) fn span(text: &str) -> Result<Span, String> {
     text.parse()
 }

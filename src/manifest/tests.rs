@@ -136,7 +136,7 @@ fn example(name: &str) -> Vec<SourceFile> {
 
 #[test]
 fn examples_load_without_findings() {
-    for (name, resources) in [("quickstart", 2), ("mariadb", 2), ("drbd", 4)] {
+    for (name, resources) in [("office", 5), ("quickstart", 2), ("mariadb", 2), ("drbd", 4)] {
         let files = example(name);
         let loaded = load(&files, &AgentCatalogue::default());
         assert_eq!(loaded.diagnostics, [], "{name}");
@@ -164,7 +164,7 @@ fn schemas_accept_the_examples() {
     let schemas = schema();
     let validator = jsonschema::validator_for(&schemas["manifest.json"]).unwrap();
     let mut documents = 0;
-    for name in ["quickstart", "mariadb", "drbd", "containers"] {
+    for name in ["quickstart", "mariadb", "drbd", "containers", "office"] {
         let files = example(name);
         let files: Vec<&SourceFile> = files.iter().collect();
         for (_, document) in parse_all(&files, &mut Report::new(Purpose::Run, &files)) {

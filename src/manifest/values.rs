@@ -62,14 +62,6 @@ formatted!(
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}T",
     super::rules::moment
 );
-formatted!(
-    #[derive(Copy)]
-    Range(Span),
-    "hafen-range",
-    "^[0-9]*(-[0-9]*)?$",
-    super::rules::span
-);
-
 /// A whole number, also as a string: what a node has or a resource takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quantity(pub i64);
@@ -95,6 +87,35 @@ impl JsonSchema for Quantity {
         json_schema!({ "anyOf": [
             { "type": "string", "format": "hafen-integer", "pattern": "^[0-9]{1,18}$" },
             { "type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999_u64 },
+        ] })
+    }
+}
+
+/// Whole numbers from one to another: `5-7`, `5-`, `-7`; a single one also without quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range(pub Span);
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => text,
+            // `-7` without quotes is a number.
+            other => other.to_string(),
+        };
+        text.parse().map(Range).map_err(serde::de::Error::custom)
+    }
+}
+impl JsonSchema for Range {
+    fn schema_name() -> Cow<'static, str> {
+        "Range".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "format": "hafen-range", "pattern": "^[0-9]*(-[0-9]*)?$" },
+            { "type": "integer" },
         ] })
     }
 }

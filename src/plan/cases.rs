@@ -58,8 +58,9 @@ fn spec(manifests: &str, nodes: &[&str], file: &Path) -> Spec {
     if !manifests.contains("kind: Cluster") {
         documents.push("{ kind: Cluster, metadata: { name: test }, spec: {} }\n".into());
     }
-    if !manifests.contains("kind: FencingDevice, metadata: { name: pdu }") {
-        documents.push("{ kind: FencingDevice, metadata: { name: pdu }, spec: { agent: fence_dummy } }\n".into());
+    let pdu = "kind: FencingDevice, metadata: { name: pdu }";
+    if !manifests.contains(pdu) {
+        documents.push(format!("{{ {pdu}, spec: {{ agent: fence_dummy }} }}\n"));
     }
     for (at, name) in nodes.iter().enumerate() {
         let head = format!("kind: Node, metadata: {{ name: {name} }}");
