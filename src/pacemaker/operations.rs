@@ -10,7 +10,7 @@ use super::options::{Ids, Values};
 use super::rules::{Asked, OpFacts};
 use super::words::{boolean, duration_ms};
 use super::xml::El;
-use crate::model::{OnFail, OpName, Operation};
+use crate::model::{OnFail, OpName, Operation, duration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(super) struct Op {
     pub timeout_ms: u64,
     /// For the promoted role only.
     pub promoted: bool,
+    /// A monitor of what is to be stopped.
+    pub of_stopped: bool,
     /// None: nothing is said.
     pub on_fail: Option<OnFail>,
     pub enabled: bool,
@@ -68,6 +70,7 @@ fn read_op<'a>(ids: &Ids<'a>, el: El<'a>, defaults: Option<El<'a>>, asked: &Aske
         interval_ms,
         timeout_ms: get("timeout").and_then(duration_ms).unwrap_or(DEFAULT_TIMEOUT_MS),
         promoted,
+        of_stopped: get("role").is_some_and(|role| role.eq_ignore_ascii_case("stopped")),
         on_fail: get("on-fail").and_then(|word| on_fail(word, name, interval_ms, promoted, fencing)),
         enabled: get("enabled").and_then(boolean).unwrap_or(true),
         params: legacy.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -121,10 +124,23 @@ pub(super) fn operations(ops: &[Op], fencing: bool) -> BTreeMap<OpName, Operatio
     }
     // The first one written of each name counts.
     for op in ops.iter().rev().filter(|op| op.enabled) {
-        let name = match op.name.as_str() {
+        let Some(name) = op.kind() else { continue };
+        let repeats = matches!(name, OpName::Monitor | OpName::MonitorPromoted);
+        let interval = Duration::from_millis(if repeats { op.interval_ms } else { 0 });
+        let on_fail = op.on_fail.unwrap_or_else(|| usual(&op.name, fencing));
+        all.insert(name, Operation { interval, timeout: Duration::from_millis(op.timeout_ms), on_fail });
+    }
+    all
+}
+
+impl Op {
+    /// What it is called in a manifest, where it is known there.
+    fn kind(&self) -> Option<OpName> {
+        Some(match self.name.as_str() {
             "start" => OpName::Start,
             "stop" => OpName::Stop,
-            "monitor" if op.promoted => OpName::MonitorPromoted,
+            "monitor" if self.of_stopped => return None,
+            "monitor" if self.promoted => OpName::MonitorPromoted,
             "monitor" => OpName::Monitor,
             "promote" => OpName::Promote,
             "demote" => OpName::Demote,
@@ -132,12 +148,31 @@ pub(super) fn operations(ops: &[Op], fencing: bool) -> BTreeMap<OpName, Operatio
             "migrate_to" => OpName::MigrateTo,
             "migrate_from" => OpName::MigrateFrom,
             "reload" | "reload-agent" => OpName::Reload,
-            _ => continue,
-        };
-        let repeats = matches!(name, OpName::Monitor | OpName::MonitorPromoted);
-        let interval = Duration::from_millis(if repeats { op.interval_ms } else { 0 });
-        let on_fail = op.on_fail.unwrap_or_else(|| usual(&op.name, fencing));
-        all.insert(name, Operation { interval, timeout: Duration::from_millis(op.timeout_ms), on_fail });
+            _ => return None,
+        })
     }
-    all
+}
+
+/// What is left out of the operations of a primitive, and whether it can change a plan.
+pub(super) fn spare(ops: &[Op]) -> Vec<(String, bool)> {
+    let mut kept: BTreeMap<OpName, &Op> = BTreeMap::new();
+    let mut spare = Vec::new();
+    for op in ops.iter().filter(|op| op.enabled) {
+        let every = duration::format(Duration::from_millis(op.interval_ms));
+        match op.kind() {
+            Some(kind) => match kept.get(&kind) {
+                // What follows from its failures is not said anywhere any more.
+                Some(first) => spare.push((
+                    format!("one {} of each role is kept, the first: not that of every {every}", op.name),
+                    first.on_fail != op.on_fail,
+                )),
+                None => _ = kept.insert(kind, op),
+            },
+            None if op.of_stopped => {
+                spare.push((format!("copies that are to be stopped are not watched: no monitor every {every}"), false));
+            }
+            None => {}
+        }
+    }
+    spare
 }

@@ -10,7 +10,7 @@
 
 use super::bundles::Names;
 use super::loss::Losses;
-use super::operations::{Op, operations, read_ops};
+use super::operations::{Op, operations, read_ops, spare};
 use super::options::{Ids, Options, Values};
 use super::rules::{Asked, RscFacts};
 use super::words::{boolean, duration_ms, score};
@@ -391,12 +391,19 @@ impl<'a> Reader<'_, 'a> {
             meta.extend(priority.map(|priority| ("priority", priority)));
         }
         let role = target_role(&meta);
+        let ops = read_ops(self.ids, el, template, self.op_defaults, &asked, self.setting.fencing);
+        for (what, matters) in spare(&ops) {
+            match matters {
+                true => self.losses.matters(el, what),
+                false => self.losses.harmless(el, what),
+            }
+        }
         let prim = Prim {
             el,
             class,
             provider,
             name,
-            ops: read_ops(self.ids, el, template, self.op_defaults, &asked, self.setting.fencing),
+            ops,
             params,
             meta,
             clone,

@@ -376,3 +376,17 @@ fn a_guest_that_is_configured_no_more_is_emptied_before_its_connection_goes() {
         outcome.actions.iter().map(|a| (a.resource.as_str(), a.from.as_ref().unwrap().as_str())).collect();
     assert_eq!(stops, [("app", "guest"), ("guest", "a"), ("vm", "a")]);
 }
+
+#[test]
+fn a_second_monitor_and_one_of_stopped_copies_are_named() {
+    let op = |id: &str, rest: &str| format!(r#"<op id="{id}" name="monitor" {rest}/>"#);
+    let of_stopped = op("s", r#"interval="30s" role="Stopped""#);
+    let ops = of_stopped + &op("a", r#"interval="10s""#) + &op("b", r#"interval="20s""#);
+    let found = cib("", &dummy("x", &format!("<operations>{ops}</operations>")), "", "");
+    let lost: Vec<&str> = found.losses.iter().map(|loss| loss.what.as_str()).collect();
+    assert!(lost.contains(&"one monitor of each role is kept, the first: not that of every 20s"), "{lost:?}");
+    assert!(lost.contains(&"copies that are to be stopped are not watched: no monitor every 30s"), "{lost:?}");
+    let monitor = &found.spec.resources["x"].operations[&crate::model::OpName::Monitor];
+    assert_eq!(monitor.interval, std::time::Duration::from_secs(10));
+    assert!(!found.is_lossy());
+}
