@@ -337,8 +337,11 @@ proptest! {
             let of = placements.iter().filter(|(instance, _)| &instance.resource == name);
             of.filter_map(|(_, to)| Some(to.as_ref()?.node.clone())).collect()
         };
-        // What is there already may have to stay.
-        let fresh = |name: &ResourceId| !w.state.claims.keys().any(|key| &key.instance.resource == name);
+        // What is there already, or was sent there before it was left alone, may have to stay.
+        let fresh = |name: &ResourceId| {
+            let sent = w.state.assignment.keys().any(|instance| &instance.resource == name);
+            !sent && !w.state.claims.keys().any(|key| &key.instance.resource == name)
+        };
         let pairs = w.spec.groups.values().flat_map(|group| group.members.windows(2));
         for pair in pairs.filter(|pair| fresh(&pair[1])) {
             for node in nodes(&pair[1]) {
