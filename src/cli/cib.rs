@@ -5,7 +5,7 @@
 
 use super::error::{CliError, Exit, Kind};
 use super::render;
-use crate::manifest::{self, Purpose, SourceFile};
+use crate::manifest::{self, Loaded, Purpose, SourceFile};
 use crate::model::{AgentCatalogue, Spec};
 use crate::pacemaker::{self, Import, manifests};
 use crate::plan;
@@ -32,12 +32,18 @@ pub fn tell_losses(import: &Import) {
     }
 }
 
-/// The spec of an import with the lines that it has as manifests; without lines where those cannot be read back.
-pub fn written(import: &Import) -> Spec {
+/// The manifests of an import, and what is found in them when they are read to plan with.
+pub fn read_back(import: &Import) -> (Vec<SourceFile>, Loaded) {
     let files = manifests::write(&import.spec, &import.sets).into_iter();
     let files: Vec<SourceFile> =
         files.map(|(path, text)| SourceFile { path: path.to_owned(), bytes: text.into_bytes() }).collect();
-    manifest::load_for(Purpose::Plan, &files, &AgentCatalogue::default()).spec.unwrap_or_else(|| import.spec.clone())
+    let loaded = manifest::load_for(Purpose::Plan, &files, &AgentCatalogue::default());
+    (files, loaded)
+}
+
+/// The spec of an import with the lines that it has as manifests; without lines where those cannot be read back.
+pub fn written(import: &Import) -> Spec {
+    read_back(import).1.spec.unwrap_or_else(|| import.spec.clone())
 }
 
 /// `-o transition`: the neutral document.

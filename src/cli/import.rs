@@ -1,12 +1,14 @@
 //! `hafen import pacemaker`: the manifests of a cluster that Pacemaker runs.
 //!
-//! Input → output: a CIB → manifests on stdout or as files, its state as a document; what was left out on stderr. Exit codes: 0 nothing that is
-//! known to change a plan was left out (not everything is known yet: `pacemaker`); 1 something that can change a plan was left out; 2 the file cannot be read.
+//! Input → output: a CIB → manifests on stdout or as files, its state as a document; what was left out on stderr. Exit
+//! codes: 0 nothing that can change a plan was left out; 1 something was, or the manifests need a hand before they can be
+//! read; 2 the file cannot be read.
 
 use super::error::{CliError, Exit, Kind};
 use super::{cib, render};
-use crate::pacemaker::manifests;
+use crate::model::Severity;
 use crate::state::StateDocument;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Turn another cluster's configuration into manifests
@@ -46,7 +48,7 @@ struct Pacemaker {
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     let From::Pacemaker(args) = &args.from;
     let import = cib::read(&args.cib, args.now)?;
-    let files = manifests::write(&import.spec, &import.sets);
+    let (files, loaded) = cib::read_back(&import);
     let could_not = |path: &Path, error: std::io::Error| {
         CliError::new(Kind::CouldNotTell, format!("failed to write `{}`: {error}", path.display()))
     };
@@ -56,19 +58,22 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     }
     match &args.out {
         None => {
-            let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
+            let texts: Vec<Cow<'_, str>> = files.iter().map(|file| String::from_utf8_lossy(&file.bytes)).collect();
             render::print(&texts.join("---\n"))?;
         }
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(|error| could_not(folder, error))?;
-            for (name, text) in &files {
-                let path = folder.join(name);
-                std::fs::write(&path, text).map_err(|error| could_not(&path, error))?;
+            for file in &files {
+                let path = folder.join(&file.path);
+                std::fs::write(&path, &file.bytes).map_err(|error| could_not(&path, error))?;
             }
         }
     }
     cib::tell_losses(&import);
-    Ok(if !import.is_lossy() { Exit::Ok } else { Exit::No })
+    // Such as names that are names there and not here: they are to be changed by hand.
+    let errors = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+    errors.for_each(|found| render::say(&super::plan::diagnostic(found)));
+    Ok(if !import.is_lossy() && loaded.spec.is_some() { Exit::Ok } else { Exit::No })
 }
 
 #[cfg(test)]

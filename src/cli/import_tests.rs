@@ -1,7 +1,6 @@
 //! What an import writes reads as what was imported.
 
-use crate::manifest::{Purpose, SourceFile, load_for};
-use crate::model::{AgentCatalogue, Spec};
+use crate::model::Spec;
 use crate::pacemaker::{Import, import, manifests};
 use crate::plan::transition;
 use crate::state::StateDocument;
@@ -16,12 +15,18 @@ fn imported(text: &str) -> Import {
 
 /// The same cluster, by way of its manifests.
 fn loaded(import: &Import) -> Spec {
-    let files = manifests::write(&import.spec, &import.sets).into_iter();
-    let files: Vec<SourceFile> =
-        files.map(|(name, text)| SourceFile { path: name.into(), bytes: text.into_bytes() }).collect();
-    let loaded = load_for(Purpose::Plan, &files, &AgentCatalogue::default());
+    let (_, loaded) = super::cib::read_back(import);
     let spec = loaded.spec.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
     Spec { origins: BTreeMap::new(), ..spec }
+}
+
+#[test]
+fn names_that_are_none_here_are_told() {
+    let text = r#"<cib><configuration><crm_config/><nodes><node id="1" uname="a"/></nodes><resources>
+        <primitive id="r:x" class="ocf" provider="pacemaker" type="Dummy"/></resources><constraints/></configuration></cib>"#;
+    let (_, loaded) = super::cib::read_back(&imported(text));
+    assert!(loaded.spec.is_none());
+    assert!(loaded.diagnostics.iter().any(|found| found.message == "`r:x` is not a name"), "{:?}", loaded.diagnostics);
 }
 
 #[test]

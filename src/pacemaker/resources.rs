@@ -398,16 +398,7 @@ impl<'a> Reader<'_, 'a> {
                 false => self.losses.harmless(el, what),
             }
         }
-        let prim = Prim {
-            el,
-            class,
-            provider,
-            name,
-            ops,
-            params,
-            meta,
-            clone,
-        };
+        let prim = Prim { el, class, provider, name, ops, params, meta, clone };
         let utilization = if self.setting.capacity { numbers(&utilization) } else { BTreeMap::new() };
         let resource = self.resource(&prim, role, utilization, rank);
         self.services.resources.insert(el.id().into(), resource);
