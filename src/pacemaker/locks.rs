@@ -49,7 +49,8 @@ pub(super) fn shutdown_locks<'a>(
                 continue;
             };
             let since = el.attr("shutdown-lock").and_then(|since| since.parse::<i64>().ok()).filter(|since| *since > 0);
-            let over = limit > 0 && since.zip(now).is_some_and(|(since, now)| now >= since + limit as i64);
+            let over =
+                limit > 0 && since.zip(now).is_some_and(|(since, now)| now >= since.saturating_add_unsigned(limit));
             let key = ClaimKey { instance: InstanceId::plain(prim.el.id()), node: NodeId::new(name) };
             let runs = state.claims.contains_key(&key) && node.shutting_down;
             if !away || over || (since.is_none() && !runs) {

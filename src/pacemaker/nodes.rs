@@ -223,7 +223,7 @@ fn standing(
 fn pending(state: El<'_>, options: &Options<'_>, now: Option<i64>) -> Standing {
     let timeout_ms = options.get(&["node-pending-timeout"]).and_then(duration_ms).unwrap_or(0);
     let since = state.attr("in_ccm").and_then(|since| since.parse::<i64>().ok()).filter(|since| *since > 1);
-    let over = since.zip(now).is_some_and(|(since, now)| now - since >= (timeout_ms / 1000) as i64);
+    let over = since.zip(now).is_some_and(|(since, now)| now >= since.saturating_add_unsigned(timeout_ms / 1000));
     if timeout_ms > 0 && over { Standing::Unclean } else { Standing::Pending }
 }
 

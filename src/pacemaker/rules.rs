@@ -138,7 +138,7 @@ fn date_expression(el: El<'_>, now: Option<i64>) -> bool {
 /// None: it never holds, or says nothing that can be read.
 fn date(el: El<'_>) -> Option<Rule> {
     let start = el.attr("start").and_then(moment);
-    let end = el.attr("end").and_then(moment).or_else(|| Some(start? + el.child("duration").map(length)?));
+    let end = el.attr("end").and_then(moment).or_else(|| later(start?, el.child("duration")?));
     Some(match el.attr("operation").unwrap_or("in_range") {
         "gt" => Rule::After(Instant(start?)),
         "lt" => Rule::Before(Instant(end?)),
@@ -159,22 +159,14 @@ fn calendar(el: El<'_>) -> Option<BTreeMap<Field, Span>> {
     Some(fields)
 }
 
-/// Of a `duration` element, in seconds; a month counts thirty days and a year 365.
-fn length(el: El<'_>) -> i64 {
-    const UNITS: [(&str, i64); 7] = [
-        ("seconds", 1),
-        ("minutes", 60),
-        ("hours", 3600),
-        ("days", 86_400),
-        ("weeks", 604_800),
-        ("months", 2_592_000),
-        ("years", 31_536_000),
-    ];
-    let of = |(name, seconds): (&str, i64)| {
-        let count: i64 = el.attr(name).and_then(|count| count.parse().ok()).unwrap_or(0);
-        count.saturating_mul(seconds)
-    };
-    UNITS.into_iter().map(of).fold(0, i64::saturating_add)
+/// The moment that lies as far behind another as a `duration` element says, by the calendar. None: further than any.
+fn later(start: i64, el: El<'_>) -> Option<i64> {
+    let count = |name: &str| -> i64 { el.attr(name).and_then(|count| count.trim().parse().ok()).unwrap_or(0) };
+    let span = jiff::Span::new().try_years(count("years")).ok()?.try_months(count("months")).ok()?;
+    let span = span.try_weeks(count("weeks")).ok()?.try_days(count("days")).ok()?.try_hours(count("hours")).ok()?;
+    let span = span.try_minutes(count("minutes")).ok()?.try_seconds(count("seconds")).ok()?;
+    let start = jiff::Timestamp::from_second(start).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+    Some(start.checked_add(span).ok()?.timestamp().as_second())
 }
 
 /// A rule as one of the model. None: it asks what a plan does not know, about the resource or the controller, or what
@@ -259,6 +251,19 @@ mod tests {
         assert!(ask(r#"<rule><expression attribute="cpus" operation="lt" value="16"/></rule>"#, &asked));
         assert!(ask(r#"<rule><expression attribute="gone" operation="not_defined"/></rule>"#, &asked));
         assert!(!ask(r#"<rule><expression attribute="gone" operation="lt" value="16"/></rule>"#, &asked));
+    }
+
+    #[test]
+    fn a_duration_is_counted_by_the_calendar_and_may_be_longer_than_time() {
+        let at = |text: &str| Asked { now: moment(text), ..Asked::default() };
+        let range = |duration: &str| {
+            let ends = format!(r#"<date_expression operation="in_range" start="2020-02-01"><duration {duration}/>"#);
+            format!("<rule>{ends}</date_expression></rule>")
+        };
+        assert!(ask(&range(r#"months="1""#), &at("2020-03-01")));
+        assert!(!ask(&range(r#"months="1""#), &at("2020-03-02")));
+        let endless = format!(r#"years="{0}" hours="{0}""#, i64::MAX);
+        assert!(ask(&range(&endless), &at("2999-01-01")));
     }
 
     #[test]

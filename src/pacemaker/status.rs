@@ -13,7 +13,7 @@ use super::history::{self, Context, Found, Outdated};
 use super::nodes::{NodeRead, Standing};
 use super::resources::agent;
 use super::roster::{Listed, Roster};
-use super::words::score;
+use super::words::{milliseconds, score};
 use super::xml::El;
 use crate::model::{
     ActionKind, BootId, Definition, Digest, Epoch, ExecStatus, FailurePolicy, Incarnation, Influence, InstanceId,
@@ -61,7 +61,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
         let mut state = State {
             feature_level: FEATURE_LEVEL,
             index: AT,
-            now_ms: ground.now.unwrap_or(0).max(0) as u64 * 1000,
+            now_ms: milliseconds(ground.now.unwrap_or(0)),
             ..State::default()
         };
         state.define_all(spec);
@@ -164,7 +164,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
     /// Failures of a resource up to this second are forgotten.
     fn expired(&self, resource: &Resource) -> Option<i64> {
         let timeout = resource.failure.timeout.as_secs() as i64;
-        (timeout > 0).then_some(self.ground.now? - timeout)
+        (timeout > 0).then_some(self.ground.now?.saturating_sub(timeout))
     }
 
     /// Something managed is said to run on a node that is gone: nobody knows.
@@ -363,7 +363,7 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             record.stopped |= failure.on_fail == OnFail::Stop;
             record.standby |= failure.on_fail == OnFail::Standby;
             record.moved |= failure.on_fail == OnFail::Move;
-            let at_ms = if failure.at > 0 { failure.at as u64 * 1000 } else { now_ms };
+            let at_ms = if failure.at > 0 { milliseconds(failure.at) } else { now_ms };
             record.last_failure_ms = record.last_failure_ms.max(at_ms);
         }
     }
@@ -483,14 +483,14 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             role,
             granted_at: AT,
             changed_at: AT,
-            since_ms: found.changed.max(0) as u64 * 1000,
+            since_ms: milliseconds(found.changed),
             after: Vec::new(),
             found: false,
             failure: self.left_alone(item).or(found.failure.filter(|failure| !demotes && counts(failure.on_fail)).map(
                 |failure| Failure {
                     action: failure.action,
                     kind: failure.kind,
-                    at_ms: failure.at.max(0) as u64 * 1000,
+                    at_ms: milliseconds(failure.at),
                     text: format!("{} failed with {}", failure.action, failure.rc),
                     blocked: failure.on_fail == OnFail::Block,
                     fence: failure.on_fail == OnFail::Fence,

@@ -390,3 +390,20 @@ fn a_second_monitor_and_one_of_stopped_copies_are_named() {
     assert_eq!(monitor.interval, std::time::Duration::from_secs(10));
     assert!(!found.is_lossy());
 }
+
+#[test]
+fn moments_at_the_end_of_time_are_read() {
+    for (at, runs) in [(i64::MAX, true), (i64::MIN, false)] {
+        let op = format!(
+            r#"<lrm_rsc_op id="o" operation="monitor" interval="10000" call-id="3" rc-code="1" op-status="0" last-rc-change="{at}" transition-key="1:1:0:u"/>"#
+        );
+        let lrm = format!(
+            r#"<lrm id="1"><lrm_resources><lrm_resource id="x" class="ocf" provider="pacemaker" type="Dummy" shutdown-lock="{at}">{op}</lrm_resource></lrm_resources></lrm>"#
+        );
+        let timeout = meta(&nv("failure-timeout", "PT99999999999999999H"));
+        let options = nv("shutdown-lock", "true") + &nv("shutdown-lock-limit", "99999999999999h");
+        let found = cib(&options, &dummy("x", &timeout), "", &lrm);
+        // What failed that long ago is forgotten.
+        assert_eq!(!found.state.claims.is_empty(), runs);
+    }
+}

@@ -72,6 +72,11 @@ fn iso_duration_ms(text: &str) -> Option<u64> {
     number.is_none().then_some(total)
 }
 
+/// A moment as the state counts it; what lies before 1970 is its beginning.
+pub(super) fn milliseconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
+}
+
 /// A moment in seconds since 1970: an ISO 8601 date, with or without a time and a zone (UTC without).
 pub(super) fn moment(text: &str) -> Option<i64> {
     let text = text.trim();
