@@ -1,14 +1,12 @@
-//! `hafen plan --cib`: what would be done with the cluster that a Pacemaker CIB describes. No daemon is asked.
+//! CIBs for commands: read from a file, with what was left out told on stderr, and as the manifests that they become.
 //!
-//! Input → output: a CIB and a time → the transition, as JSON or for people, on stdout; what was left out on stderr.
-//! Exit codes: 0 planned; 2 the file cannot be read.
+//! Exit code: 2, the file cannot be read.
 
-use super::error::{CliError, Exit, Kind};
+use super::error::{CliError, Kind};
 use super::render;
 use crate::manifest::{self, Loaded, Purpose, SourceFile};
 use crate::model::{AgentCatalogue, Spec};
 use crate::pacemaker::{self, Import, manifests};
-use crate::plan;
 use std::path::Path;
 
 /// Reads a CIB. Without a time it is read as of now.
@@ -44,10 +42,4 @@ pub fn read_back(import: &Import) -> (Vec<SourceFile>, Loaded) {
 /// The spec of an import with the lines that it has as manifests; without lines where those cannot be read back.
 pub fn written(import: &Import) -> Spec {
     read_back(import).1.spec.unwrap_or_else(|| import.spec.clone())
-}
-
-/// `-o transition`: the neutral document.
-pub fn transition(import: &Import) -> Result<Exit, CliError> {
-    render::print_json(&plan::transition(&import.spec, &import.state))?;
-    Ok(Exit::Ok)
 }

@@ -6,16 +6,55 @@
 //! Deliberately absent: dangers and refusals. They are of a push, and nothing is pushed.
 
 use super::error::{CliError, Exit, Kind};
-use super::{files, render};
+use super::{cib, files, render};
 use crate::api::types::{Impact, PlanView, PlannedAction, Unplaced};
 use crate::manifest::{self, Purpose};
 use crate::model::{self, AgentCatalogue, NodeId, Reason, Severity, Spec};
 use crate::plan::{self, Action, Op, Verdict};
 use crate::state::{State, StateDocument};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Another cluster than the one that runs here.
+#[derive(Debug, clap::Args)]
+pub struct Elsewhere {
+    /// Of the cluster that a Pacemaker CIB describes, instead; no daemon is asked, and lines are those of `import pacemaker --out`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "state"])]
+    cib: Option<PathBuf>,
+    /// Of the cluster that a State document describes, instead; no daemon is asked
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// With `--cib` or `--state`: the time to plan for, such as 2026-11-22T12:00:00Z; else now, or that of the document
+    #[arg(long, value_name = "TIME")]
+    now: Option<jiff::Timestamp>,
+}
+
+/// Whether it is told where in the manifests something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    Told,
+    /// Of a CIB they are not looked for.
+    Untold,
+}
+
+impl Elsewhere {
+    /// Its spec and state; None: the cluster that runs here is meant.
+    pub fn read(&self, manifests: &Path, lines: Lines) -> Result<Option<(Spec, State)>, CliError> {
+        match (&self.cib, &self.state) {
+            (Some(file), _) => {
+                let import = cib::read(file, self.now)?;
+                cib::tell_losses(&import);
+                let spec = if lines == Lines::Told { cib::written(&import) } else { import.spec };
+                Ok(Some((spec, import.state)))
+            }
+            (None, Some(file)) => read(manifests, file, self.now).map(Some),
+            (None, None) if self.now.is_some() => Err(CliError::usage("`--now` needs `--cib` or `--state`")),
+            (None, None) => Ok(None),
+        }
+    }
+}
 
 /// Manifests, and the state of a cluster beside them.
-pub fn read(manifests: &Path, state: &Path, now: Option<jiff::Timestamp>) -> Result<(Spec, State), CliError> {
+fn read(manifests: &Path, state: &Path, now: Option<jiff::Timestamp>) -> Result<(Spec, State), CliError> {
     let could_not =
         |path: &Path, why: String| CliError::new(Kind::CouldNotTell, format!("`{}`: {why}", path.display()));
     let files = files::read_tree(manifests).map_err(|error| CliError::new(Kind::CouldNotTell, error.to_string()))?;

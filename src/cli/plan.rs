@@ -1,7 +1,8 @@
 //! `hafen plan`: what a push of these manifests would do, and what it would cost.
 
 use super::error::{CliError, Exit, Kind};
-use super::{Context, cib, offline, render};
+use super::offline::{self, Elsewhere, Lines};
+use super::{Context, render};
 use crate::api::types::{ChangeKind, CheckRequest, CheckView, FailOn, FileText, Impact, PlanView, PlannedAction};
 use crate::model::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
@@ -21,15 +22,8 @@ pub struct Args {
     /// A folder of manifests, or one file
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Plan for the cluster that a Pacemaker CIB describes, instead; no daemon is asked
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "state"])]
-    cib: Option<PathBuf>,
-    /// Plan for the cluster that a State document describes, instead; no daemon is asked
-    #[arg(long, value_name = "FILE")]
-    state: Option<PathBuf>,
-    /// With `--cib` or `--state`: the time to plan for, such as 2026-11-22T12:00:00Z; else now, or that of the document
-    #[arg(long, value_name = "TIME")]
-    now: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// Exit with 1 if the plan does any of this
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     fail_on: Vec<FailOn>,
@@ -54,18 +48,8 @@ enum PlanFormat {
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    if let Some(path) = &args.cib {
-        let import = cib::read(path, args.now)?;
-        cib::tell_losses(&import);
-        return match args.output {
-            PlanFormat::Transition => cib::transition(&import),
-            PlanFormat::Text | PlanFormat::Json | PlanFormat::Md => {
-                alone(args, &offline::plan_view(&import.spec, &import.state))
-            }
-        };
-    }
-    if let Some(file) = &args.state {
-        let (spec, state) = offline::read(&args.path, file, args.now)?;
+    let lines = if args.output == PlanFormat::Transition { Lines::Untold } else { Lines::Told };
+    if let Some((spec, state)) = args.elsewhere.read(&args.path, lines)? {
         return match args.output {
             PlanFormat::Transition => offline::transition(&spec, &state),
             PlanFormat::Text | PlanFormat::Json | PlanFormat::Md => alone(args, &offline::plan_view(&spec, &state)),
@@ -73,9 +57,6 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     }
     if args.output == PlanFormat::Transition {
         return Err(CliError::usage("`-o transition` needs `--cib` or `--state`"));
-    }
-    if args.now.is_some() {
-        return Err(CliError::usage("`--now` needs `--cib` or `--state`"));
     }
     let request = CheckRequest { files: read(&args.path)? };
     let check: CheckView = context.client()?.post("/v1/plan", &request).await?;

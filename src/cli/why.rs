@@ -4,7 +4,8 @@
 //! stdout. Exit codes: 0 as desired; 1 not; 2 a file cannot be read; 105 no such resource.
 
 use super::error::{CliError, Exit};
-use super::{Context, Format, OutputFormat, cib, offline, render};
+use super::offline::{Elsewhere, Lines};
+use super::{Context, Format, OutputFormat, render};
 use crate::api::client::escape;
 use crate::api::types::{WhyInstance, WhyView};
 use crate::api::words;
@@ -28,15 +29,8 @@ pub struct Args {
     /// With `--state`: a folder of manifests, or one file
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Ask about the cluster that a Pacemaker CIB describes; lines are those of `import pacemaker --out`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "state"])]
-    cib: Option<PathBuf>,
-    /// Ask about the cluster that a State document describes
-    #[arg(long, value_name = "FILE")]
-    state: Option<PathBuf>,
-    /// With `--cib` or `--state`: the time to plan for, such as 2026-11-22T12:00:00Z; else now, or that of the document
-    #[arg(long, value_name = "TIME")]
-    now: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// Why it is not on this node
     #[arg(long, value_name = "NODE")]
     not: Option<String>,
@@ -45,18 +39,9 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let found: WhyView = match (&args.cib, &args.state) {
-        (Some(file), _) => {
-            let import = cib::read(file, args.now)?;
-            cib::tell_losses(&import);
-            alone(args, &cib::written(&import), &import.state)?
-        }
-        (None, Some(file)) => {
-            let (spec, state) = offline::read(&args.path, file, args.now)?;
-            alone(args, &spec, &state)?
-        }
-        (None, None) if args.now.is_some() => return Err(CliError::usage("`--now` needs `--cib` or `--state`")),
-        (None, None) => {
+    let found: WhyView = match args.elsewhere.read(&args.path, Lines::Told)? {
+        Some((spec, state)) => alone(args, &spec, &state)?,
+        None => {
             let query: Vec<_> = args.not.iter().map(|node| ("not", node.clone())).collect();
             context.client()?.get(&format!("/v1/why/{}", escape(&args.resource)), &query).await?
         }

@@ -65,9 +65,12 @@ impl<'a> StatusReader<'_, 'a> {
 
     /// The number of a replica that there is no more, where this is what runs inside of it.
     pub(super) fn removed_replica(&self, el: El<'a>, node: &NodeRead<'a>) -> Option<u32> {
+        if node.listed {
+            return None;
+        }
         let (base, _, _) = self.base_of(el.id());
         let inner = |names: &&Names| names.part(BundlePart::Inner).is_some_and(|inner| inner.as_str() == base);
-        let names = self.ground.bundles.iter().filter(|_| !node.listed).find(inner)?;
+        let names = self.ground.bundles.iter().find(inner)?;
         let name = self.ground.facts[node.facts].name;
         name.strip_prefix(names.id.as_str())?.strip_prefix('-')?.parse().ok()
     }

@@ -92,6 +92,9 @@ impl<'a> Locator<'_, 'a> {
         if let Some(node) = el.attr("node") {
             let known = self.nodes.iter().map(|facts| facts.name).find(|name| name.eq_ignore_ascii_case(node));
             let known = known.or_else(|| self.inside.contains(&node).then_some(node));
+            if known.is_none() {
+                constraints.losses.harmless(el, format!("there is no node `{node}`"));
+            }
             if let (Some(node), Some(score)) = (known, el.attr("score").map_or(Some(Score::ZERO), score)) {
                 let worth = Worth::from([(node, score)]);
                 match &lifetime.rule {

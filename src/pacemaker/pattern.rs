@@ -23,7 +23,10 @@ struct Repeated {
     most: usize,
 }
 
-/// The names that a pattern matches, in order.
+/// A longer name is not compared: the depth of the recursion is some times its length.
+const MAX_NAME: usize = 1000;
+
+/// The names that a pattern matches, in order. None: it cannot be read, or what it matches cannot be told.
 pub(super) fn matching<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<&'a str>> {
     let (negated, pattern) = pattern.strip_prefix('!').map_or((false, pattern), |rest| (true, rest));
     let chars: Vec<char> = pattern.chars().collect();
@@ -32,15 +35,21 @@ pub(super) fn matching<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) 
     if at != chars.len() {
         return None;
     }
+    let mut unknown = false;
     let matches = |name: &&str| {
-        let text: Vec<char> = name.chars().collect();
+        let text: Vec<char> = name.chars().take(MAX_NAME + 1).collect();
+        if text.len() > MAX_NAME {
+            unknown = true;
+            return false;
+        }
         let mut steps = 0;
         let found = (0..=text.len()).any(|from| {
             alternatives.iter().any(|sequence| matches_at(sequence, &text, from, &mut steps, &mut |_, _| true))
         });
         found != negated
     };
-    Some(names.filter(matches).collect())
+    let found = names.filter(matches).collect();
+    (!unknown).then_some(found)
 }
 
 fn alternatives(chars: &[char], at: &mut usize, depth: usize) -> Option<Vec<Vec<Repeated>>> {
@@ -96,6 +105,10 @@ fn set(chars: &[char], at: &mut usize) -> Option<Piece> {
     let (mut ranges, from) = (Vec::new(), *at);
     while *chars.get(*at)? != ']' || *at == from {
         let low = *chars.get(*at)?;
+        if low == '[' && matches!(chars.get(*at + 1), Some(':' | '.' | '=')) {
+            // Classes of characters by name.
+            return None;
+        }
         let is_range = chars.get(*at + 1) == Some(&'-') && chars.get(*at + 2).is_some_and(|c| *c != ']');
         let high = if is_range { *chars.get(*at + 2)? } else { low };
         ranges.push((low, high));
@@ -172,6 +185,13 @@ mod tests {
         assert_eq!(found("^w?e*b+$"), Some(vec!["web"]));
         assert_eq!(found("[^-]$"), Some(vec!["db-1", "db-2", "web"]));
         assert_eq!((found("("), found("[a"), found("*")), (None, None, None));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_no_answer() {
+        let long = "a".repeat(60_000);
+        assert_eq!(matching("^.*b$", [long.as_str()].into_iter()), None);
+        assert_eq!(found("^[[:alpha:]]$"), None);
     }
 
     #[test]

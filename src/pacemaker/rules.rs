@@ -137,8 +137,13 @@ fn date_expression(el: El<'_>, now: Option<i64>) -> bool {
 
 /// None: it never holds, or says nothing that can be read.
 fn date(el: El<'_>) -> Option<Rule> {
-    let start = el.attr("start").and_then(moment);
-    let end = el.attr("end").and_then(moment).or_else(|| later(start?, el.child("duration")?));
+    // What cannot be read is no end left open.
+    let read = |name: &str| match el.attr(name) {
+        Some(text) => moment(text).map(Some),
+        None => Some(None),
+    };
+    let start = read("start")?;
+    let end = read("end")?.or_else(|| later(start?, el.child("duration")?));
     Some(match el.attr("operation").unwrap_or("in_range") {
         "gt" => Rule::After(Instant(start?)),
         "lt" => Rule::Before(Instant(end?)),
@@ -251,6 +256,14 @@ mod tests {
         assert!(ask(r#"<rule><expression attribute="cpus" operation="lt" value="16"/></rule>"#, &asked));
         assert!(ask(r#"<rule><expression attribute="gone" operation="not_defined"/></rule>"#, &asked));
         assert!(!ask(r#"<rule><expression attribute="gone" operation="lt" value="16"/></rule>"#, &asked));
+    }
+
+    #[test]
+    fn what_is_no_date_never_holds() {
+        let asked = Asked { now: moment("2020-01-15"), ..Asked::default() };
+        for ends in [r#"start="soon" end="late""#, r#"start="2019-99-01""#, r#"start="2019-01-01" end="?""#] {
+            assert!(!ask(&format!(r#"<rule><date_expression operation="in_range" {ends}/></rule>"#), &asked), "{ends}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! kept before others when there are fewer copies than nodes; new copies go to the best nodes, spread evenly. Numbers
 //! stay with the nodes where their claims live, whatever `max` becomes; new numbers are the smallest free ones.
 //!
-//! Copies of a group run the members in order, as far as their node may run them.
+//! Copies of a group run where every member may, the members in order.
 
 use super::instances::{Live, World};
 use super::place::{Copy, Placer, add};
@@ -27,11 +27,17 @@ struct Existing {
 
 impl Placer<'_, '_> {
     /// The sum of the members' scores: where one of them may not run none of them does.
+    ///
+    /// Where that is everywhere, a cluster that runs leaves what comes before that member alone: Pacemaker stops it.
     pub fn clone_base(&self, clone: usize) -> Vec<Score> {
         let members = &self.world.clones[clone].members;
         let Some((first, rest)) = members.split_first() else { return vec![Score::NEVER; self.world.nodes.len()] };
         let scores = self.bases[*first].score.clone();
-        rest.iter().fold(scores, |scores, member| add(&scores, &self.bases[*member].score))
+        let spares = self.world.state.is_acted_on();
+        rest.iter().fold(scores, |scores, member| {
+            let next = add(&scores, &self.bases[*member].score);
+            if spares && !self.any_node(&next) { scores } else { next }
+        })
     }
 
     pub fn place_clone(&mut self, unit: usize, clone: usize) -> Vec<Copy> {

@@ -236,7 +236,7 @@ impl Graph {
 
     /// What does not happen in this plan: what is blocked, and what would have to come after it.
     ///
-    /// What only waits for a node's word, or for a node to be proven off, does happen.
+    /// What only waits for a node to be proven off does happen.
     pub(super) fn blocked_with_followers(&self) -> BTreeSet<At> {
         let ends = |verdict: &Verdict| {
             let word = |reason: &Reason| {

@@ -105,7 +105,8 @@ fn count_homes(world: &World<'_>, place: usize) -> usize {
     location_parts(world, place, &mut |node, part, _| score[node] += part);
     let listed = |node: usize| {
         let info = &world.nodes[node];
-        let may = info.reach.is_none() || !world.res[place].cluster_only;
+        // Where what is planned is done, nothing is done on remote nodes.
+        let may = info.reach.is_none() || (!world.res[place].cluster_only && !world.state.is_acted_on());
         may && world.spec.nodes.get(info.id).is_some_and(|document| document.role.runs_resources())
     };
     (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).count()

@@ -145,6 +145,40 @@ fn a_cluster_that_runs_places_nothing_on_a_remote_node() {
 }
 
 #[test]
+fn a_cluster_that_runs_leaves_members_alone_that_come_before_one_that_has_no_node() {
+    let mut w = two();
+    w.resources(&["a", "b"]).group("grp", &["a", "b"]);
+    w.cloned("grps", "grp");
+    w.runs(&["a:0@n1", "a:1@n2"]).locate("b", "n1", Strength::Forbidden, 0);
+    w.locate("b", "n2", Strength::Forbidden, 0);
+    assert_eq!(w.placed(), "");
+    w.state.leader = Some(crate::state::Leader {
+        node: "n1".into(),
+        incarnation: crate::plan::testing::incarnation("n1"),
+        term: 1,
+        may_set_clock: false,
+    });
+    assert_eq!(w.placed(), "a:0@n1 a:1@n2");
+}
+
+#[test]
+fn a_remote_node_is_no_other_home_where_nothing_runs_on_it() {
+    let mut w = two();
+    w.node("far", NodeRole::Remote).resources(&["link", "a"]);
+    w.spec.nodes.get_mut("far").unwrap().connection = Some("link".into());
+    w.document("far");
+    w.locate("a", "n2", Strength::Forbidden, 0);
+    assert!(crate::plan::has_other_home(&w.spec, &w.state, &"a".into()));
+    w.state.leader = Some(crate::state::Leader {
+        node: "n1".into(),
+        incarnation: crate::plan::testing::incarnation("n1"),
+        term: 1,
+        may_set_clock: false,
+    });
+    assert!(!crate::plan::has_other_home(&w.spec, &w.state, &"a".into()));
+}
+
+#[test]
 fn a_cluster_that_runs_neither_asks_for_nor_starts_what_it_only_plans_for() {
     let mut w = two();
     w.resources(&["vm", "app"]).unprobe("app", "n1").unprobe("vm", "n1");
