@@ -87,6 +87,7 @@ impl Builder {
             port: 7443,
             version: String::new(),
             feature_level: 1,
+            recipient: None,
             attributes: BTreeMap::new(),
             permanent_attributes: BTreeMap::new(),
             burnt: Default::default(),
@@ -98,6 +99,8 @@ impl Builder {
             listed: true,
             fenced_ms: Vec::new(),
             bad_devices: Default::default(),
+            watchdog: None,
+            lease_over: None,
         };
         self.cluster.spec.nodes.insert(name.clone(), node);
         self.cluster.spec.devices.insert(device, described);
@@ -198,9 +201,11 @@ impl Builder {
             quorum_loss: QuorumLoss::Stop,
             migratable: false,
             multiple_active: MultipleActive::StopStart,
+            secrets: BTreeMap::new(),
             utilization: BTreeMap::new(),
             influence: Influence::Always,
             inside: None,
+            max_outage: None,
             rank: self.rank(),
         };
         self.cluster.spec.resources.insert(name.into(), resource);
@@ -339,6 +344,12 @@ fn empty() -> Spec {
         max_removals: 5,
         symmetric: true,
         placement: Placement::Spread,
+        watchdog: hafen::model::LeaseTiming::DEFAULT,
+        survive: 0,
+        signatures: Vec::new(),
+        confirmation: None,
+        change_windows: Vec::new(),
+        drift_policy: Default::default(),
         source: None,
     };
     Spec {

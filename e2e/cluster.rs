@@ -71,9 +71,14 @@ impl Cluster {
     pub fn new(nodes: usize) -> Option<Self> {
         let lab = Lab::new(nodes)?;
         lab.set_stack(STACK);
+        Some(Self::found_in(lab))
+    }
+
+    /// In a lab whose stack is set.
+    pub fn found_in(lab: Lab) -> Self {
         let cluster = Self { lab };
         cluster.found();
-        Some(cluster)
+        cluster
     }
 
     /// As `new`, with systemd as PID 1; `prepare` may put files and set another stack before anything is started.
@@ -135,7 +140,9 @@ impl Cluster {
              git reset -q --soft FETCH_HEAD; git rm -rq --cached . 2>/dev/null; rm -rf /root/manifests/*",
         );
         for (name, text) in manifests {
-            node.sh(&format!("cat >/root/manifests/{name} <<'MANIFEST'\n{text}\nMANIFEST")).ok();
+            let folder = std::path::Path::new(name).parent().unwrap_or(std::path::Path::new("")).display();
+            let write = format!("cat >/root/manifests/{name} <<'MANIFEST'\n{text}\nMANIFEST");
+            node.sh(&format!("mkdir -p /root/manifests/{folder}\n{write}")).ok();
         }
         node.sh("cd /root/manifests && git add -A && git commit -q --allow-empty -m change").ok();
     }

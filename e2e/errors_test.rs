@@ -125,7 +125,8 @@ fn a_node_whose_disk_is_full_stops_acknowledging_and_says_so_while_the_others_go
         // Incompressible, so that the log grows.
         let noise = cluster.lab.node(&other).sh("head -c 60000 /dev/urandom | base64 -w 0").ok();
         let resource =
-            dummy("d0", "/run/d0", "").replace("params: {", &format!("params: {{ fake: \"{number}{noise}\","));
+            // Nothing is to start: else the others would fence whoever cannot say any more that it does not run there.
+            dummy("d0", "/run/d0", "  targetRole: Stopped\n").replace("params: {", &format!("params: {{ fake: \"{number}{noise}\","));
         tree.insert("d.yaml".into(), resource);
         // While the leader dies of it, an outcome may be unknown.
         cluster.push(&other, &tree, "");

@@ -20,7 +20,7 @@ usage: lab up [NODES] [--systemd] [--stack COMMAND]     hold a lab until interru
        lab on|off NODE                                  power
        lab link NODE eth0|eth1|both up|down             cables
        lab cut A B | isolate NODE | heal                the switch drops packets between nodes (or `client`)
-       lab pdu pdu-a|pdu-b works|fails|hangs|lies|sticks
+       lab pdu pdu-a|pdu-b works|fails|hangs|lies|sticks|late
        lab events                                       what the lab did so far
        lab wipe                                         remove what dead labs left";
 

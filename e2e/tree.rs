@@ -12,13 +12,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("state", &["model"]),
     ("plan", &["model", "state"]),
     ("pacemaker", &["model", "state"]),
+    ("whatif", &["model", "manifest", "state", "plan"]),
     ("reconcile", &["model", "manifest", "state", "plan"]),
+    ("sim", &["model", "state", "plan", "reconcile"]),
     ("source", &["model"]),
     ("agent", &["model"]),
+    ("forge", &["model"]),
     ("net", &["model"]),
     ("log", &["model", "state", "net"]),
-    ("api", &["model", "manifest", "state", "plan", "reconcile", "net"]),
-    ("daemon", &["model", "manifest", "state", "plan", "reconcile", "source", "agent", "net", "log", "api"]),
+    ("api", &["model", "manifest", "state", "plan", "whatif", "reconcile", "net"]),
+    (
+        "daemon",
+        &["model", "manifest", "state", "plan", "whatif", "reconcile", "source", "agent", "forge", "net", "log", "api"],
+    ),
     (
         "cli",
         &[
@@ -26,20 +32,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "manifest",
             "state",
             "plan",
+            "whatif",
             "reconcile",
             "source",
             "agent",
+            "forge",
             "net",
             "log",
             "api",
             "daemon",
             "pacemaker",
+            "sim",
         ],
     ),
 ];
 
 /// Modules without clock, randomness, IO and unordered maps.
-const PURE: &[&str] = &["model", "manifest", "state", "plan", "reconcile", "pacemaker"];
+const PURE: &[&str] = &["model", "manifest", "state", "plan", "whatif", "reconcile", "pacemaker", "sim"];
 
 /// What a pure module never names. `std::io::Read` of memory is allowed where a decompressor needs it.
 const IMPURE: &[&str] = &[

@@ -1,7 +1,7 @@
 //! The control socket `LAB/control.sock`: lets a shell drive a lab that another process holds (the `lab` example, a demo).
 //!
 //! One line per connection: `on N`, `off N`, `link N eth0|eth1|both up|down`, `cut A B`, `isolate N`, `heal`,
-//! `pdu pdu-a|pdu-b works|fails|hangs|lies|sticks`, `pid N`, `events`. The answer ends with the connection; errors begin with `error: `.
+//! `pdu pdu-a|pdu-b works|fails|hangs|lies|sticks|late`, `pid N`, `events`. The answer ends with the connection; errors begin with `error: `.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -72,7 +72,8 @@ fn obey(world: &World, line: &str) -> Result<String, String> {
                 "hangs" => PduMode::Hangs,
                 "lies" => PduMode::Lies,
                 "sticks" => PduMode::Sticks,
-                _ => return Err("a PDU works, fails, hangs, lies or sticks".into()),
+                "late" => PduMode::Late,
+                _ => return Err("a PDU works, fails, hangs, lies, sticks or is late".into()),
             };
             world.pdus.iter().find(|pdu| pdu.name == *name).ok_or("the PDUs are pdu-a and pdu-b")?.set_mode(mode);
             world.note(&format!("{name} mode {mode:?}"));

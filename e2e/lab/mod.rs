@@ -7,7 +7,7 @@
 //! Invariants: what a lab made is gone after its end, also when its owner was killed (`janitor.sh` waits for that); several labs
 //! may exist at once; a node never acts on the host's files (`init.sh` verifies its root before it starts or deletes anything).
 //!
-//! What it does not do: lose the page cache at a power cut, skew clocks, or delay and corrupt packets. There is no watchdog device.
+//! What it does not do: lose the page cache at a power cut, skew clocks (`chaos` steps them), or corrupt packets. There is no watchdog device.
 //! Failures panic with a text, since tests are the callers.
 
 #![allow(dead_code, unused_imports, reason = "each target that includes the lab uses a part of it")]
@@ -17,6 +17,7 @@ mod node;
 mod observe;
 mod pdu;
 mod probe;
+mod relay;
 mod rows;
 pub mod services;
 mod switch;
@@ -35,8 +36,9 @@ pub use node::{Node, Output, enter_node, run as run_command};
 pub use observe::{DirectoryWatch, Sightings, VipWatch};
 pub use pdu::{Feeds, PduMode};
 pub use probe::{Probe, ProbeKind, ProbeReport, http_get};
+pub use relay::Relay;
 pub use rows::{Acknowledged, Rows};
-pub use switch::{Cable, Link, client_command};
+pub use switch::{CLIENT, Cable, Link, Loss, client_command};
 
 use node::Machine;
 use pdu::Pdu;
@@ -199,6 +201,24 @@ impl Lab {
         self.world.heal();
     }
 
+    /// Replaces all cuts and losses by these.
+    pub fn set_losses(&self, losses: &[Loss]) {
+        self.world.switch.set_losses(losses);
+        self.world.note(&format!("losses {losses:?}"));
+    }
+
+    /// Limits what a node receives on a link, until it is told `None` or the node loses its power.
+    pub fn set_rate(&self, name: &str, link: Link, kbit: Option<u32>) {
+        self.world.switch.set_rate(name, link, kbit);
+        self.world.note(&format!("rate {name} {link:?} {kbit:?}"));
+    }
+
+    /// Delays frames of a node's cable, both ways, until the relay is dropped or the node loses its power.
+    pub fn delay(&self, name: &str, link: Link, delay: Duration, jitter: Duration) -> Option<Relay> {
+        self.world.note(&format!("delay {name} {link:?} {delay:?} {jitter:?}"));
+        self.world.switch.relay(name, link, delay, jitter)
+    }
+
     /// How the PDUs feed the nodes.
     pub fn set_feeds(&self, feeds: Feeds) {
         *self.world.feeds.lock().expect("no holder panics") = feeds;
@@ -213,6 +233,12 @@ impl Lab {
     /// One HTTP request to `IP` or `IP:PORT` from the client host. The body, or what went wrong; waits at most a second.
     pub fn client_http(&self, address: &str) -> Result<String, String> {
         self.world.switch.in_client(|| probe::http_get(address, Duration::from_secs(1)))
+    }
+
+    /// A port on the client host that listens.
+    pub fn client_listen(&self, port: u16) -> std::net::TcpListener {
+        let bound = self.world.switch.in_client(|| std::net::TcpListener::bind((CLIENT, port)));
+        bound.expect("the client's network is this lab's own")
     }
 
     /// A shell command on the client host (the host's files, the client's network).
@@ -253,6 +279,11 @@ impl Lab {
             assert!(begin.elapsed() < deadline, "not within {deadline:?}: {what}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Writes a line to the lab's log.
+    pub fn note(&self, text: &str) {
+        self.world.note(text);
     }
 
     fn print_logs(&self) {

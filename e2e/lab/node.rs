@@ -116,6 +116,12 @@ impl<'lab> Node<'lab> {
         self.power_off();
     }
 
+    /// Switches power, without waiting for the boot; the same again does nothing.
+    pub fn set_power(&self, on: bool) {
+        self.world.pdus.iter().for_each(|pdu| pdu.set_outlet(self.name(), on));
+        if on { self.power_on() } else { self.power_off() }
+    }
+
     /// True while PID 1 lives.
     pub fn is_on(&self) -> bool {
         self.pid().is_some()
@@ -220,6 +226,28 @@ impl<'lab> Node<'lab> {
     /// Ends a pause (SIGCONT).
     pub fn resume_daemon(&self) {
         self.signal_daemon(Signal::SIGCONT);
+    }
+
+    /// Sends a signal to the stack's process; false when it does not run.
+    pub fn signal_stack(&self, signal: Signal) -> bool {
+        let sent = self.daemon_pid().is_some_and(|pid| kill(Pid::from_raw(pid), signal).is_ok());
+        self.world.note(&format!(
+            "{signal} to the stack of {}: {}",
+            self.name(),
+            if sent { "sent" } else { "not there" }
+        ));
+        sent
+    }
+
+    /// As `freeze` and `thaw`, for a node that may lose its power at any time: false when it has none. Waits for nothing.
+    pub fn try_freeze(&self, frozen: bool) -> bool {
+        // Who holds this can be sure that nobody switches the power meanwhile.
+        let mut running = self.running();
+        let is_on = running.as_mut().is_some_and(|running| matches!(running.parent.try_wait(), Ok(None)));
+        let Some(cgroup) = self.cgroup().filter(|_| is_on) else { return false };
+        let done = fs::write(cgroup.join("cgroup.freeze"), if frozen { "1" } else { "0" }).is_ok();
+        self.world.note(&format!("{} freeze {frozen}: {done}", self.name()));
+        done
     }
 
     /// Freezes every process of the node, as a paused virtual machine is (its network card still answers pings). Needs cgroup v2.

@@ -8,12 +8,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::World;
 
 /// How often listeners and hanging requests look whether the lab is closing.
 const CLOSING_POLL: Duration = Duration::from_millis(5);
+
+/// Later than a patient fence agent waits.
+const LATE: Duration = Duration::from_secs(7);
 
 /// How a PDU behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub enum PduMode {
     Lies,
     /// Says that it switched, does nothing, and reports the true state.
     Sticks,
+    /// Does what it is told, [`LATE`] after it was asked.
+    Late,
 }
 
 /// What an outlet means for the machine behind it.
@@ -131,6 +136,10 @@ fn answer(world: &World, pdu: &Pdu, mut stream: UnixStream) {
         }
         return;
     }
+    let asked = Instant::now();
+    while pdu.mode() == PduMode::Late && asked.elapsed() < LATE && !world.is_closing() {
+        thread::sleep(CLOSING_POLL);
+    }
     let text = decide(world, pdu, line.trim()).unwrap_or_else(|error| format!("error: {error}"));
     world.note(&format!("{} answered: {text}", pdu.name));
     // The one who asked may have given up; the power was switched all the same.
@@ -168,9 +177,15 @@ fn decide(world: &World, pdu: &Pdu, line: &str) -> Result<String, String> {
             Ok("ok".into())
         }
         (PduMode::Sticks, Request::On | Request::Off | Request::Reboot) => Ok("ok".into()),
-        (PduMode::Works | PduMode::Fails | PduMode::Hangs, Request::On) => switch(world, pdu, plug, &[true]),
-        (PduMode::Works | PduMode::Fails | PduMode::Hangs, Request::Off) => switch(world, pdu, plug, &[false]),
-        (PduMode::Works | PduMode::Fails | PduMode::Hangs, Request::Reboot) => switch(world, pdu, plug, &[false, true]),
+        (PduMode::Works | PduMode::Fails | PduMode::Hangs | PduMode::Late, Request::On) => {
+            switch(world, pdu, plug, &[true])
+        }
+        (PduMode::Works | PduMode::Fails | PduMode::Hangs | PduMode::Late, Request::Off) => {
+            switch(world, pdu, plug, &[false])
+        }
+        (PduMode::Works | PduMode::Fails | PduMode::Hangs | PduMode::Late, Request::Reboot) => {
+            switch(world, pdu, plug, &[false, true])
+        }
     }
 }
 

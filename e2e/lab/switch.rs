@@ -7,8 +7,14 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
+
+use super::relay::Relay;
+
+/// The client's address on the first network.
+pub const CLIENT: &str = "10.77.0.200";
 
 /// One of the two networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,18 @@ impl Cable {
             Cable::Pulled => "down",
         }
     }
+}
+
+/// Frames that the switch drops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// None: from every host. One of the two is named.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    /// None: on both networks.
+    pub link: Option<Link>,
+    /// 100: all of them.
+    pub percent: u32,
 }
 
 pub struct Switch {
@@ -119,6 +137,47 @@ impl Switch {
 
     pub fn heal(&self) {
         self.nft("flush chain bridge lab cuts\n");
+    }
+
+    /// Replaces everything that is lost by this, at once.
+    pub fn set_losses(&self, losses: &[Loss]) {
+        let mut rules = "flush chain bridge lab cuts\n".to_owned();
+        for loss in losses {
+            let links: &[Link] = loss.link.as_ref().map_or(&Link::BOTH, std::slice::from_ref);
+            for n in links.iter().map(|link| link.number()) {
+                // `Xd0` stands for `Xe0` while a relay is in that cable.
+                let side = |word: &str, host: &Option<String>| match host {
+                    Some(host) => format!(" {word} {{ \"{host}e{n}\", \"{host}d{n}\" }}"),
+                    None => String::new(),
+                };
+                let chance = match loss.percent {
+                    100.. => String::new(),
+                    percent => format!(" numgen random mod 100 < {percent}"),
+                };
+                let (from, to) = (side("iifname", &loss.from), side("oifname", &loss.to));
+                rules += &format!("add rule bridge lab cuts{from}{to}{chance} drop\n");
+            }
+        }
+        self.nft(&rules);
+    }
+
+    /// Limits what a node receives on a link; None: no limit. Nothing happens while the node has no port.
+    pub fn set_rate(&self, name: &str, link: Link, kbit: Option<u32>) {
+        let port = format!("{name}e{}", link.number());
+        let mut command = Command::new("tc");
+        command.args(["-n", &self.netns, "qdisc"]);
+        match kbit {
+            Some(kbit) => command
+                .args(["replace", "dev", &port, "root", "tbf", "rate", &format!("{kbit}kbit")])
+                .args(["burst", "16kb", "latency", "200ms"]),
+            None => command.args(["del", "dev", &port, "root"]),
+        };
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+
+    /// See [`Relay`].
+    pub fn relay(&self, name: &str, link: Link, delay: Duration, jitter: Duration) -> Option<Relay> {
+        Relay::start(&self.netns, name, link.number(), delay, jitter)
     }
 
     pub fn client_netns(&self) -> PathBuf {

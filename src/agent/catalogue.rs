@@ -52,7 +52,11 @@ impl Catalogue {
             Some((name, (*metadata).clone()))
         });
         let answers: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
-        AgentCatalogue { metadata: answers.into_iter().flatten().collect(), installed: self.installed() }
+        AgentCatalogue {
+            metadata: answers.into_iter().flatten().collect(),
+            installed: self.installed(),
+            ..AgentCatalogue::default()
+        }
     }
 
     /// The metadata of one agent; None if it is not here or does not answer.

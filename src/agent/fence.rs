@@ -1,23 +1,27 @@
 //! Fence agents: switch a node off or on, or ask whether it is.
 //!
 //! [`FenceRequest`] → [`FenceReport`]. Agents run unmodified (ClusterLabs, FenceAgentAPI): `key=value` lines on standard
-//! input; secrets are read from their files at that moment. `status` answers 0 for on and 2 for off.
+//! input; secrets are read and opened at that moment. `status` answers 0 for on and 2 for off.
 //!
 //! Invariants: `PoweredOff` means that `off` returned 0 in this run *and* the device read off afterwards; a time-out is
 //! `TimedOut`, whatever the device did; nothing is kept between two requests.
 //!
-//! Not here: levels, attempts, trust, and what a reading is evidence of. `redfish` and `watchdog` are no fence agents.
+//! Not here: levels, attempts, trust, and what a reading is evidence of. The agent `redfish` is handed on; `watchdog` is no
+//! fence agent. Agents that leave the power on are refused, whatever they would answer.
 
 use super::catalogue::Catalogue;
 use super::journal::{Journal, JournalledOp};
 use super::ocf::{SEARCH_PATH, inherited, scrub, secret_values};
 use super::process::{self, Capture, Finished, Program};
-use crate::model::{AgentMetadata, DeviceId, ExecStatus, FencingDevice, NodeId};
+use super::redfish;
+use super::secrets::{self, Opened};
+use crate::model::{AgentMetadata, DeviceId, ExecStatus, FencingDevice, NodeId, no_power_cut};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// Between a failed try and the next: enough for a controller that takes one session at a time to close the last one.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -83,9 +87,17 @@ pub struct FenceReport {
 }
 
 /// Runs the agent as often as it takes, within the time-out.
-pub(super) async fn run(request: FenceRequest, catalogue: &Catalogue, journal: &Arc<Journal>) -> FenceReport {
+pub(super) async fn run(
+    request: FenceRequest,
+    catalogue: &Catalogue,
+    journal: &Arc<Journal>,
+    key_file: &Path,
+) -> FenceReport {
     let began = Instant::now();
-    let mut run = match Run::prepare(&request, catalogue, journal.clone()).await {
+    if request.device.agent == redfish::AGENT {
+        return natively(request, began, key_file).await;
+    }
+    let mut run = match Run::prepare(&request, catalogue, journal.clone(), key_file).await {
         Ok(run) => run,
         Err(why) => {
             let reading = FenceReading::Failed(why);
@@ -107,6 +119,21 @@ pub(super) async fn run(request: FenceRequest, catalogue: &Catalogue, journal: &
     FenceReport { reading, output: run.output, duration: began.elapsed() }
 }
 
+/// The same for Redfish, which needs no agent. Nothing is journalled: a request ends with the daemon.
+async fn natively(request: FenceRequest, began: Instant, key_file: &Path) -> FenceReport {
+    let (reading, output) = match secrets::open_all(&request.device.secrets, key_file) {
+        Err(why) => (FenceReading::Failed(why), String::new()),
+        Ok(secrets) => {
+            if request.verb == Verb::Off {
+                tokio::time::sleep(request.device.delay).await;
+            }
+            redfish::run(&request, &secrets).await
+        }
+    };
+    log(&request, &reading, began);
+    FenceReport { reading, output, duration: began.elapsed() }
+}
+
 struct Run<'a> {
     request: &'a FenceRequest,
     journal: Arc<Journal>,
@@ -114,22 +141,30 @@ struct Run<'a> {
     /// None: the agent says nothing of itself; then it is used as most agents are.
     metadata: Option<Arc<AgentMetadata>>,
     /// All lines but `action`.
-    input: String,
-    secrets: Vec<String>,
+    input: Zeroizing<String>,
+    secrets: Vec<Zeroizing<String>>,
     deadline: Instant,
     output: String,
 }
 
 impl<'a> Run<'a> {
-    async fn prepare(request: &'a FenceRequest, catalogue: &Catalogue, journal: Arc<Journal>) -> Result<Self, String> {
+    async fn prepare(
+        request: &'a FenceRequest,
+        catalogue: &Catalogue,
+        journal: Arc<Journal>,
+        key_file: &Path,
+    ) -> Result<Self, String> {
         let agent = &request.device.agent;
+        if let Some(instead) = no_power_cut(agent) {
+            return Err(format!("`{agent}` {instead} and does not cut power: it proves nothing, and is not run"));
+        }
         let path =
             catalogue.path_of(agent).ok_or_else(|| format!("fence agent `{agent}` is not installed on this node"))?;
         let metadata = catalogue.metadata(agent).await;
-        let secrets = read_secrets(&request.device)?;
+        let secrets = secrets::open_all(&request.device.secrets, key_file)?;
         let input = input(request, metadata.as_deref(), &secrets)?;
         let mut hidden = secret_values(&request.device.params);
-        hidden.extend(secrets.into_values());
+        hidden.extend(secrets::hidden(&secrets));
         let deadline = Instant::now();
         Ok(Self { request, journal, path, metadata, input, secrets: hidden, deadline, output: String::new() })
     }
@@ -229,7 +264,7 @@ impl<'a> Run<'a> {
             path: self.path.clone(),
             args: Vec::new(),
             env: environment(),
-            input: Some(format!("action={action}\n{}", self.input)),
+            input: Some(Zeroizing::new(format!("action={action}\n{}", self.input.as_str()))),
             timeout: left,
             capture: Capture::Both,
             cgroup: None,
@@ -264,22 +299,13 @@ fn failure(action: &str, status: ExecStatus) -> FenceReading {
     }
 }
 
-fn read_secrets(device: &FencingDevice) -> Result<BTreeMap<String, String>, String> {
-    let read = |(name, secret): (&String, &crate::model::SecretRef)| {
-        let text = std::fs::read_to_string(&secret.file)
-            .map_err(|error| format!("failed to read secret `{name}` from `{}`: {error}", secret.file))?;
-        Ok((name.clone(), text.trim_end_matches(['\n', '\r']).to_owned()))
-    };
-    device.secrets.iter().map(read).collect()
-}
-
 /// The lines after `action`. The node is named by the parameter that the agent has for it; what the manifest sets
 /// by hand wins.
 fn input(
     request: &FenceRequest,
     metadata: Option<&AgentMetadata>,
-    secrets: &BTreeMap<String, String>,
-) -> Result<String, String> {
+    secrets: &Opened,
+) -> Result<Zeroizing<String>, String> {
     let device = &request.device;
     let plug = device.targets.get(&request.target).map_or(request.target.as_str(), String::as_str);
     let mut lines: BTreeMap<&str, &str> = BTreeMap::new();
@@ -291,9 +317,12 @@ fn input(
     if declared("nodename") {
         lines.insert("nodename", plug);
     }
-    lines.extend(device.params.iter().chain(secrets).map(|(name, value)| (name.as_str(), value.as_str())));
+    lines.extend(device.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    lines.extend(secrets.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     lines.remove("action");
-    let mut text = String::new();
+    let length = lines.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    // As large as it becomes, so that no copy of it is left behind when it grows.
+    let mut text = Zeroizing::new(String::with_capacity(length));
     for (name, value) in lines {
         if name.contains(['\n', '=']) || value.contains('\n') {
             return Err(format!("parameter `{name}` cannot be given to the agent: it has a line break"));
@@ -381,7 +410,7 @@ esac
         let request = FenceRequest { name: "pdu".into(), device, target: "n2".into(), verb, timeout };
         let catalogue = Catalogue::new("/usr/lib/ocf".into(), vec![folder.into(), "/usr/sbin".into()]);
         let journal = Arc::new(Journal::open(folder.join("journal")).unwrap());
-        run(request, &catalogue, &journal).await
+        run(request, &catalogue, &journal, Path::new("/nowhere/age.key")).await
     }
 
     fn log_of(folder: &Path) -> Vec<String> {
@@ -435,7 +464,7 @@ esac
         agent(folder.path(), "touch $D/isoff; echo \"tried $password\"", ALL);
         let file = folder.path().join("secret");
         fs::write(&file, "hunter2\n").unwrap();
-        let secret = SecretRef { file: file.display().to_string() };
+        let secret = SecretRef::File { file: file.display().to_string() };
         let report = fence(folder.path(), Verb::Off, 20_000, |device| {
             device.secrets.insert("password".into(), secret);
             device.targets.insert("n2".into(), "outlet-7".into());
@@ -445,7 +474,7 @@ esac
         assert!(report.output.contains("tried ********"), "{}", report.output);
         let input = fs::read_to_string(folder.path().join("input")).unwrap();
         assert_eq!(input, "action=status\nip=192.0.2.1\npassword=hunter2\nplug=outlet-7\n");
-        let lost = SecretRef { file: "/nowhere/secret".into() };
+        let lost = SecretRef::File { file: "/nowhere/secret".into() };
         let report = fence(folder.path(), Verb::Off, 20_000, |device| {
             device.secrets.insert("password".into(), lost);
         })

@@ -3,7 +3,7 @@
 //! OCF 1.0 and 1.1 and fence agents share one format; what is missing or odd in it is left out, never an error, as long
 //! as the XML itself can be read: agents are written by many hands.
 
-use crate::model::{ActionMeta, AgentMetadata, ParameterMeta};
+use crate::model::{ActionMeta, AgentMetadata, ParameterKind, ParameterMeta};
 use roxmltree::{Document, Node, ParsingOptions};
 use std::time::Duration;
 
@@ -42,14 +42,32 @@ pub fn parse(xml: &str) -> Result<AgentMetadata, String> {
 
 fn parameter_of(parameter: Node<'_, '_>) -> ParameterMeta {
     let content = parameter.children().find(|node| node.has_tag_name("content"));
+    let default = content.and_then(|content| content.attribute("default")).map(str::to_owned);
     ParameterMeta {
+        kind: content.map_or(ParameterKind::Text, |content| kind_of(content, default.as_deref())),
         required: is_true(parameter, "required"),
         unique: is_true(parameter, "unique") || parameter.has_attribute("unique-group"),
         unique_group: parameter.attribute("unique-group").map(str::to_owned),
         reloadable: is_true(parameter, "reloadable"),
-        default: content.and_then(|content| content.attribute("default")).map(str::to_owned),
+        default,
         shortdesc: text_of(parameter, "shortdesc"),
     }
+}
+
+/// What a parameter takes. A type that the agent's own default does not fit is not believed.
+fn kind_of(content: Node<'_, '_>, default: Option<&str>) -> ParameterKind {
+    let kind = match content.attribute("type") {
+        Some("integer") => ParameterKind::Integer,
+        Some("boolean") => ParameterKind::Boolean,
+        Some("second") => ParameterKind::Seconds,
+        Some("select") => {
+            let options = content.children().filter(|node| node.has_tag_name("option"));
+            ParameterKind::Choice(options.filter_map(|option| option.attribute("value")).map(str::to_owned).collect())
+        }
+        _ => ParameterKind::Text,
+    };
+    let contradicted = default.is_some_and(|default| !default.is_empty() && !kind.takes(default));
+    if contradicted || kind == ParameterKind::Choice(Vec::new()) { ParameterKind::Text } else { kind }
 }
 
 /// The version of OCF in the element `version`. Older agents have their own version there, mostly 1.0.

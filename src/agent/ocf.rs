@@ -6,9 +6,12 @@
 //! `OCF_RESKEY_CRM_meta_*` for what surrounds them, interval 0 for a probe. The instance is called `db`, and `db:0` only
 //! for a globally unique clone: agents use the name for cluster-wide attributes, which anonymous copies share.
 
+use super::process::CUT;
+use super::secrets::Opened;
 use crate::model::{ActionKind, AgentRequest, CloneMeta, Moment, NoticeView};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// At or above 3.10.0 agents set their promotion score by `crm_attribute --promotion`, below by `crm_master`.
 const CRM_FEATURE_SET: &str = "3.16.2";
@@ -62,6 +65,7 @@ pub fn environment(
     provider: &str,
     name: &str,
     around: &Surroundings<'_>,
+    secrets: &Opened,
 ) -> BTreeMap<String, String> {
     let mut env = base(around.ocf_root, around.shim_dir);
     let mut set = |name: &str, value: String| {
@@ -79,6 +83,9 @@ pub fn environment(
     }
     for (param, value) in &request.definition.resource.params {
         set(&format!("OCF_RESKEY_{param}"), value.clone());
+    }
+    for (param, value) in secrets {
+        set(&format!("OCF_RESKEY_{param}"), value.to_string());
     }
     // After the parameters, so that none of them can pose as one of these.
     set("OCF_RESKEY_crm_feature_set", CRM_FEATURE_SET.to_owned());
@@ -201,20 +208,43 @@ fn words(names: impl Iterator<Item = String>) -> String {
 }
 
 /// Values of parameters whose names speak of secrets.
-pub fn secret_values<'a>(params: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<String> {
+pub fn secret_values<'a>(params: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<Zeroizing<String>> {
     let speaks = |name: &str| {
         let name = name.to_ascii_lowercase();
         ["passw", "passwd", "secret", "token", "credential", "apikey", "api_key"].iter().any(|word| name.contains(word))
     };
-    params.into_iter().filter(|(name, _)| speaks(name)).map(|(_, value)| value.clone()).collect()
+    params.into_iter().filter(|(name, _)| speaks(name)).map(|(_, value)| Zeroizing::new(value.clone())).collect()
 }
 
-/// Replaces secrets in a text. Very short ones are left: they are in every text by chance.
-pub fn scrub(text: String, secrets: &[String]) -> String {
-    let secrets = secrets.iter().filter(|secret| secret.len() >= SECRET_LENGTH_MIN);
-    secrets.fold(text, |text, secret| text.replace(secret.as_str(), "********"))
+/// Replaces secrets in a text, also what is left of one where the text was cut off at either end. Very short ones are left:
+/// they are in every text by chance.
+pub fn scrub(text: String, secrets: &[Zeroizing<String>]) -> String {
+    let mut secrets: Vec<&str> = secrets.iter().map(|secret| secret.as_str()).collect();
+    // One that is a part of another would leave the rest of that.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.retain(|secret| secret.len() >= SECRET_LENGTH_MIN);
+    secrets.into_iter().fold(text, |text, secret| cover_ends(text.replace(secret, COVER), secret))
 }
 
+/// Output is cut at the beginning when there is too much of it, and at the end when its program is killed.
+fn cover_ends(mut text: String, secret: &str) -> String {
+    let parts = || secret.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
+    let begin = if text.starts_with(CUT) { CUT.len() } else { 0 };
+    // What is left of a character that was cut through.
+    let begin = begin + text[begin..].len() - text[begin..].trim_start_matches(char::REPLACEMENT_CHARACTER).len();
+    let rest = parts().find(|at| secret.len() - at >= SECRET_LENGTH_MIN && text[begin..].starts_with(&secret[*at..]));
+    if let Some(at) = rest.filter(|_| begin > 0) {
+        text.replace_range(begin..begin + secret.len() - at, COVER);
+    }
+    let start = parts().rev().find(|at| *at >= SECRET_LENGTH_MIN && text.ends_with(&secret[..*at]));
+    if let Some(at) = start {
+        text.truncate(text.len() - at);
+        text.push_str(COVER);
+    }
+    text
+}
+
+const COVER: &str = "********";
 const SECRET_LENGTH_MIN: usize = 3;
 
 #[cfg(test)]
@@ -239,10 +269,12 @@ pub mod tests {
             quorum_loss: QuorumLoss::Stop,
             migratable: false,
             multiple_active: MultipleActive::StopStart,
+            secrets: BTreeMap::new(),
             utilization: BTreeMap::new(),
             rank: 0,
             influence: Influence::Always,
             inside: None,
+            max_outage: None,
         }
     }
 
@@ -287,7 +319,7 @@ pub mod tests {
             scratch: Path::new("/run/hafen/scratch"),
             extra: &[],
         };
-        environment(request, "heartbeat", "Stateful", &around)
+        environment(request, "heartbeat", "Stateful", &around, &Opened::new())
     }
 
     #[test]
@@ -383,5 +415,18 @@ pub mod tests {
         let params =
             BTreeMap::from([("passwd".to_owned(), "hunter2".to_owned()), ("user".to_owned(), "admin".to_owned())]);
         assert_eq!(scrub("admin:hunter2 refused".into(), &secret_values(&params)), "admin:******** refused");
+    }
+
+    #[test]
+    fn what_is_left_of_a_secret_at_the_ends_of_a_text_is_scrubbed_too() {
+        let secrets = ["correct horse", "horse", "pässword"].map(|secret| Zeroizing::new(secret.to_owned()));
+        let scrubbed = |text: &str| scrub(text.to_owned(), &secrets);
+        assert_eq!(scrubbed("a correct horse, a horse"), "a ********, a ********");
+        assert_eq!(scrubbed(&format!("{CUT}ect horse said no")), format!("{CUT}******** said no"));
+        assert_eq!(scrubbed("killed at passwd=corre"), "killed at passwd=********");
+        assert_eq!(scrubbed(&format!("{CUT}ssword and pässw")), format!("{CUT}******** and ********"));
+        assert_eq!(scrubbed(&format!("{CUT}\u{fffd}ssword")), format!("{CUT}\u{fffd}********"));
+        assert_eq!(scrubbed("horses co"), "********s co", "two letters are there by chance");
+        assert_eq!(scrubbed("ect horse"), "ect ********", "nothing was cut off here");
     }
 }

@@ -25,9 +25,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
+use zeroize::Zeroizing;
 
 /// What is kept of an agent's output: the end of it, where the reason of a failure stands.
 pub const CAPTURE_LIMIT: usize = 64 * 1024;
+/// Stands before output whose beginning was dropped.
+pub const CUT: &str = "… (cut)\n";
 /// Metadata is XML and must be whole; the longest of Debian's agents has 40 KiB.
 pub const METADATA_LIMIT: usize = 1024 * 1024;
 /// Between SIGTERM and SIGKILL of a group whose time is up. Long enough for a shell's trap; every second of it is
@@ -50,7 +53,7 @@ pub struct Program {
     /// The whole environment; nothing is inherited.
     pub env: BTreeMap<String, String>,
     /// Written to standard input; None: `/dev/null`.
-    pub input: Option<String>,
+    pub input: Option<Zeroizing<String>>,
     pub timeout: Duration,
     pub capture: Capture,
     /// `cgroup.procs` of the cgroup to enter, open for writing.
@@ -220,7 +223,7 @@ fn not_started(path: &std::path::Path, error: &io::Error) -> Finished {
 }
 
 /// Writes in the background, so that a program that reads nothing and one that prints first both go on.
-fn feed(child: &mut Child, input: String) {
+fn feed(child: &mut Child, input: Zeroizing<String>) {
     if let Some(mut stdin) = child.stdin.take() {
         tokio::spawn(async move {
             // A program may end without reading all of it: nothing is lost by that.
@@ -352,7 +355,7 @@ impl Tail {
         self.trim();
         let text = String::from_utf8_lossy(&self.kept);
         let text = text.trim_end();
-        if self.cut { format!("… (cut)\n{text}") } else { text.to_owned() }
+        if self.cut { format!("{CUT}{text}") } else { text.to_owned() }
     }
 }
 
@@ -420,7 +423,7 @@ mod tests {
     async fn input_is_given_and_nothing_is_inherited() {
         let mut program =
             sh("cat; env | cut -d= -f1 | sort | tr '\\n' ' '; ps -o sid= -p $$ | tr -d ' '; echo $$", 10_000);
-        program.input = Some("action=off\n".into());
+        program.input = Some("action=off\n".to_owned().into());
         let output = run(program).await.output;
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines[0], "action=off");

@@ -13,6 +13,7 @@ use super::fence::{self, FenceReport, FenceRequest};
 use super::journal::{Fate, Journal, JournalEntry, JournalledOp};
 use super::ocf::{self, Surroundings};
 use super::process::{self, Capture, Program};
+use super::secrets::{self, Opened};
 use super::systemd::Systemd;
 use super::watch::{Death, Watches};
 use crate::model::{ActionKind, AgentRef, AgentRequest, ExecStatus, InstanceId, NodeId, Outcome};
@@ -45,6 +46,8 @@ pub struct Config {
     pub extra_env: Vec<(String, String)>,
     /// Where fence agents are, the first one that has it wins.
     pub fence_dirs: Vec<PathBuf>,
+    /// This node's keys, for secrets that are sealed.
+    pub key_file: PathBuf,
 }
 
 impl Config {
@@ -59,6 +62,7 @@ impl Config {
             node,
             cgroup: None,
             extra_env: Vec::new(),
+            key_file: secrets::key_file(),
             fence_dirs: std::env::var_os(FENCE_DIRS_VARIABLE)
                 .map_or_else(|| vec!["/usr/sbin".into()], |dirs| std::env::split_paths(&dirs).collect()),
         }
@@ -134,7 +138,9 @@ impl Runner {
     /// Asks or tells a fencing device something. Like [`Self::run`], goes on if the caller stops waiting.
     pub async fn fence(&self, request: FenceRequest) -> FenceReport {
         let shared = self.shared.clone();
-        let task = tokio::spawn(async move { fence::run(request, &shared.catalogue, &shared.journal).await });
+        let task = tokio::spawn(async move {
+            fence::run(request, &shared.catalogue, &shared.journal, &shared.config.key_file).await
+        });
         task.await.unwrap_or_else(|error| FenceReport {
             reading: fence::FenceReading::Failed(format!("the runner failed: {error}")),
             output: String::new(),
@@ -176,21 +182,62 @@ impl Shared {
         };
         let was_watched = changes && self.watches.disarm(&request.instance);
         let agent = request.definition.resource.agent.clone();
+        let mut hidden = Vec::new();
         let (status, output) = match &agent {
-            AgentRef::Ocf { provider, name } => self.run_ocf(&request, provider, name, journalled).await,
+            AgentRef::Ocf { provider, name } => match self.open_secrets(&request).await {
+                Ok((secrets, without)) => {
+                    hidden = secrets::hidden(&secrets);
+                    let (status, output) = self.run_ocf(&request, provider, name, journalled, secrets).await;
+                    (status, without + &output)
+                }
+                Err(why) => (ExecStatus::Failed, why),
+            },
             AgentRef::Systemd { unit } => self.run_unit(&request, unit, journalled).await,
             // No claim on it is ever granted; a probe finds that nobody can tell.
             AgentRef::Foreign { class, .. } => {
                 (ExecStatus::Failed, format!("agents of class `{class}` are planned for, but not run"))
             }
         };
-        let secrets = ocf::secret_values(&request.definition.resource.params);
-        let outcome = Outcome { status, output: ocf::scrub(output, &secrets), duration: began.elapsed() };
+        hidden.extend(ocf::secret_values(&request.definition.resource.params));
+        let outcome = Outcome { status, output: ocf::scrub(output, &hidden), duration: began.elapsed() };
         if changes {
             self.after_change(&request, &agent, &outcome, was_watched);
         }
         log(&request, &outcome);
         outcome
+    }
+
+    /// What the agent is told in secret, and what to say of secrets that it goes without. What finds out that nothing runs,
+    /// or brings that about, goes without: a stop that was not even tried would end in a fenced node, and a node that was
+    /// never given the key of a service can still say that it does not run it. Most agents need no password for either.
+    async fn open_secrets(&self, request: &AgentRequest) -> Result<(Opened, String), String> {
+        if request.definition.resource.secrets.is_empty() {
+            return Ok((Opened::new(), String::new()));
+        }
+        let (definition, key_file) = (request.definition.clone(), self.config.key_file.clone());
+        let open = move || secrets::open_what_can_be(&definition.resource.secrets, &key_file);
+        let (opened, faults) = tokio::task::spawn_blocking(open).await.map_err(|error| format!("not run: {error}"))?;
+        if faults.is_empty() {
+            return Ok((opened, String::new()));
+        }
+        let faults = faults.join("; ");
+        match request.kind {
+            ActionKind::Probe | ActionKind::Stop => {
+                tracing::debug!(resource = %request.instance, op = %request.kind, faults, "run without its secrets");
+                Ok((opened, format!("(without its secrets: {faults})\n")))
+            }
+            ActionKind::Start
+            | ActionKind::Monitor
+            | ActionKind::Promote
+            | ActionKind::Demote
+            | ActionKind::MigrateTo
+            | ActionKind::MigrateFrom
+            | ActionKind::Notify
+            | ActionKind::Reload => {
+                tracing::warn!(resource = %request.instance, op = %request.kind, faults, "not run: no secrets");
+                Err(format!("not run: {faults}"))
+            }
+        }
     }
 
     async fn run_ocf(
@@ -199,6 +246,7 @@ impl Shared {
         provider: &str,
         name: &str,
         journalled: bool,
+        secrets: Opened,
     ) -> (ExecStatus, String) {
         let path = self.config.ocf_root.join("resource.d").join(provider).join(name);
         if !path.is_file() {
@@ -213,7 +261,7 @@ impl Shared {
         let finished = process::run(Program {
             path,
             args: vec![ocf::argument_of(request).to_owned()],
-            env: ocf::environment(request, provider, name, &self.surroundings(&self.config.scratch())),
+            env: ocf::environment(request, provider, name, &self.surroundings(&self.config.scratch()), &secrets),
             input: None,
             timeout: request.timeout,
             capture: Capture::Both,

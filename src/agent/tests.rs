@@ -31,6 +31,7 @@ impl Bench {
     fn config(folder: &Path) -> Config {
         let mut config = Config::new(folder.join("data"), folder.join("run"), "n1".into());
         config.ocf_root = folder.join("ocf");
+        config.key_file = folder.join("age.key");
         config
     }
 
@@ -220,4 +221,47 @@ async fn an_action_whose_caller_went_away_runs_to_its_end() {
         assert!(Instant::now() < deadline, "it was dropped, or its journal entry stayed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn an_agent_gets_its_secrets_and_what_it_says_of_them_is_covered() {
+    let bench = Bench::new();
+    bench.agent(
+        "leaky",
+        "[ \"$OCF_RESKEY_passwd\" != Pl4nted ] || echo $1 >>$D/given\necho told $OCF_RESKEY_passwd\n\
+         case $1 in start) touch $D/up;; stop) rm -f $D/up;; monitor) [ -e $D/up ] || exit 7;; esac",
+    );
+    let mut leaky = resource("ocf:test:leaky", &[]);
+    let sealed = crate::model::AgeSecret {
+        at: crate::model::Origin { file: "db.yaml".into(), line: 7, column: 3 },
+        seal: crate::model::Digest::of(b""),
+        recipients: vec!["X25519".into(), "X25519".into()],
+        armor: include_str!("sealed/for-node.age").into(),
+    };
+    leaky.secrets.insert("passwd".into(), crate::model::SecretRef::Age(sealed));
+    let instance = InstanceId::plain("l");
+    // Without a key: what finds out that nothing runs, or sees to it, goes on; nothing else does.
+    let outcome = bench.run(ActionKind::Probe, &instance, &leaky).await;
+    assert_eq!(outcome.reading(), Reading::Stopped, "{}", outcome.output);
+    assert!(outcome.output.contains("without its secrets: secret `passwd` (db.yaml:7:3)"), "{}", outcome.output);
+    for kind in [ActionKind::Start, ActionKind::Monitor, ActionKind::Promote, ActionKind::Reload] {
+        let outcome = bench.run(kind, &instance, &leaky).await;
+        assert_eq!(outcome.status, ExecStatus::Failed, "{kind}");
+        assert!(
+            outcome.output.contains("not run: secret") && outcome.output.contains("has no key"),
+            "{}",
+            outcome.output
+        );
+    }
+    assert!(!bench.folder.path().join("up").exists(), "it was not run");
+    assert_eq!(bench.run(ActionKind::Stop, &instance, &leaky).await.status, ExecStatus::Exited(0));
+    assert_eq!(bench.read("given"), "");
+    let key = bench.folder.path().join("age.key");
+    fs::write(&key, include_str!("sealed/node.key")).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    for kind in [ActionKind::Probe, ActionKind::Start, ActionKind::Monitor, ActionKind::Stop] {
+        let outcome = bench.run(kind, &instance, &leaky).await;
+        assert_eq!(outcome.output.trim(), "told ********", "{kind}");
+    }
+    assert_eq!(bench.read("given"), "monitor\nstart\nmonitor\nstop");
 }

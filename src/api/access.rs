@@ -43,7 +43,10 @@ pub enum Route {
     Events,
     FollowEvents,
     Why,
+    WhyEvent,
+    History,
     Plan,
+    Diff,
     Export,
     Operate,
     Fence,
@@ -59,12 +62,16 @@ pub enum Route {
 
 impl Route {
     /// Method, path and who may.
-    pub const TABLE: [(Self, Method, &'static str, Access); 16] = [
+    pub const TABLE: [(Self, Method, &'static str, Access); 19] = [
         (Self::Status, Method::GET, "/v1/status", Access::Viewer),
         (Self::Events, Method::GET, "/v1/events", Access::Viewer),
         (Self::FollowEvents, Method::GET, "/v1/events/follow", Access::Viewer),
         (Self::Why, Method::GET, "/v1/why/{resource}", Access::Viewer),
+        (Self::WhyEvent, Method::GET, "/v1/events/{index}/why", Access::Viewer),
+        (Self::History, Method::GET, "/v1/history", Access::Viewer),
         (Self::Plan, Method::POST, "/v1/plan", Access::Viewer),
+        // Whether a guess of a secret is right can be seen.
+        (Self::Diff, Method::POST, "/v1/diff", Access::Operator),
         // The state names every parameter of every agent.
         (Self::Export, Method::GET, "/v1/export", Access::Operator),
         (Self::Operate, Method::POST, "/v1/operate", Access::Operator),
@@ -76,7 +83,8 @@ impl Route {
         (Self::Shim, Method::POST, "/v1/shim", Access::Local),
         (Self::Shutdown, Method::POST, "/v1/shutdown", Access::Local),
         (Self::Join, Method::POST, "/v1/join", Access::Anyone),
-        // Only a hint to look at `source.url`, which says by itself what is there; the daemon heeds one a second.
+        // Only a hint to look at `source.url`, which says by itself what is there; the daemon heeds one a second. Whether it
+        // must be signed says the Cluster (`webhook`).
         (Self::Webhook, Method::POST, "/v1/webhook", Access::Anyone),
     ];
 }
@@ -87,6 +95,21 @@ pub fn allowed(door: Door, caller: Option<&Caller>, needed: Access) -> bool {
         (Access::Anyone, _) | (Access::Viewer | Access::Operator | Access::Local, Door::Local) => true,
         (Access::Local, Door::Network) => false,
         (Access::Viewer | Access::Operator, Door::Network) => caller.is_some_and(|caller| caller.access >= needed),
+    }
+}
+
+/// Why somebody on the network was not allowed, and what helps. `caller`: who it is, or why nobody knows.
+pub fn refusal(needed: Access, caller: Result<&Caller, &String>) -> (String, &'static str) {
+    const TOKEN: &str = "`hafen token --role viewer` or `--role operator` on a node makes a token for this";
+    match (needed, caller) {
+        (Access::Local, _) => {
+            ("this is answered on the machine itself only".into(), "call it on a node, over its local socket")
+        }
+        (Access::Anyone | Access::Viewer | Access::Operator, Err(why)) => (why.clone(), TOKEN),
+        (Access::Anyone | Access::Viewer | Access::Operator, Ok(_)) => (
+            "a viewer's token reads, and this changes something or shows all there is".into(),
+            "`hafen token --role operator` on a node makes a token for this",
+        ),
     }
 }
 

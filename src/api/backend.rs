@@ -6,10 +6,12 @@
 use super::access::Caller;
 use super::error::ApiError;
 use super::types::{
-    CheckRequest, CheckView, FenceRequest, FenceView, LinkView, OutputView, PlanView, PushRequest, PushView, ShimCall,
-    ShimView, ShutdownKind, TokenRequest, TokenView, VerdictView, WhyView,
+    CheckRequest, CheckView, DiffView, EventWhyView, FenceRequest, FenceView, HistoryView, LinkView, OutputView,
+    PlanView, PushRequest, PushView, ShimCall, ShimView, ShutdownKind, SignatureView, TokenRequest, TokenView,
+    VerdictView, WhyView,
 };
-use crate::model::{DeviceId, InstanceId, LogIndex, NodeId, ResourceId};
+use super::webhook::Webhooks;
+use crate::model::{DeviceId, InstanceId, LogIndex, NodeId, ResourceId, Revision};
 use crate::reconcile::Checked;
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{Command, Event, State};
@@ -49,23 +51,35 @@ pub trait Backend: Send + Sync + 'static {
     fn predict(&self, commands: Vec<Command>) -> impl Future<Output = Answer<PlanView>> + Send;
     /// Validates manifests and plans them against the newest state.
     fn check(&self, request: CheckRequest) -> impl Future<Output = Answer<CheckView>> + Send;
-    /// The same for a revision that is being pushed; `refusal` says what a push of it would be told.
+    /// What manifests say differently than the target.
+    fn diff(&self, request: CheckRequest) -> impl Future<Output = Answer<DiffView>> + Send;
+    /// As `check`, for a revision that is being pushed; `refusal` says what a push of it would be told.
     fn check_push(&self, request: PushRequest) -> impl Future<Output = Answer<CheckView>> + Send;
     /// Makes a revision of the local repository the target.
     fn push(&self, request: PushRequest, by: Caller) -> impl Future<Output = Answer<PushView>> + Send;
+    /// Who signed a revision, if this node has looked already. Never waits.
+    fn signature(&self, revision: &Revision) -> Option<SignatureView>;
+    /// The target and what it was built on, newest first, so many commits at most.
+    fn history(&self, limit: usize) -> impl Future<Output = Answer<HistoryView>> + Send;
     /// Every reason for where a resource, group or clone is. `not`: also why it is not there.
     fn why(&self, resource: ResourceId, not: Option<NodeId>) -> impl Future<Output = Answer<WhyView>> + Send;
-    /// The agreed state as a snapshot, for `hafen plan --state` and bug reports.
+    /// What led to the events of one entry of the log.
+    fn why_event(&self, index: LogIndex) -> impl Future<Output = Answer<EventWhyView>> + Send;
+    /// The agreed state as a State document without secrets, for `hafen plan --state` and bug reports.
     fn export(&self) -> impl Future<Output = Answer<Vec<u8>>> + Send;
     /// Starts to fence or to test, and returns the attempt without waiting for its end; or records trust.
     fn fence(&self, request: FenceRequest, by: Caller) -> impl Future<Output = Answer<FenceView>> + Send;
     fn token(&self, request: TokenRequest, by: Caller) -> impl Future<Output = Answer<TokenView>> + Send;
-    /// Who holds this bearer token; none: nobody, or no longer.
-    fn bearer(&self, token: &str) -> impl Future<Output = Option<Caller>> + Send;
+    /// Who holds this bearer token, or why nobody does.
+    fn bearer(&self, token: &str) -> impl Future<Output = Result<Caller, String>> + Send;
     /// A join request as `net` encodes it, answered likewise.
     fn join(&self, request: Vec<u8>) -> impl Future<Output = Answer<Vec<u8>>> + Send;
     /// Somebody, perhaps a stranger, says that there is something new at `source.url`.
     fn source_changed(&self);
+    /// The door for webhooks.
+    fn webhooks(&self) -> &Webhooks;
+    /// What they must be signed with; None: with nothing. An error: it cannot be read now.
+    fn webhook_secret(&self) -> impl Future<Output = Result<Option<Vec<u8>>, String>> + Send;
     /// Answers an agent's helper. Unknown helpers and arguments are answered with an exit code, as the helper would.
     fn shim(&self, call: ShimCall) -> impl Future<Output = Answer<ShimView>> + Send;
     /// The last output of the instance's agent on this node.

@@ -99,6 +99,7 @@ impl From<crate::state::Refusal> for ApiError {
             | R::IncompleteSpec { .. }
             | R::BadSpec { .. }
             | R::TargetMoved { .. }
+            | R::Held { .. }
             | R::AttemptOpen { .. }
             | R::NothingToDo
             | R::TooLarge { .. } => ErrorCode::Refused,

@@ -49,6 +49,10 @@ pub fn foresee(state: &State, operation: &Operation, commands: &[Command], force
         | Operation::Maintenance { .. }
         | Operation::EndMaintenance { .. }
         | Operation::Cleanup { .. }
+        | Operation::Suspend
+        | Operation::Resume
+        | Operation::Confirm { .. }
+        | Operation::Rollback
         | Operation::ConfirmOff { .. } => Ok(Outlook::default()),
     }
 }

@@ -13,14 +13,20 @@
 
 pub mod access;
 pub mod backend;
+pub mod chain;
 pub mod client;
+mod differences;
 pub mod error;
+pub mod fencing;
 mod foresee;
 pub mod operate;
-pub mod routes;
+pub mod planned;
+pub mod rollout;
+mod routes;
 pub mod socket;
 pub mod types;
 pub mod view;
+pub mod webhook;
 pub mod words;
 
 #[cfg(test)]
@@ -31,5 +37,7 @@ mod tests;
 pub use access::{Access, Caller, Door};
 pub use backend::Backend;
 pub use client::Client;
+pub use differences::differences;
 pub use error::{ApiError, ErrorCode};
 pub use routes::router;
+pub use webhook::Webhooks;

@@ -7,10 +7,13 @@
 use super::error::{ApiError, ErrorCode};
 use super::foresee::foresee;
 use super::types::{OperateRequest, Operation, WaitFor};
-use crate::model::{InstanceId, NodeId, ResourceId, Spec, suggest};
+use crate::model::{InstanceId, NodeId, ResourceId, Revision, Spec, suggest};
 use crate::state::{Command, Membership, Override, OverrideKind, Scope, State};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Digits of a revision that are enough to mean it.
+const SHORTEST_REVISION: usize = 4;
 
 /// An operation, ready to be proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,28 @@ fn commands(state: &State, request: &OperateRequest, by: &str) -> Result<Ready, 
             })
         }
         Operation::Cleanup { resource, node } => cleanup(state, resource.as_deref(), node.as_deref(), by),
+        Operation::Suspend => one(
+            set(Scope::Cluster, OverrideKind::Suspend),
+            WaitFor::Nothing,
+            "changes are suspended: pushes are refused, what runs is looked after as ever".to_owned(),
+        ),
+        Operation::Resume => clear(state, by, "changes are not suspended", |o| matches!(o.kind, OverrideKind::Suspend)),
+        Operation::Confirm { revision } => {
+            let target = named_target(state, revision.as_deref())?;
+            let command = Command::Confirm { leader: None, revision: target.clone(), by: by.to_owned() };
+            one(command, WaitFor::Nothing, format!("{} is confirmed", target.short()))
+        }
+        Operation::Rollback => {
+            let from = named_target(state, None)?;
+            let Some(to) = &state.last_good else {
+                return Err(ApiError::new(ErrorCode::NoSuchObject, "there is no earlier target that was good")
+                    .hint("`git push --force -o allow-rewind` goes back to any commit"));
+            };
+            let summary = format!("the cluster returns from {} to {}", from.short(), to.revision.short());
+            let reason = if request.reason.is_empty() { "by hand" } else { &request.reason };
+            let command = Command::Rollback { from, by: by.to_owned(), reason: reason.to_owned() };
+            one(command, WaitFor::Nothing, summary)
+        }
         Operation::ConfirmOff { node } => {
             let name = known_node(state, node)?;
             let Some(member) = state.nodes.get(&name) else {
@@ -114,6 +139,19 @@ fn commands(state: &State, request: &OperateRequest, by: &str) -> Result<Ready, 
             };
             one(command, WaitFor::Nothing, format!("{node} is taken to be off, as {by} states"))
         }
+    }
+}
+
+/// The target, which is the one that is meant.
+fn named_target(state: &State, named: Option<&str>) -> Result<Revision, ApiError> {
+    let none = |message: String| ApiError::new(ErrorCode::NoSuchObject, message);
+    let Some(target) = &state.target else { return Err(none("no manifests were pushed yet".into())) };
+    match named {
+        Some(named) if named.len() < SHORTEST_REVISION || !target.revision.as_str().starts_with(named) => {
+            Err(none(format!("the target is {}, not `{named}`", target.revision.short()))
+                .hint(format!("at least {SHORTEST_REVISION} digits of it; `hafen status` shows it")))
+        }
+        Some(_) | None => Ok(target.revision.clone()),
     }
 }
 
@@ -178,7 +216,7 @@ fn refuse_last_node(state: &State, node: &NodeId) -> Result<(), ApiError> {
 
 /// Refuses to switch a node off when too few other voters are up to go on without it: the attempt itself could not be
 /// recorded, and the node would not be switched on again.
-pub fn refuse_loss_of_quorum(state: &State, node: &NodeId) -> Result<(), ApiError> {
+pub(super) fn refuse_loss_of_quorum(state: &State, node: &NodeId) -> Result<(), ApiError> {
     let Some(spec) = target_spec(state) else { return Ok(()) };
     let voters: Vec<&NodeId> = spec
         .nodes
@@ -195,11 +233,11 @@ pub fn refuse_loss_of_quorum(state: &State, node: &NodeId) -> Result<(), ApiErro
     Err(ApiError::new(ErrorCode::Unsafe, message).hint("wait until the others are back: `hafen status`"))
 }
 
-fn target_spec(state: &State) -> Option<&Arc<Spec>> {
+pub(super) fn target_spec(state: &State) -> Option<&Arc<Spec>> {
     state.specs.get(&state.target.as_ref()?.spec)
 }
 
-fn known_node(state: &State, name: &str) -> Result<NodeId, ApiError> {
+pub(super) fn known_node(state: &State, name: &str) -> Result<NodeId, ApiError> {
     let listed = target_spec(state).into_iter().flat_map(|spec| spec.nodes.keys());
     let names: BTreeSet<&str> = listed.chain(state.nodes.keys()).map(NodeId::as_str).collect();
     if names.contains(name) { Ok(NodeId::new(name)) } else { Err(unknown("node", name, names)) }

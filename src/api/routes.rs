@@ -2,14 +2,15 @@
 //!
 //! Which route asks what of its caller is in [`access`](super::access), and held here for each of them alike.
 
-use super::access::{Access, Caller, Door, Route, allowed};
+use super::access::{Access, Caller, Door, Route, allowed, refusal};
 use super::backend::Backend;
 use super::error::{ApiError, ErrorCode};
 use super::types::{
-    ApiVersion, CheckRequest, CheckView, EventView, EventsKind, EventsView, FenceRequest, FenceView, OperateRequest,
-    OperationKind, OperationView, OutputView, PushRequest, PushView, ShimCall, ShimView, ShutdownRequest, StatusView,
-    TokenRequest, TokenView, WhyView,
+    ApiVersion, CheckRequest, CheckView, DiffView, EventView, EventWhyView, EventsKind, EventsView, FenceRequest,
+    FenceView, HistoryView, OperateRequest, OperationKind, OperationView, OutputView, PushRequest, PushView, ShimCall,
+    ShimView, ShutdownRequest, StatusView, TokenRequest, TokenView, WhyView,
 };
+use super::webhook::{self, Refused};
 use super::{operate, socket, view};
 use crate::model::{InstanceId, LogIndex, NodeId, ResourceId};
 use axum::body::{Body, Bytes};
@@ -21,23 +22,31 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The largest request: a tree of manifests. 10,000 documents are about 4 MiB.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
+/// The largest request of who has proved nothing yet: a join request is some 2 KiB. A webhook has a limit of its own.
+const STRANGER_BODY_LIMIT: usize = 64 * 1024;
 /// The most events of one answer; more are asked for with `after`.
 const EVENTS_LIMIT: usize = 10_000;
 /// Unless asked otherwise.
 const EVENTS_DEFAULT: usize = 100;
+/// Commits of a history, unless asked otherwise.
+const HISTORY_DEFAULT: usize = 20;
 
 /// All routes, for one door.
 pub fn router<B: Backend>(backend: Arc<B>, door: Door) -> Router {
     let mut router = Router::new();
     for (route, _, path, access) in Route::TABLE {
         let guard = Guard { backend: backend.clone(), door, access };
-        let handler = handler::<B>(route).layer(middleware::from_fn_with_state(guard, check_access::<B>));
+        let limit = if access == Access::Anyone { STRANGER_BODY_LIMIT } else { BODY_LIMIT };
+        // Who may not call is told so before the body is read.
+        let handler = handler::<B>(route).layer(DefaultBodyLimit::max(limit));
+        let handler = handler.layer(middleware::from_fn_with_state(guard, check_access::<B>));
         router = router.route(path, handler);
     }
-    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(backend)
+    router.with_state(backend)
 }
 
 fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
@@ -46,7 +55,10 @@ fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
         Route::Events => get(events::<B>),
         Route::FollowEvents => get(follow_events::<B>),
         Route::Why => get(why::<B>),
+        Route::WhyEvent => get(why_event::<B>),
+        Route::History => get(history::<B>),
         Route::Plan => post(plan::<B>),
+        Route::Diff => post(diff::<B>),
         Route::Check => post(check::<B>),
         Route::Export => get(export::<B>),
         Route::Operate => post(operate_::<B>),
@@ -57,7 +69,7 @@ fn handler<B: Backend>(route: Route) -> MethodRouter<Arc<B>> {
         Route::Shim => post(shim::<B>),
         Route::Shutdown => post(shutdown::<B>),
         Route::Join => post(join::<B>),
-        Route::Webhook => post(webhook::<B>),
+        Route::Webhook => post(take_webhook::<B>),
     }
 }
 
@@ -77,17 +89,16 @@ async fn check_access<B: Backend>(State(guard): State<Guard<B>>, mut request: Re
     let caller = match guard.door {
         Door::Local => {
             let peer = request.extensions().get::<ConnectInfo<socket::Peer>>().map(|info| info.0.clone());
-            Some(socket::caller(peer.as_ref(), request.headers()))
+            Ok(socket::caller(peer.as_ref(), request.headers()))
         }
         Door::Network => match bearer(request.headers()) {
             Some(token) => guard.backend.bearer(&token).await,
-            None => None,
+            None => Err("no token was shown".to_owned()),
         },
     };
-    if !allowed(guard.door, caller.as_ref(), guard.access) {
-        return ApiError::new(ErrorCode::Forbidden, "not allowed")
-            .hint("`hafen token --role viewer` or `--role operator` on a node makes a token for this")
-            .into_response();
+    if !allowed(guard.door, caller.as_ref().ok(), guard.access) {
+        let (reason, hint) = refusal(guard.access, caller.as_ref());
+        return ApiError::new(ErrorCode::Forbidden, format!("not allowed: {reason}")).hint(hint).into_response();
     }
     let caller = caller.unwrap_or(Caller { name: "unknown".into(), access: Access::Anyone });
     request.extensions_mut().insert(caller);
@@ -101,7 +112,8 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 /// The status of now, as this node knows it.
 pub fn status_of<B: Backend>(backend: &B) -> StatusView {
     let (state, leadership) = (backend.state(), backend.leadership());
-    view::status(&view::Input {
+    let signature = state.target.as_ref().and_then(|target| backend.signature(&target.revision));
+    let status = view::status(&view::Input {
         state: &state,
         leadership: &leadership,
         node: &backend.node(),
@@ -110,7 +122,9 @@ pub fn status_of<B: Backend>(backend: &B) -> StatusView {
         conditions: &backend.conditions(),
         checked: &backend.checked(),
         wall_ms: backend.wall_ms(),
-    })
+        signature: signature.as_ref(),
+    });
+    StatusView { webhook: backend.webhooks().view(), ..status }
 }
 
 async fn status<B: Backend>(State(backend): State<Arc<B>>) -> Json<StatusView> {
@@ -167,11 +181,41 @@ async fn why<B: Backend>(
     backend.why(ResourceId::new(resource), query.not.map(NodeId::new)).await.map(Json)
 }
 
+async fn why_event<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Path(index): Path<String>,
+) -> Result<Json<EventWhyView>, ApiError> {
+    let index = index.parse().map_err(|_| {
+        ApiError::new(ErrorCode::Usage, format!("`{index}` is not the index of an event"))
+            .hint("`hafen events` shows it")
+    })?;
+    backend.why_event(LogIndex(index)).await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct HistoryQuery {
+    limit: Option<usize>,
+}
+
+async fn history<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<HistoryView>, ApiError> {
+    backend.history(query.limit.unwrap_or(HISTORY_DEFAULT)).await.map(Json)
+}
+
 async fn plan<B: Backend>(
     State(backend): State<Arc<B>>,
     Json(request): Json<CheckRequest>,
 ) -> Result<Json<CheckView>, ApiError> {
     backend.check(request).await.map(Json)
+}
+
+async fn diff<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Json(request): Json<CheckRequest>,
+) -> Result<Json<DiffView>, ApiError> {
+    backend.diff(request).await.map(Json)
 }
 
 async fn check<B: Backend>(
@@ -260,10 +304,37 @@ async fn shutdown<B: Backend>(
     backend.shutdown(request.what).await.map(Json)
 }
 
-/// The body is not read: whatever a forge sends, it means "look".
-async fn webhook<B: Backend>(State(backend): State<Arc<B>>) -> StatusCode {
-    backend.source_changed();
-    StatusCode::ACCEPTED
+/// Whatever a forge sends, it means "look". Without a secret the body is not even read.
+async fn take_webhook<B: Backend>(State(backend): State<Arc<B>>, request: Request) -> Response {
+    let outcome = signed(&*backend, request).await;
+    backend.webhooks().count(outcome, Instant::now(), backend.wall_ms());
+    match outcome {
+        Ok(()) => {
+            backend.source_changed();
+            StatusCode::ACCEPTED.into_response()
+        }
+        Err(why) => {
+            let mut answer = (why.status(), format!("refused: {why}\n")).into_response();
+            if why == Refused::TooMany {
+                answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            }
+            answer
+        }
+    }
+}
+
+async fn signed<B: Backend>(backend: &B, request: Request) -> Result<(), Refused> {
+    backend.webhooks().admit(Instant::now())?;
+    let secret = backend.webhook_secret().await.map_err(|why| {
+        tracing::error!("webhooks are refused: {why}");
+        Refused::NoSecret
+    })?;
+    let Some(secret) = secret else { return Ok(()) };
+    let _room = backend.webhooks().room.try_acquire().map_err(|_| Refused::TooMany)?;
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, webhook::BODY_LIMIT);
+    let body = tokio::time::timeout(webhook::BODY_TIMEOUT, read).await.map_err(|_| Refused::TooSlow)?;
+    webhook::verify(&secret, &head.headers, &body.map_err(|_| Refused::TooLarge)?).map(|_| ())
 }
 
 async fn join<B: Backend>(State(backend): State<Arc<B>>, body: Bytes) -> Result<Vec<u8>, ApiError> {

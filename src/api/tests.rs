@@ -14,7 +14,7 @@ use crate::state::{
     State, Target,
 };
 use axum::http::{Request, StatusCode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt;
 
@@ -25,12 +25,24 @@ struct StandIn {
     woken: tokio::sync::Notify,
     proposed: Mutex<Vec<Command>>,
     refuse: Option<Refusal>,
+    hints: std::sync::atomic::AtomicU64,
+    webhooks: super::Webhooks,
+    secret: Result<Option<Vec<u8>>, String>,
 }
 
 impl StandIn {
     fn new(state: State) -> Self {
         let (events, proposed) = (Mutex::default(), Mutex::default());
-        Self { state, events, woken: tokio::sync::Notify::new(), proposed, refuse: None }
+        Self {
+            state,
+            events,
+            woken: tokio::sync::Notify::new(),
+            proposed,
+            refuse: None,
+            hints: Default::default(),
+            webhooks: Default::default(),
+            secret: Ok(None),
+        }
     }
 }
 
@@ -84,6 +96,9 @@ impl Backend for StandIn {
         let warnings = request.files.into_iter().map(|file| file.path).collect();
         Ok(CheckView { plan: Some(PlanView { warnings, ..PlanView::default() }), ..CheckView::default() })
     }
+    async fn diff(&self, _request: CheckRequest) -> Result<DiffView, ApiError> {
+        nothing()
+    }
     async fn check_push(&self, _request: PushRequest) -> Result<CheckView, ApiError> {
         nothing()
     }
@@ -92,7 +107,24 @@ impl Backend for StandIn {
     }
     async fn why(&self, resource: ResourceId, not: Option<NodeId>) -> Result<WhyView, ApiError> {
         let resource = format!("{resource} not on {}", not.map(|node| node.to_string()).unwrap_or_default());
-        Ok(WhyView { api_version: Default::default(), kind: Default::default(), resource, instances: vec![] })
+        Ok(WhyView {
+            api_version: Default::default(),
+            kind: Default::default(),
+            resource,
+            instances: vec![],
+            otherwise: vec![],
+            otherwise_cut_short: false,
+            commits: vec![],
+        })
+    }
+    fn signature(&self, _revision: &Revision) -> Option<SignatureView> {
+        None
+    }
+    async fn history(&self, _limit: usize) -> Result<HistoryView, ApiError> {
+        nothing()
+    }
+    async fn why_event(&self, _index: LogIndex) -> Result<EventWhyView, ApiError> {
+        nothing()
     }
     async fn export(&self) -> Result<Vec<u8>, ApiError> {
         Ok(vec![0, 255])
@@ -103,18 +135,26 @@ impl Backend for StandIn {
     async fn token(&self, _request: TokenRequest, _by: Caller) -> Result<TokenView, ApiError> {
         nothing()
     }
-    async fn bearer(&self, token: &str) -> Option<Caller> {
+    async fn bearer(&self, token: &str) -> Result<Caller, String> {
         let access = match token {
             "viewer" => Access::Viewer,
             "operator" => Access::Operator,
-            _ => return None,
+            _ => return Err("the token is unknown".into()),
         };
-        Some(Caller { name: token.to_owned(), access })
+        Ok(Caller { name: token.to_owned(), access })
     }
     async fn join(&self, request: Vec<u8>) -> Result<Vec<u8>, ApiError> {
         Ok(request)
     }
-    fn source_changed(&self) {}
+    fn source_changed(&self) {
+        self.hints.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+    fn webhooks(&self) -> &super::Webhooks {
+        &self.webhooks
+    }
+    async fn webhook_secret(&self) -> Result<Option<Vec<u8>>, String> {
+        self.secret.clone()
+    }
     async fn shim(&self, _call: ShimCall) -> Result<ShimView, ApiError> {
         nothing()
     }
@@ -129,24 +169,12 @@ impl Backend for StandIn {
 fn member(membership: Membership) -> NodeState {
     NodeState {
         membership,
-        incarnation: Incarnation { boot: BootId::new("b"), counter: 1 },
         joined_at: LogIndex(1),
-        since_ms: 0,
-        addresses: vec![],
         port: 7443,
         version: "0.1.0".into(),
         feature_level: 1,
-        attributes: BTreeMap::new(),
-        permanent_attributes: BTreeMap::new(),
-        burnt: BTreeSet::new(),
-        contradicted: BTreeSet::new(),
-        restarting: false,
-        suspicion: None,
-        last_suspicion: 0,
-        document: None,
         listed: true,
-        fenced_ms: vec![],
-        bad_devices: Default::default(),
+        ..NodeState::new(&Incarnation { boot: BootId::new("b"), counter: 1 })
     }
 }
 
@@ -330,6 +358,7 @@ async fn followed_events_come_as_they_happen() {
             kind: EventKind::Joined,
             node: Some("n1".into()),
             instance: None,
+            reason: None,
             text: "n1 joined".into(),
         };
         backend.events.lock().unwrap().push(event);
@@ -341,23 +370,111 @@ async fn followed_events_come_as_they_happen() {
 }
 
 #[tokio::test]
-async fn on_the_network_the_token_decides() {
+async fn on_the_network_the_token_decides_and_the_reason_is_told() {
     let backend = Arc::new(StandIn::new(state(Membership::Online)));
-    let app = router(backend, Door::Network);
-    let status = |method: &'static str, path: &'static str, token: Option<&'static str>| {
+    let app = router(backend.clone(), Door::Network);
+    let ask = |method: &'static str, path: &'static str, token: Option<&'static str>| {
         let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let body = serde_json::to_vec(&drain("n1")).unwrap();
         let call = app.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap());
-        async move { call.await.unwrap().status() }
+        async move {
+            let answer = call.await.unwrap();
+            let status = answer.status();
+            let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            (status, String::from_utf8_lossy(&body).into_owned())
+        }
     };
-    assert_eq!(status("GET", "/v1/status", None).await, StatusCode::FORBIDDEN);
-    assert_eq!(status("GET", "/v1/status", Some("wrong")).await, StatusCode::FORBIDDEN);
-    assert_eq!(status("GET", "/v1/status", Some("viewer")).await, StatusCode::OK);
-    assert_eq!(status("POST", "/v1/operate", Some("viewer")).await, StatusCode::FORBIDDEN);
-    assert_eq!(status("POST", "/v1/operate", Some("operator")).await, StatusCode::OK);
-    assert_eq!(status("POST", "/v1/shutdown", Some("operator")).await, StatusCode::FORBIDDEN);
-    assert_eq!(status("POST", "/v1/join", None).await, StatusCode::OK);
+    let refused = async |method, path, token, why: &str| {
+        let (status, body) = ask(method, path, token).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {token:?}");
+        assert!(body.contains(why), "{method} {path} {token:?}: {body}");
+    };
+    refused("GET", "/v1/status", None, "no token was shown").await;
+    refused("GET", "/v1/status", Some("wrong"), "the token is unknown").await;
+    for path in ["/v1/operate", "/v1/fence"] {
+        refused("POST", path, Some("viewer"), "a viewer's token reads, and this changes something").await;
+    }
+    refused("GET", "/v1/export", Some("viewer"), "shows all there is").await;
+    for path in ["/v1/shutdown", "/v1/push", "/v1/token", "/v1/shim"] {
+        refused("POST", path, Some("operator"), "on the machine itself only").await;
+    }
+    assert!(backend.proposed.lock().unwrap().is_empty());
+    assert_eq!(ask("GET", "/v1/status", Some("viewer")).await.0, StatusCode::OK);
+    assert_eq!(ask("POST", "/v1/operate", Some("operator")).await.0, StatusCode::OK);
+    assert_eq!(ask("POST", "/v1/join", None).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_has_proved_nothing_sends_little_and_who_may_not_call_is_told_before_the_body_is_read() {
+    let app = router(Arc::new(StandIn::new(state(Membership::Online))), Door::Network);
+    let post = |path: &'static str, token: &'static str, bytes: usize| {
+        let request = Request::post(path).header("content-type", "application/json").header("authorization", token);
+        app.clone().oneshot(request.body(axum::body::Body::from(vec![b' '; bytes])).unwrap())
+    };
+    assert_eq!(post("/v1/join", "", 60_000).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(post("/v1/join", "", 70_000).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(post("/v1/plan", "Bearer viewer", 33 << 20).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    // A body that never comes does not matter.
+    let endless = axum::body::Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let request = Request::post("/v1/operate").header("content-type", "application/json").body(endless).unwrap();
+    assert_eq!(app.oneshot(request).await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_webhook_with_a_secret_hints_only_if_it_is_signed_and_what_it_may_cost_is_bounded() {
+    let secret = Ok(Some(b"It's a Secret to Everybody".to_vec()));
+    let backend = Arc::new(StandIn { secret, ..StandIn::new(state(Membership::Online)) });
+    let hints = || backend.hints.load(std::sync::atomic::Ordering::SeqCst);
+    let app = router(backend.clone(), Door::Network);
+    let post = |header: (&'static str, &'static str), body: axum::body::Body| {
+        app.clone().oneshot(Request::post("/v1/webhook").header(header.0, header.1).body(body).unwrap())
+    };
+    // GitHub's own example.
+    let signature = ("x-hub-signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17");
+    for (header, body, expected) in [
+        (signature, b"Hello, World!".to_vec(), StatusCode::ACCEPTED),
+        (signature, b"Hello, world!".to_vec(), StatusCode::UNAUTHORIZED),
+        (("x-gitlab-token", "It's a Secret to Everybody"), vec![], StatusCode::ACCEPTED),
+        (("x-gitlab-token", "guessed"), vec![], StatusCode::UNAUTHORIZED),
+        (("x-github-event", "push"), vec![], StatusCode::UNAUTHORIZED),
+        // Larger than other strangers may send; larger than is read.
+        (("x-gitlab-token", "It's a Secret to Everybody"), vec![b' '; 1 << 20], StatusCode::ACCEPTED),
+        (signature, vec![b' '; (1 << 20) + 1], StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let answer = post(header, body.into()).await.unwrap();
+        assert_eq!(answer.status(), expected, "{header:?}");
+        let words = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+        assert!(!String::from_utf8_lossy(&words).contains("Secret to"), "an answer never holds the secret");
+    }
+    assert_eq!(hints(), 3, "what was refused hinted at nothing");
+    let view = super::routes::status_of(&*backend).webhook.expect("some came");
+    assert_eq!((view.accepted, view.refused), (3, 4));
+    // Bodies that never come keep no more than their room, and a flood is turned away.
+    let endless = || axum::body::Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(post(signature, endless()))).collect();
+    while backend.webhooks.room.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let answer = post(signature, endless()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_webhook_is_refused_while_its_secret_cannot_be_read_and_open_where_none_is_asked_for() {
+    for (secret, expected, hints) in
+        [(Err("gone".to_owned()), StatusCode::SERVICE_UNAVAILABLE, 0), (Ok(None), StatusCode::ACCEPTED, 1)]
+    {
+        let backend = Arc::new(StandIn { secret, ..StandIn::new(state(Membership::Online)) });
+        let app = router(backend.clone(), Door::Network);
+        // Without a secret the body is not waited for.
+        let body = axum::body::Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let answer = app.oneshot(Request::post("/v1/webhook").body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), expected);
+        assert_eq!(backend.hints.load(std::sync::atomic::Ordering::SeqCst), hints);
+    }
 }

@@ -5,14 +5,18 @@
 //! Invariants: failures come first; whatever keeps the cluster from being healthy is in `problems`, worst first, and the
 //! summary names the first. It judges nothing that `plan` judges: verdicts come in as they are.
 
+use super::rollout;
 use super::types::{
-    AlarmView, ApiVersion, AttemptOutcome, DeviceFault, DeviceView, FencingView, Health, LinkView, MembershipView,
-    NodeView, OverrideView, ResourceView, StatusKind, StatusView, TargetView, Verdict, VerdictView,
+    AlarmView, ApiVersion, AttemptOutcome, DeviceFault, DeviceView, FencingView, Health, LevelView, LinkView,
+    MembershipView, NodeView, OverrideView, ResourceView, SignatureView, StatusKind, StatusView, TargetView, TrustView,
+    Verdict, VerdictView,
 };
 use crate::model::{AgentRef, AttemptId, DeviceId, InstanceId, NodeId, ResourceId, Spec};
 use crate::reconcile::Checked;
 use crate::state::port::Leadership;
-use crate::state::{Attempt, Claim, ClaimKey, FenceOutcome, Membership, OverrideKind, Phase, Scope, State, Target};
+use crate::state::{
+    Attempt, Claim, ClaimKey, FenceOutcome, Membership, NodeState, OverrideKind, Phase, Scope, State, Target, TrustKey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,6 +24,8 @@ use std::sync::Arc;
 const ATTEMPTS_SHOWN: usize = 10;
 /// Alarms shown.
 const ALARMS_SHOWN: usize = 10;
+/// Fencings are counted over this time, as the state does.
+const HOUR_MS: u64 = 3_600_000;
 /// An alarm keeps the cluster degraded so long: an operator who looks once a day sees it.
 const ALARM_DEGRADES_MS: u64 = 24 * 3600 * 1000;
 
@@ -37,6 +43,8 @@ pub struct Input<'a> {
     /// What this node's checks of fencing devices said last.
     pub checked: &'a BTreeMap<DeviceId, Checked>,
     pub wall_ms: u64,
+    /// Who signed the target, if that is known here.
+    pub signature: Option<&'a SignatureView>,
 }
 
 /// The status of now.
@@ -59,7 +67,7 @@ pub fn status(input: &Input<'_>) -> StatusView {
         health,
         summary: summary(health, &problems, &nodes, &resources, state),
         problems,
-        target: state.target.as_ref().map(target),
+        target: state.target.as_ref().map(|now| TargetView { signature: input.signature.cloned(), ..target(now) }),
         last_good: state.last_good.as_ref().map(target),
         generation: state.generation,
         leader: input.leadership.leader.as_ref().map(ToString::to_string),
@@ -73,6 +81,8 @@ pub fn status(input: &Input<'_>) -> StatusView {
         devices: devices(input, spec),
         overrides: overrides(state),
         alarms,
+        rollout: rollout::view(state),
+        webhook: None,
     }
 }
 
@@ -81,7 +91,8 @@ fn spec_of(state: &State) -> Option<&Arc<Spec>> {
 }
 
 fn target(target: &Target) -> TargetView {
-    TargetView { revision: target.revision.to_string(), accepted_ms: target.accepted_ms, by: target.by.clone() }
+    let revision = target.revision.to_string();
+    TargetView { revision, accepted_ms: target.accepted_ms, by: target.by.clone(), signature: None }
 }
 
 fn nodes(input: &Input<'_>, spec: Option<&Arc<Spec>>) -> Vec<NodeView> {
@@ -111,17 +122,48 @@ fn node(input: &Input<'_>, spec: Option<&Arc<Spec>>, name: &NodeId) -> NodeView 
         (None, Some(_)) => notes.push("never joined: `hafen token` here, `hafen join` there".into()),
         (Some(_), _) | (None, None) => {}
     }
+    if let Some(times) = member.and_then(|member| quarantined(input.state, spec, member)) {
+        notes.push(format!("quarantined: fenced {times} times within an hour, it stays off until you switch it on"));
+    }
     NodeView {
         name: name.to_string(),
+        fencing: member.map(|member| levels(input.state, name, member)).unwrap_or_default(),
         role: document.map(|node| node.role),
         membership: member.map_or(MembershipView::Absent, |member| membership(member.membership)),
         since_ms: member.map(|member| member.since_ms),
         leader: input.leadership.leader.as_ref() == Some(name),
         boot: member.map(|member| member.incarnation.boot.to_string()),
         version: member.map(|member| member.version.clone()),
+        recipient: member.and_then(|member| member.recipient.clone()),
         links: input.links.iter().filter(|link| link.node == name.as_str()).cloned().collect(),
         notes,
     }
+}
+
+/// How often a node was fenced that is left off for it.
+fn quarantined(state: &State, spec: Option<&Arc<Spec>>, member: &NodeState) -> Option<usize> {
+    let most = spec?.cluster.fencing.max_fences as usize;
+    let recent = member.fenced_ms.iter().filter(|at| at.saturating_add(HOUR_MS) > state.now_ms).count();
+    (member.membership == Membership::Fenced && recent > most).then_some(recent)
+}
+
+/// The levels of a node, and why each is believed to work.
+fn levels(state: &State, name: &NodeId, member: &NodeState) -> Vec<LevelView> {
+    let Some(document) = &member.document else { return Vec::new() };
+    let view = |(level, devices): (usize, &Vec<DeviceId>)| {
+        let level = level as u32;
+        let key = State::level_digest(member, level).map(|digest| TrustKey { node: name.clone(), level, digest });
+        LevelView {
+            level: level + 1,
+            devices: devices.iter().map(ToString::to_string).collect(),
+            trust: key.and_then(|key| state.trust.get(&key)).map(|trust| TrustView {
+                by: trust.by.clone(),
+                reason: trust.reason.clone(),
+                at_ms: trust.at_ms,
+            }),
+        }
+    };
+    document.node.fencing.iter().enumerate().map(view).collect()
 }
 
 fn membership(membership: Membership) -> MembershipView {
@@ -289,6 +331,8 @@ pub fn override_words(kind: &OverrideKind) -> String {
         OverrideKind::Stop => "stop".into(),
         OverrideKind::Shutdown => "shutdown".into(),
         OverrideKind::Fence => "fence".into(),
+        OverrideKind::TestFence { level } => format!("test of fencing level {}", level + 1),
+        OverrideKind::Suspend => "suspend".into(),
     }
 }
 
@@ -297,10 +341,13 @@ fn override_state(kind: &OverrideKind) -> String {
         OverrideKind::Drain => "drained".into(),
         OverrideKind::Shutdown => "going down".into(),
         OverrideKind::Fence => "to be fenced".into(),
+        OverrideKind::TestFence { level } => format!("fencing level {} is being tested", level + 1),
         OverrideKind::Maintenance => "in maintenance".into(),
-        OverrideKind::Move { .. } | OverrideKind::Ban { .. } | OverrideKind::Disarm | OverrideKind::Stop => {
-            override_words(kind)
-        }
+        OverrideKind::Move { .. }
+        | OverrideKind::Ban { .. }
+        | OverrideKind::Disarm
+        | OverrideKind::Stop
+        | OverrideKind::Suspend => override_words(kind),
     }
 }
 
@@ -370,6 +417,7 @@ fn problems(
     }
     let fresh = |at_ms: u64| now_ms.saturating_sub(at_ms) < ALARM_DEGRADES_MS;
     found.extend(input.state.alarms.iter().rev().filter(|a| fresh(a.at_ms)).map(|a| format!("alarm: {}", a.text)));
+    found.extend(rollout::problem(input.state));
     found.extend(input.conditions.iter().cloned());
     let mut told = BTreeSet::new();
     found.retain(|problem| told.insert(problem.clone()));

@@ -11,24 +11,12 @@ const NOW_MS: u64 = 100 * 3600 * 1000;
 fn member(membership: Membership) -> NodeState {
     NodeState {
         membership,
-        incarnation: Incarnation { boot: BootId::new("boot-1"), counter: 1 },
         joined_at: LogIndex(1),
-        since_ms: 0,
-        addresses: vec![],
         port: 7443,
         version: "0.1.0".into(),
         feature_level: 1,
-        attributes: BTreeMap::new(),
-        permanent_attributes: BTreeMap::new(),
-        burnt: BTreeSet::new(),
-        contradicted: BTreeSet::new(),
-        restarting: false,
-        suspicion: None,
-        last_suspicion: 0,
-        document: None,
         listed: true,
-        fenced_ms: vec![],
-        bad_devices: Default::default(),
+        ..NodeState::new(&Incarnation { boot: BootId::new("boot-1"), counter: 1 })
     }
 }
 
@@ -95,6 +83,7 @@ fn view(state: &State, around: Around) -> StatusView {
         conditions: &around.conditions,
         checked: &around.checked,
         wall_ms: 0,
+        signature: None,
     })
 }
 
@@ -282,4 +271,32 @@ fn a_device_that_a_node_cannot_use_degrades_and_its_age_is_told() {
     let [n1, n2] = found.devices.as_slice() else { panic!("{:?}", found.devices) };
     assert_eq!((n1.failing[0].node.as_str(), n1.checked_ms), ("n2", None));
     assert_eq!((n2.failing.len(), n2.checked_ms), (0, Some(NOW_MS - 60_000)));
+}
+
+#[test]
+fn each_level_tells_who_trusts_it_and_a_node_that_stays_off_says_why() {
+    let mut w = crate::plan::testing::World::new(&["n1", "n2"]);
+    w.document("n2");
+    let mut state = w.state.clone();
+    let spec = Digest::default();
+    state.specs.insert(spec, Arc::new(w.spec.clone()));
+    let (revision, by) = (Revision::new("a".repeat(40)), "anna".to_owned());
+    state.target = Some(Target { revision, spec, accepted_at: LogIndex(1), accepted_ms: 0, by });
+    let level = |state: &State| view(state, QUIET).nodes[1].fencing.clone();
+    let untested = LevelView { level: 1, devices: vec!["pdu-n2".into()], trust: None };
+    assert_eq!(level(&state), [untested]);
+    let digest = State::level_digest(&state.nodes["n2"], 0).unwrap();
+    let trust = crate::state::Trust { by: "ann".into(), reason: "unplugged it".into(), at_ms: 7 };
+    state.trust.insert(TrustKey { node: "n2".into(), level: 0, digest }, trust);
+    let told = TrustView { by: "ann".into(), reason: "unplugged it".into(), at_ms: 7 };
+    assert_eq!(level(&state)[0].trust, Some(told));
+
+    let most = w.spec.cluster.fencing.max_fences as usize;
+    let fenced = state.nodes.get_mut("n2").unwrap();
+    fenced.membership = Membership::Fenced;
+    fenced.fenced_ms = vec![w.state.now_ms; most];
+    let notes = |state: &State| view(state, QUIET).nodes[1].notes.join("; ");
+    assert!(!notes(&state).contains("quarantined"), "{}", notes(&state));
+    state.nodes.get_mut("n2").unwrap().fenced_ms.push(w.state.now_ms);
+    assert!(notes(&state).contains("quarantined: fenced"), "{}", notes(&state));
 }

@@ -4,13 +4,10 @@
 //! spec and a state.
 
 use super::error::{ApiError, ErrorCode};
-use super::types::{
-    Change, ChangeKind, Contribution, Impact, PlanView, PlannedAction, Unplaced, Verdict as Word, VerdictView,
-    WhyInstance, WhyView,
-};
-use crate::model::{InstanceId, Kind, NodeId, Origin, Reason, Resource, ResourceId, Spec};
-use crate::plan::{self, Graph, PredictedKind, Verdict};
-use crate::state::{Membership, Phase, State, TrustKey};
+use super::types::{Contribution, Otherwise, OtherwiseChange, Verdict as Word, VerdictView, WhyInstance, WhyView};
+use crate::model::{InstanceId, Kind, NodeId, Origin, Reason, ResourceId, Spec};
+use crate::plan::{self, Graph, Verdict};
+use crate::state::{Membership, State, TrustKey};
 use std::collections::BTreeMap;
 
 /// What the graph says of everything that runs or is to run, and the assignment of what has no place.
@@ -36,7 +33,7 @@ pub fn verdicts(spec: &Spec, state: &State, graph: &Graph) -> BTreeMap<InstanceI
                 Verdict::Wait(reason @ Reason::After { instance: first, .. }) if steps.contains(first) => {
                     VerdictView { verdict: Word::Act, reason: reason.to_string(), at }
                 }
-                Verdict::Blocked(reason @ Reason::Unmanaged) if runs(state, &instance) => {
+                Verdict::Blocked(reason @ Reason::Unmanaged) if state.runs_as_told(&instance) => {
                     VerdictView { verdict: Word::Keep, reason: format!("left alone: {reason}"), at }
                 }
                 Verdict::Keep | Verdict::Act | Verdict::Wait(_) | Verdict::Blocked(_) => word(&verdict, at),
@@ -44,12 +41,6 @@ pub fn verdicts(spec: &Spec, state: &State, graph: &Graph) -> BTreeMap<InstanceI
             (instance, told)
         })
         .collect()
-}
-
-/// Whether something runs as it was last told to.
-fn runs(state: &State, instance: &InstanceId) -> bool {
-    let mut claims = state.claims.iter().filter(|(key, _)| &key.instance == instance).peekable();
-    claims.peek().is_some() && claims.all(|(_, claim)| claim.phase == Phase::Running && claim.failure.is_none())
 }
 
 fn word(verdict: &Verdict, at: Option<String>) -> VerdictView {
@@ -62,8 +53,18 @@ fn word(verdict: &Verdict, at: Option<String>) -> VerdictView {
     VerdictView { verdict, reason, at }
 }
 
-/// What makes the cluster degraded although everything runs: fencing that nobody has seen work.
+/// What makes the cluster degraded although everything runs: fencing that nobody has seen work, a forge that takes nothing.
 pub fn conditions(state: &State) -> Vec<String> {
+    let mut all = untested(state);
+    if let (Some(failing), Some(to)) = (&state.outbox.failing, state.report_to()) {
+        let since = i64::try_from(failing.since_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let since = since.map_or_else(String::new, |at| format!(" since {}", at.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        all.push(format!("commits are not reported to {}{since}: {}", to.provider, failing.why));
+    }
+    all
+}
+
+fn untested(state: &State) -> Vec<String> {
     let Some(spec) = state.spec() else { return Vec::new() };
     if !spec.cluster.fencing.enabled {
         return match spec.resource_nodes().count() {
@@ -91,145 +92,8 @@ fn place(origin: Option<&Origin>) -> Option<String> {
     origin.map(ToString::to_string)
 }
 
-/// What a spec would change, do and cost.
-pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
-    let at = |name: &str| {
-        place(
-            spec.origin(Kind::Resource, name).or_else(|| state.spec().and_then(|old| old.origin(Kind::Resource, name))),
-        )
-    };
-    let actions: Vec<PlannedAction> = plan::predict(spec, state)
-        .into_iter()
-        .map(|action| {
-            let impact = match action.kind {
-                PredictedKind::Fence => Impact::Fence,
-                PredictedKind::Start => Impact::Start,
-                PredictedKind::Stop => Impact::Stop,
-                PredictedKind::Restart => Impact::Restart,
-                PredictedKind::Reload => Impact::Reload,
-                PredictedKind::Move => Impact::Move,
-                PredictedKind::Promote => Impact::Promote,
-                PredictedKind::Demote => Impact::Demote,
-            };
-            let object = action.instance.as_ref().map_or_else(|| action.node.to_string(), ToString::to_string);
-            PlannedAction {
-                impact,
-                at: action.instance.as_ref().and_then(|instance| at(instance.resource.as_str())),
-                object,
-                node: Some(action.node.to_string()),
-                from: action.from.map(|node| node.to_string()),
-                role: None,
-                reason: action.reason.to_string(),
-                after: Vec::new(),
-            }
-        })
-        .collect();
-    let disturbed = [Impact::Restart, Impact::Move, Impact::Stop];
-    let mut outages: Vec<String> =
-        actions.iter().filter(|a| disturbed.contains(&a.impact)).map(|action| action.object.clone()).collect();
-    outages.dedup();
-    // Verdicts of the new spec against the old claims: what has no node at all.
-    let assigned = plan::assign(spec, state);
-    let unplaced = assigned
-        .verdicts
-        .iter()
-        .filter_map(|(instance, verdict)| match verdict {
-            Verdict::Blocked(reason @ crate::model::Reason::NoNode { .. }) => Some(Unplaced {
-                instance: instance.to_string(),
-                reason: reason.to_string(),
-                at: at(instance.resource.as_str()),
-            }),
-            Verdict::Keep | Verdict::Act | Verdict::Wait(_) | Verdict::Blocked(_) => None,
-        })
-        // Before its nodes have joined a cluster can place nothing; that is no fault of the manifests.
-        .filter(|_| spec.resource_nodes().any(|node| state.nodes.contains_key(node)))
-        .collect();
-    PlanView {
-        from: state.target.as_ref().map(|target| target.revision.to_string()),
-        changes: changes(state.spec().map(|spec| spec.as_ref()), spec),
-        actions,
-        outages,
-        unplaced,
-        ..PlanView::default()
-    }
-}
-
-/// Documents that differ, by kind and name.
-fn changes(old: Option<&Spec>, new: &Spec) -> Vec<Change> {
-    let mut changes = Vec::new();
-    if old.is_none_or(|old| old.cluster != new.cluster) {
-        let change = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Added };
-        let object = format!("Cluster/{}", new.cluster.name);
-        let at = place(new.origin(Kind::Cluster, &new.cluster.name));
-        changes.push(Change { change, object, at, fields: Vec::new() });
-    }
-    macro_rules! compare {
-        ($field:ident, $kind:expr, $fields:expr) => {{
-            let empty = Default::default();
-            let before = old.map_or(&empty, |old| &old.$field);
-            for (name, object) in &new.$field {
-                let text = name.to_string();
-                let at = place(new.origin($kind, &text));
-                let object_name = format!("{}/{name}", $kind);
-                match before.get(name) {
-                    None => {
-                        let change = ChangeKind::Added;
-                        changes.push(Change { change, object: object_name, at, fields: Vec::new() });
-                    }
-                    Some(was) if was != object => {
-                        let fields = $fields(was, object);
-                        changes.push(Change { change: ChangeKind::Changed, object: object_name, at, fields });
-                    }
-                    Some(_) => {}
-                }
-            }
-            for name in before.keys().filter(|name| !new.$field.contains_key(*name)) {
-                let at = old.and_then(|old| place(old.origin($kind, &name.to_string())));
-                let object = format!("{}/{name}", $kind);
-                changes.push(Change { change: ChangeKind::Removed, object, at, fields: Vec::new() });
-            }
-        }};
-    }
-    compare!(nodes, Kind::Node, |_, _| Vec::new());
-    compare!(devices, Kind::FencingDevice, |_, _| Vec::new());
-    compare!(resources, Kind::Resource, resource_fields);
-    compare!(groups, Kind::Group, |_, _| Vec::new());
-    compare!(clones, Kind::Clone, |_, _| Vec::new());
-    compare!(orders, Kind::Order, |_, _| Vec::new());
-    compare!(colocations, Kind::Colocation, |_, _| Vec::new());
-    compare!(locations, Kind::Location, |_, _| Vec::new());
-    compare!(tickets, Kind::Ticket, |_, _| Vec::new());
-    changes
-}
-
-/// Parameters by name; the rest in one word, since nothing restarts for it.
-fn resource_fields(was: &Resource, is: &Resource) -> Vec<String> {
-    let mut fields = Vec::new();
-    if was.agent != is.agent {
-        fields.push(format!("agent: {} -> {}", was.agent, is.agent));
-    }
-    let names: std::collections::BTreeSet<&String> = was.params.keys().chain(is.params.keys()).collect();
-    for name in names {
-        let (old, new) = (was.params.get(name), is.params.get(name));
-        if old != new {
-            let show = |value: Option<&String>| value.map_or("(none)".to_owned(), |value| mask(name, value));
-            fields.push(format!("params.{name}: {} -> {}", show(old), show(new)));
-        }
-    }
-    if fields.is_empty() {
-        fields.push("settings of hafen only: nothing is restarted".into());
-    }
-    fields
-}
-
-/// Passwords are not shown, whatever an agent calls them.
-fn mask(name: &str, value: &str) -> String {
-    let name = name.to_lowercase();
-    let secret = ["pass", "secret", "token", "key"].iter().any(|word| name.contains(word));
-    if secret { "(hidden)".into() } else { value.to_owned() }
-}
-
 /// Every reason for where a resource, a group or a clone is. `not`: only what concerns this node and the chosen one.
+/// `patience`: whether there is time for one more plan of what would send it there.
 ///
 /// # Errors
 /// No such resource, with the name that is nearest.
@@ -239,12 +103,20 @@ pub fn why(
     graph: &Graph,
     resource: &ResourceId,
     not: Option<&NodeId>,
+    patience: &dyn Fn() -> bool,
 ) -> Result<WhyView, ApiError> {
+    let (changes, tried) = match not {
+        Some(node) => otherwise(spec, state, resource, node, patience),
+        None => (Vec::new(), plan::Tried::All),
+    };
     let view = |instances| WhyView {
         api_version: Default::default(),
         kind: Default::default(),
         resource: resource.to_string(),
         instances,
+        otherwise: changes,
+        otherwise_cut_short: tried == plan::Tried::CutShort,
+        commits: Vec::new(),
     };
     let Some(explained) = plan::explain(spec, state, resource) else {
         if state.has_resource(resource) {
@@ -283,11 +155,28 @@ pub fn why(
             assigned_to: explanation.node.as_ref().map(ToString::to_string),
             role: explanation.role,
             verdict: words.get(id).cloned().unwrap_or(own),
+            story: Vec::new(),
             contributions: contributions.clone(),
             promotion: promotion.flat_map(|promotion| rows(&promotion.node, &promotion.contributions)).collect(),
         }
     });
     Ok(view(instances.collect()))
+}
+
+fn otherwise(
+    spec: &Spec,
+    state: &State,
+    resource: &ResourceId,
+    node: &NodeId,
+    patience: &dyn Fn() -> bool,
+) -> (Vec<Otherwise>, plan::Tried) {
+    let change = |change: plan::Change| OtherwiseChange { what: change.what, at: place(change.origin.as_ref()) };
+    let (found, tried) = plan::otherwise(spec, state, resource, node, patience);
+    let told = |changes: Vec<plan::Change>| Otherwise {
+        node: node.to_string(),
+        changes: changes.into_iter().map(change).collect(),
+    };
+    (found.into_iter().map(told).collect(), tried)
 }
 
 /// A row for each part, what is behind it below.

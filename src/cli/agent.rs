@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(
         long,
         env = "HAFEN_LOG",
-        default_value = "info,openraft=error,openraft::replication=off",
+        default_value = "info,openraft=error,openraft::replication=off,openraft::core::raft_core=off",
         value_name = "FILTER"
     )]
     log: String,

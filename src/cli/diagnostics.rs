@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: printing, and deciding whether findings are a failure (`validate`).
 
-use crate::manifest::{API_VERSION, SourceFile, explain};
+use crate::manifest::{API_VERSION, SourceFile, Waived, explain};
 use crate::model::{Diagnostic, Digest, Severity};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
@@ -34,15 +34,23 @@ pub enum Format {
 }
 
 /// Renders findings. `colour` matters for text only. Without findings text is empty; the others are an empty report.
-pub fn render(format: Format, diagnostics: &[Diagnostic], files: &[SourceFile], colour: bool) -> String {
+/// What the files waive is told by the formats that have a place for it: `Json` and `Sarif` (as suppressed results).
+pub fn render(
+    format: Format,
+    diagnostics: &[Diagnostic],
+    waived: &[Waived],
+    files: &[SourceFile],
+    colour: bool,
+) -> String {
     match format {
         Format::Text => text(diagnostics, files, colour),
         Format::Json => pretty(&json!({
             "apiVersion": API_VERSION,
             "kind": "Diagnostics",
             "diagnostics": diagnostics,
+            "waived": waived,
         })),
-        Format::Sarif => pretty(&sarif(diagnostics)),
+        Format::Sarif => pretty(&sarif(diagnostics, waived)),
         Format::Github => diagnostics.iter().map(github).collect(),
         Format::Gitlab => pretty(&gitlab(diagnostics)),
         Format::Junit => junit(diagnostics, files),
@@ -110,8 +118,9 @@ fn group<'a>(found: &'a Diagnostic, line: Option<&'a str>) -> Group<'a> {
     }
 }
 
-fn sarif(diagnostics: &[Diagnostic]) -> Value {
-    let codes: BTreeSet<&str> = diagnostics.iter().map(|found| found.code.as_str()).collect();
+fn sarif(diagnostics: &[Diagnostic], waived: &[Waived]) -> Value {
+    let all = diagnostics.iter().chain(waived.iter().map(|waived| &waived.diagnostic));
+    let codes: BTreeSet<&str> = all.map(|found| found.code.as_str()).collect();
     let rule = |code: &&str| {
         let known = explain::find(code);
         json!({
@@ -135,6 +144,11 @@ fn sarif(diagnostics: &[Diagnostic]) -> Value {
             "locations": if found.file.is_empty() { json!([]) } else { json!([location]) },
         })
     };
+    let suppressed = |waived: &Waived| {
+        let mut result = result(&waived.diagnostic);
+        result["suppressions"] = json!([{ "kind": "inSource", "justification": waived.reason }]);
+        result
+    };
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -145,7 +159,7 @@ fn sarif(diagnostics: &[Diagnostic]) -> Value {
                 "rules": codes.iter().map(rule).collect::<Vec<_>>(),
             } },
             "columnKind": "unicodeCodePoints",
-            "results": diagnostics.iter().map(result).collect::<Vec<_>>(),
+            "results": diagnostics.iter().map(result).chain(waived.iter().map(suppressed)).collect::<Vec<_>>(),
         }],
     })
 }
@@ -200,7 +214,8 @@ fn gitlab(diagnostics: &[Diagnostic]) -> Value {
                 Severity::Warning => "minor",
                 Severity::Note => "info",
             },
-            "location": { "path": found.file, "lines": { "begin": found.line.max(1) } },
+            // GitLab drops what has no path.
+            "location": { "path": if found.file.is_empty() { "manifests" } else { &found.file }, "lines": { "begin": found.line.max(1) } },
         })
     };
     diagnostics.iter().map(&mut issue).collect()
@@ -284,7 +299,7 @@ spec: { params: { ä: \"<&>\" }, agnet: x, agent: systemd:a }
     #[test]
     fn text_points_at_the_place() {
         let (diagnostics, files) = findings();
-        let text = render(Format::Text, &diagnostics[..2], &files, false);
+        let text = render(Format::Text, &diagnostics[..2], &[], &files, false);
         let expected = "\
 error[HA0403]: there is no Cluster document
  |
@@ -300,8 +315,8 @@ error[HA0204]: unknown field `agnet` in `spec`
 
 ";
         assert_eq!(text, expected);
-        assert!(render(Format::Text, &diagnostics, &files, true).contains("\u{1b}["));
-        assert_eq!(render(Format::Text, &[], &files, false), "");
+        assert!(render(Format::Text, &diagnostics, &[], &files, true).contains("\u{1b}["));
+        assert_eq!(render(Format::Text, &[], &[], &files, false), "");
     }
 
     #[test]
@@ -310,15 +325,15 @@ error[HA0204]: unknown field `agnet` in `spec`
         diagnostics[1].column = 4_000;
         diagnostics[2].line = 99;
         files[0].bytes[5] = 0xff;
-        let text = render(Format::Text, &diagnostics, &files, false);
+        let text = render(Format::Text, &diagnostics, &[], &files, false);
         assert_eq!(text.matches("HA0").count(), 3);
-        assert!(render(Format::Text, &diagnostics, &[], false).contains("a b.yaml"));
+        assert!(render(Format::Text, &diagnostics, &[], &[], false).contains("a b.yaml"));
     }
 
     #[test]
     fn json_is_the_type_itself() {
         let (diagnostics, files) = findings();
-        let value: Value = serde_json::from_str(&render(Format::Json, &diagnostics, &files, false)).unwrap();
+        let value: Value = serde_json::from_str(&render(Format::Json, &diagnostics, &[], &files, false)).unwrap();
         assert_eq!((&value["apiVersion"], &value["kind"]), (&json!(API_VERSION), &json!("Diagnostics")));
         assert_eq!(serde_json::from_value::<Vec<Diagnostic>>(value["diagnostics"].clone()).unwrap(), diagnostics);
     }
@@ -326,7 +341,7 @@ error[HA0204]: unknown field `agnet` in `spec`
     #[test]
     fn sarif_and_gitlab_name_rule_and_place() {
         let (diagnostics, files) = findings();
-        let value: Value = serde_json::from_str(&render(Format::Sarif, &diagnostics, &files, false)).unwrap();
+        let value: Value = serde_json::from_str(&render(Format::Sarif, &diagnostics, &[], &files, false)).unwrap();
         let results = value["runs"][0]["results"].as_array().unwrap();
         assert_eq!((results.len(), &results[0]["locations"]), (3, &json!([])));
         let place = &results[1]["locations"][0]["physicalLocation"];
@@ -335,17 +350,62 @@ error[HA0204]: unknown field `agnet` in `spec`
         assert_eq!(value["runs"][0]["tool"]["driver"]["rules"][0]["id"], "HA0204");
 
         let twice = [diagnostics.clone(), diagnostics].concat();
-        let value: Value = serde_json::from_str(&render(Format::Gitlab, &twice, &files, false)).unwrap();
+        let value: Value = serde_json::from_str(&render(Format::Gitlab, &twice, &[], &files, false)).unwrap();
         let issues = value.as_array().unwrap();
         let fingerprints: BTreeSet<String> = issues.iter().map(|issue| issue["fingerprint"].to_string()).collect();
         assert_eq!((issues.len(), fingerprints.len()), (6, 6));
         assert_eq!(issues[1]["location"], json!({"path": "a b.yaml", "lines": {"begin": 4}}));
     }
 
+    /// The schema of OASIS, without its descriptions.
+    const SARIF_SCHEMA: &str = include_str!("sarif/sarif-2.1.0.json");
+
+    #[test]
+    fn sarif_keeps_to_its_schema_with_waived_findings_and_without_any() {
+        let validator = jsonschema::validator_for(&serde_json::from_str(SARIF_SCHEMA).unwrap()).unwrap();
+        let (diagnostics, files) = findings();
+        let waived = [Waived { diagnostic: diagnostics[1].clone(), reason: "known".into() }];
+        for (found, waived) in [(&diagnostics[..], &waived[..]), (&diagnostics[..1], &[]), (&[], &[])] {
+            let value: Value = serde_json::from_str(&render(Format::Sarif, found, waived, &files, false)).unwrap();
+            let faults: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert!(faults.is_empty(), "{faults:?}");
+            let results = value["runs"][0]["results"].as_array().unwrap();
+            assert_eq!(results.len(), found.len() + waived.len());
+            let suppressed =
+                results.iter().filter(|result| result["suppressions"][0]["justification"] == "known").count();
+            assert_eq!(suppressed, waived.len());
+        }
+        let mut wrong: Value = serde_json::from_str(&render(Format::Sarif, &diagnostics, &[], &files, false)).unwrap();
+        wrong["runs"][0]["results"][0]["level"] = "fatal".into();
+        assert!(!validator.is_valid(&wrong), "the schema would let anything pass");
+    }
+
+    /// What GitLab's documentation asks of a code quality report: all of these fields, and a severity of its five.
+    #[test]
+    fn gitlab_reports_have_every_field_that_gitlab_reads() {
+        let schema = json!({ "type": "array", "items": {
+            "type": "object",
+            "required": ["description", "check_name", "fingerprint", "severity", "location"],
+            "properties": {
+                "severity": { "enum": ["info", "minor", "major", "critical", "blocker"] },
+                "fingerprint": { "type": "string", "minLength": 32 },
+                "location": { "type": "object", "required": ["path", "lines"], "properties": {
+                    "path": { "type": "string", "pattern": "^[^./]" },
+                    "lines": { "required": ["begin"], "properties": { "begin": { "type": "integer", "minimum": 1 } } },
+                } },
+            },
+        } });
+        let (diagnostics, files) = findings();
+        let value: Value = serde_json::from_str(&render(Format::Gitlab, &diagnostics, &[], &files, false)).unwrap();
+        let faults: Vec<String> =
+            jsonschema::validator_for(&schema).unwrap().iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
     #[test]
     fn github_annotations_are_one_escaped_line_each() {
         let (diagnostics, files) = findings();
-        let text = render(Format::Github, &diagnostics, &files, false);
+        let text = render(Format::Github, &diagnostics, &[], &files, false);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1],
@@ -359,7 +419,7 @@ error[HA0204]: unknown field `agnet` in `spec`
     fn junit_is_xml_with_a_case_per_file() {
         let (diagnostics, mut files) = findings();
         files.push(SourceFile { path: "good.yaml".into(), bytes: Vec::new() });
-        let text = render(Format::Junit, &diagnostics, &files, false);
+        let text = render(Format::Junit, &diagnostics, &[], &files, false);
         let document = roxmltree::Document::parse(&text).unwrap();
         let cases: Vec<_> = document.descendants().filter(|node| node.has_tag_name("testcase")).collect();
         let failed = |case: &roxmltree::Node| case.children().any(|child| child.has_tag_name("failure"));

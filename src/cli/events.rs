@@ -79,6 +79,7 @@ pub fn line(event: &EventView) -> String {
         EventKind::Failed | EventKind::Suspected | EventKind::FenceFailed | EventKind::Alarm => render::bad(&padded),
         EventKind::FenceStarted
         | EventKind::FenceCheck
+        | EventKind::Report
         | EventKind::Found
         | EventKind::Evidence
         | EventKind::Override => render::warn(&padded),

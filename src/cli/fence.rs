@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
     after_help = "Examples:
   hafen fence n2 --reason 'hangs'
   hafen drain n2 && hafen fence test n2
+  hafen fence test n2 --level 2
+  hafen fence cancel n2
+  hafen drain n2 && hafen fence disarm n2 --reason 'kernel debugging'
   hafen fence trust n2 --reason 'tested by hand'
   hafen fence confirm n2 --reason 'unplugged it myself'"
 )]
@@ -37,8 +40,31 @@ pub struct Args {
 enum Verb {
     /// Prove that a node's devices work, by switching the drained node off and on
     ///
-    /// Waits until it is proven off, and then until it is back with a new boot.
-    Test(FenceArgs),
+    /// Waits until it is proven off, and then until it is back with a new boot. One attempt with one level; if that fails the
+    /// node stays on.
+    Test(TestArgs),
+    /// Take back the wish to fence or test a node
+    ///
+    /// An attempt that is under way goes on.
+    Cancel {
+        /// The node
+        node: String,
+    },
+    /// Disarm the watchdog of a drained node, for work during which it must not fire
+    ///
+    /// Nothing is started there until `hafen fence arm`.
+    Disarm {
+        /// The node
+        node: String,
+        /// Why, for those who read the events
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let a node arm its watchdog again
+    Arm {
+        /// The node
+        node: String,
+    },
     /// Vouch for the devices of a node without a test
     Trust(StatementArgs),
     /// State that a node is off, when no device can tell
@@ -63,9 +89,21 @@ struct FenceArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct TestArgs {
+    #[command(flatten)]
+    fence: FenceArgs,
+    /// Which level of its fencing, from 1
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    level: u32,
+}
+
+#[derive(Debug, clap::Args)]
 struct StatementArgs {
     /// The node
     node: String,
+    /// Only this level of its fencing, from 1; default: all
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
     /// How you know
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -85,20 +123,33 @@ struct ConfirmArgs {
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match &args.verb {
-        None => fence(&args.fence, FenceKind::Fence, context).await,
-        Some(Verb::Test(test)) => fence(test, FenceKind::Test, context).await,
+        None => fence(&args.fence, FenceKind::Fence, None, context).await,
+        Some(Verb::Test(test)) => fence(&test.fence, FenceKind::Test, Some(test.level), context).await,
+        Some(Verb::Cancel { node }) => say(node, FenceKind::Cancel, "", None, context).await,
+        Some(Verb::Arm { node }) => say(node, FenceKind::Arm, "", None, context).await,
+        Some(Verb::Disarm { node, reason }) => say(node, FenceKind::Disarm, reason, None, context).await,
         Some(Verb::Trust(statement)) => {
-            let request =
-                FenceRequest { node: statement.node.clone(), what: FenceKind::Trust, reason: statement.reason.clone() };
-            let answer: FenceView = context.client()?.post("/v1/fence", &request).await?;
-            render::say(&answer.summary);
-            Ok(Exit::Ok)
+            say(&statement.node, FenceKind::Trust, &statement.reason, statement.level, context).await
         }
         Some(Verb::Confirm(statement)) => confirm(statement, context).await,
     }
 }
 
-async fn fence(args: &FenceArgs, what: FenceKind, context: &Context) -> Result<Exit, CliError> {
+/// What is done once it is said.
+async fn say(
+    node: &str,
+    what: FenceKind,
+    reason: &str,
+    level: Option<u32>,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let request = FenceRequest { node: node.to_owned(), what, reason: reason.to_owned(), level };
+    let answer: FenceView = context.client()?.post("/v1/fence", &request).await?;
+    render::say(&answer.summary);
+    Ok(Exit::Ok)
+}
+
+async fn fence(args: &FenceArgs, what: FenceKind, level: Option<u32>, context: &Context) -> Result<Exit, CliError> {
     let node = args.node.clone().ok_or_else(|| CliError::usage("name the node"))?;
     let client = context.client()?;
     let status: StatusView = client.get("/v1/status", &[]).await?;
@@ -107,7 +158,7 @@ async fn fence(args: &FenceArgs, what: FenceKind, context: &Context) -> Result<E
         render::say(&format!("{} will be powered off; {}", render::strong(&node), runs(&status, &node)));
         ask_for_name(&node)?;
     }
-    let request = FenceRequest { node: node.clone(), what, reason: args.reason.clone() };
+    let request = FenceRequest { node: node.clone(), what, reason: args.reason.clone(), level };
     let answer: FenceView = client.post("/v1/fence", &request).await?;
     render::say(&answer.summary);
     match answer.attempt {

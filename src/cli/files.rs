@@ -1,14 +1,16 @@
 //! Reads a folder of manifests from disk.
 //!
-//! Input → output: a path → the `*.yaml` and `*.yml` files below it, in order of their names, with paths relative to it
-//! (`/` between parts on every system). A path of one file gives that file.
+//! Input → output: a path → the `*.yaml` and `*.yml` files below it (and SOPS files in JSON), in order of their names, with paths relative to it
+//! (`/` between parts on every system). A path of one file gives that file. What overlays among them build on is read too:
+//! its paths begin with `../` where it is not below the path.
 //!
 //! Deliberately absent: following symbolic links below the path (a push does not carry what they point to), and
 //! reading what begins with a dot. Errors: what the system says, with the path; limits exceeded.
 
-use crate::manifest::SourceFile;
+use crate::manifest::{self, SourceFile};
+use crate::model::sealed::is_of_manifests;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Ten times what a large installation has.
 const MAX_FILES: usize = 100_000;
@@ -17,8 +19,40 @@ const MAX_TOTAL_BYTES: u64 = 256 << 20;
 /// Folders within folders.
 const MAX_DEPTH: usize = 32;
 
-/// Reads all manifests below `path`.
+/// Reads all manifests below `path`, and the bases of overlays among them.
 pub fn read_tree(path: &Path) -> io::Result<Vec<SourceFile>> {
+    let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    let root = if root == Path::new("") { Path::new(".") } else { root };
+    let repository = repository(root);
+    let read = |folder: &str| -> io::Result<Vec<SourceFile>> {
+        let below = root.join(folder);
+        match std::fs::canonicalize(&below) {
+            // A push carries what is in the repository, and nothing else.
+            Ok(real) if repository.as_ref().is_some_and(|repository| !real.starts_with(repository)) => Ok(Vec::new()),
+            Ok(real) if real.is_dir() => {
+                let mut files = read_alone(&below)?;
+                let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+                files.iter_mut().for_each(|file| file.path = format!("{prefix}{}", file.path));
+                Ok(files)
+            }
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(at(&below, error)),
+        }
+    };
+    manifest::with_bases(read_alone(path)?, read)
+}
+
+/// The root of the repository that a folder is in, without symbolic links; None: it is in none.
+fn repository(folder: &Path) -> Option<PathBuf> {
+    let real = std::fs::canonicalize(folder).ok()?;
+    real.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned)
+}
+
+/// The same without bases.
+pub fn read_alone(path: &Path) -> io::Result<Vec<SourceFile>> {
     let mut tree = Tree { files: Vec::new(), bytes_left: MAX_TOTAL_BYTES };
     let metadata = std::fs::metadata(path).map_err(|error| at(path, error))?;
     if metadata.is_dir() {
@@ -29,6 +63,30 @@ pub fn read_tree(path: &Path) -> io::Result<Vec<SourceFile>> {
     }
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree.files)
+}
+
+/// The same with paths relative to where the command was run, so that editors and code hosts find the files.
+pub fn read_from_here(path: &Path) -> io::Result<Vec<SourceFile>> {
+    let mut files = read_tree(path)?;
+    files.iter_mut().for_each(|file| file.path = from_here(path, &file.path));
+    Ok(files)
+}
+
+/// What a file below `path` is called where the command was run.
+pub fn from_here(path: &Path, file: &str) -> String {
+    let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    let joined = root.strip_prefix(".").unwrap_or(root).join(file);
+    let mut plain = PathBuf::new();
+    for part in joined.components() {
+        // `prod/../base` is `base`; what is above where the command was run stays so.
+        match part {
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain.to_string_lossy().into_owned()
 }
 
 struct Tree {
@@ -50,7 +108,7 @@ impl Tree {
             }
             if kind.is_dir() {
                 self.folder(&entry.path(), &format!("{prefix}{name}/"), depth + 1)?;
-            } else if kind.is_file() && (name.ends_with(".yaml") || name.ends_with(".yml")) {
+            } else if kind.is_file() && is_of_manifests(name.as_bytes()) {
                 self.file(&entry.path(), format!("{prefix}{name}"))?;
             }
         }

@@ -7,7 +7,7 @@
 //! Invariant: an outcome that is not known is never answered as ok, and never as a plain refusal.
 
 use super::error::{CliError, Exit, Kind};
-use super::{Context, diagnostics, plan, render};
+use super::{Context, changes, diagnostics, plan, render};
 use crate::api::client::{Client, ClientError};
 use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
 use crate::manifest::SourceFile;
@@ -70,7 +70,7 @@ async fn pre_receive(client: &Client) -> Result<Exit, CliError> {
         return Err(refused("the manifests are not valid").hint("`hafen explain CODE` says more about a finding"));
     }
     if let Some(found) = &check.plan {
-        render::say(plan::text(found).trim_end());
+        render::say(plan::text(found, changes::Detail::Concise).trim_end());
     }
     match &check.refusal {
         Some(refusal) => Err(refused(refusal)),
@@ -81,11 +81,22 @@ async fn pre_receive(client: &Client) -> Result<Exit, CliError> {
 
 /// As git hands them over.
 fn names(options: &PushOptions) -> Vec<String> {
-    let PushOptions { allow_rewind, allow_removals, abandon, dry_run } = *options;
-    [("allow-rewind", allow_rewind), ("allow-removals", allow_removals), ("abandon", abandon), ("dry-run", dry_run)]
+    let PushOptions { allow_rewind, allow_removals, abandon, allow_held, outside_window, dry_run, plan, path } =
+        options.clone();
+    let flags = [
+        ("allow-rewind", allow_rewind),
+        ("allow-removals", allow_removals),
+        ("abandon", abandon),
+        ("allow-held", allow_held),
+        ("outside-window", outside_window),
+        ("dry-run", dry_run),
+    ];
+    flags
         .into_iter()
         .filter(|(_, given)| *given)
         .map(|(name, _)| name.to_owned())
+        .chain(plan.map(|id| format!("plan={id}")))
+        .chain(path.map(|folder| format!("path={folder}")))
         .collect()
 }
 
@@ -98,7 +109,7 @@ fn show_findings(check: &CheckView, repo: &Repo, revision: &Revision) {
     // Without the files the findings are shown all the same, only without the lines they are about.
     let files = repo.read_files(revision, "", ReadLimits::default()).unwrap_or_default();
     let files: Vec<SourceFile> = files.into_iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
-    render::say(diagnostics::render(diagnostics::Format::Text, &found, &files, true).trim_end());
+    render::say(diagnostics::render(diagnostics::Format::Text, &found, &[], &files, true).trim_end());
 }
 
 async fn proc_receive(client: &Client) -> Result<Exit, CliError> {
@@ -196,8 +207,9 @@ mod tests {
 
     #[test]
     fn options_are_named_as_the_pusher_wrote_them() {
-        let options = PushOptions { allow_removals: true, dry_run: true, ..PushOptions::default() };
-        assert_eq!(names(&options), ["allow-removals", "dry-run"]);
+        let plan = "00010203-ff000001-09090909".parse().ok();
+        let options = PushOptions { allow_removals: true, dry_run: true, plan, ..PushOptions::default() };
+        assert_eq!(names(&options), ["allow-removals", "dry-run", "plan=00010203-ff000001-09090909"]);
         assert_eq!(PushOptions::parse(names(&options).iter().map(String::as_str)).unwrap(), options);
     }
 }

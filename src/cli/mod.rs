@@ -7,20 +7,26 @@
 //! Deliberately absent: decisions. What can be decided is decided by `api` and behind it.
 
 mod agent;
+mod changes;
 mod cib;
 mod cleanup;
+mod comment;
 mod completion;
 mod diagnostics;
+mod diff;
 mod drain;
 mod error;
 mod events;
 mod explain;
 mod fence;
 mod files;
+mod fmt;
+mod history;
 mod hook;
 mod import;
 mod init;
 mod join;
+mod keygen;
 mod leave;
 mod maintenance;
 mod man;
@@ -31,9 +37,14 @@ mod output;
 mod plan;
 mod recover;
 mod render;
+mod render_manifests;
+mod rollout;
 mod schema;
 mod shim;
+mod sim;
+mod simulate;
 mod status;
+mod suspend;
 mod token;
 mod validate;
 mod wait;
@@ -70,11 +81,16 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Command {
     Validate(validate::Args),
+    Render(render_manifests::Args),
+    Fmt(fmt::Args),
     Schema(schema::Args),
     Explain(explain::Args),
+    Diff(diff::Args),
     Plan(plan::Args),
+    Comment(comment::Args),
     Status(status::Args),
     Events(events::Args),
+    History(history::Args),
     Why(why::Args),
     Output(output::Args),
     Wait(wait::Args),
@@ -83,14 +99,21 @@ enum Command {
     Move(move_::Args),
     Maintenance(maintenance::Args),
     Cleanup(cleanup::Args),
+    Confirm(rollout::ConfirmArgs),
+    Rollback(rollout::RollbackArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(suspend::ResumeArgs),
     Fence(fence::Args),
     Import(import::Args),
     Init(init::Args),
     Token(token::Args),
+    Keygen(keygen::Args),
     Join(join::Args),
     Leave(leave::Args),
     Recover(recover::Args),
     Agent(agent::Args),
+    Simulate(simulate::Args),
+    Sim(sim::Args),
     Completion(completion::Args),
     Man(man::Args),
     #[command(hide = true)]
@@ -153,11 +176,16 @@ fn dispatch(cli: Cli) -> u8 {
     let context = Context { data_dir: cli.data_dir };
     let result = match &cli.command {
         Command::Validate(args) => return validate::run_with(args, installed_agents),
+        Command::Fmt(args) => fmt::run(args),
+        Command::Render(args) => render_manifests::run(args),
         Command::Schema(args) => return schema::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Diff(args) => wait_for(diff::run(args, &context)),
         Command::Plan(args) => wait_for(plan::run(args, &context)),
+        Command::Comment(args) => wait_for(comment::run(args, &context)),
         Command::Status(args) => wait_for(status::run(args, &context)),
         Command::Events(args) => wait_for(events::run(args, &context)),
+        Command::History(args) => wait_for(history::run(args, &context)),
         Command::Why(args) => wait_for(why::run(args, &context)),
         Command::Output(args) => wait_for(output::run(args, &context)),
         Command::Wait(args) => wait_for(wait::run(args, &context)),
@@ -166,14 +194,21 @@ fn dispatch(cli: Cli) -> u8 {
         Command::Move(args) => wait_for(move_::run(args, &context)),
         Command::Maintenance(args) => wait_for(maintenance::run(args, &context)),
         Command::Cleanup(args) => wait_for(cleanup::run(args, &context)),
+        Command::Confirm(args) => wait_for(rollout::confirm(args, &context)),
+        Command::Rollback(args) => wait_for(rollout::rollback(args, &context)),
+        Command::Suspend(args) => wait_for(suspend::suspend(args, &context)),
+        Command::Resume(args) => wait_for(suspend::resume(args, &context)),
         Command::Fence(args) => wait_for(fence::run(args, &context)),
         Command::Import(args) => import::run(args),
         Command::Init(args) => init::run(args, &context),
         Command::Token(args) => wait_for(token::run(args, &context)),
+        Command::Keygen(args) => keygen::run(args),
         Command::Join(args) => join::run(args, &context),
         Command::Leave(args) => wait_for(leave::run(args, &context)),
-        Command::Recover(args) => recover::run(args),
+        Command::Recover(args) => recover::run(args, &context),
         Command::Agent(args) => agent::run(args, &context),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::Completion(args) => completion::run(args, Cli::command()),
         Command::Man(args) => man::run(args, Cli::command()),
         Command::Hook(args) => wait_for(hook::run(args, &context)),
@@ -185,11 +220,11 @@ fn dispatch(cli: Cli) -> u8 {
     }
 }
 
-/// What this machine's agents say of themselves. Nothing, where there are none.
+/// What this machine's agents say of themselves, and of the others what the snapshot says.
 fn installed_agents(names: &std::collections::BTreeSet<String>) -> crate::model::AgentCatalogue {
     let config = crate::agent::Config::new(PathBuf::new(), PathBuf::new(), crate::model::NodeId::default());
     let read = async { Ok(crate::agent::catalogue(names, &config.ocf_root, &config.fence_dirs).await) };
-    wait_for(read).unwrap_or_default()
+    crate::manifest::bundled::complete(wait_for(read).unwrap_or_default(), names)
 }
 
 /// Runs a command that talks to the daemon, on this thread.
@@ -197,6 +232,8 @@ fn wait_for<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, 
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
+#[cfg(test)]
+mod export_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

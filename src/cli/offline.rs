@@ -7,8 +7,9 @@
 
 use super::error::{CliError, Exit, Kind};
 use super::{cib, files, render};
-use crate::api::types::{Impact, PlanView, PlannedAction, Unplaced};
-use crate::manifest::{self, Purpose};
+use crate::api::types::{DiffView, Impact, OutageView, PlanView, PlannedAction, Unplaced};
+use crate::api::{differences, planned};
+use crate::manifest::{self, Purpose, SourceFile};
 use crate::model::{self, AgentCatalogue, NodeId, Reason, Severity, Spec};
 use crate::plan::{self, Action, Op, Verdict};
 use crate::state::{State, StateDocument};
@@ -36,15 +37,29 @@ pub enum Lines {
     Untold,
 }
 
+/// Another cluster, read.
+#[derive(Debug)]
+pub struct Other {
+    pub spec: Spec,
+    pub state: State,
+    /// What the manifests say differently than what it follows; None: it is not known what that is.
+    pub diff: Option<DiffView>,
+}
+
 impl Elsewhere {
     /// Its spec and state; None: the cluster that runs here is meant.
     pub fn read(&self, manifests: &Path, lines: Lines) -> Result<Option<(Spec, State)>, CliError> {
+        Ok(self.read_all(manifests, lines)?.map(|other| (other.spec, other.state)))
+    }
+
+    /// The same, with what the manifests say differently.
+    pub fn read_all(&self, manifests: &Path, lines: Lines) -> Result<Option<Other>, CliError> {
         match (&self.cib, &self.state) {
             (Some(file), _) => {
                 let import = cib::read(file, self.now)?;
                 cib::tell_losses(&import);
                 let spec = if lines == Lines::Told { cib::written(&import) } else { import.spec };
-                Ok(Some((spec, import.state)))
+                Ok(Some(Other { spec, state: import.state, diff: None }))
             }
             (None, Some(file)) => read(manifests, file, self.now).map(Some),
             (None, None) if self.now.is_some() => Err(CliError::usage("`--now` needs `--cib` or `--state`")),
@@ -53,32 +68,51 @@ impl Elsewhere {
     }
 }
 
-/// Manifests, and the state of a cluster beside them.
-fn read(manifests: &Path, state: &Path, now: Option<jiff::Timestamp>) -> Result<(Spec, State), CliError> {
-    let could_not =
-        |path: &Path, why: String| CliError::new(Kind::CouldNotTell, format!("`{}`: {why}", path.display()));
-    let files = files::read_tree(manifests).map_err(|error| CliError::new(Kind::CouldNotTell, error.to_string()))?;
-    let loaded = manifest::load_for(Purpose::Plan, &files, &AgentCatalogue::default());
+/// A State document.
+pub fn document(file: &Path) -> Result<StateDocument, CliError> {
+    let could_not = |why: String| CliError::new(Kind::CouldNotTell, format!("`{}`: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| could_not(error.to_string()))?;
+    StateDocument::parse(&text).map_err(|error| could_not(error.to_string()))
+}
+
+/// Reads manifests for a plan or a comparison, and tells what is wrong with them.
+pub fn valid(files: &[SourceFile], manifests: &Path, so: &str) -> Result<Spec, CliError> {
+    let loaded = manifest::load_for(Purpose::Plan, files, &AgentCatalogue::default());
     let Some(spec) = loaded.spec else {
         let errors = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error);
         errors.for_each(|found| render::say(&super::plan::diagnostic(found)));
-        return Err(CliError::new(Kind::CouldNotTell, "the manifests are not valid, so there is no plan")
+        return Err(CliError::new(Kind::CouldNotTell, format!("the manifests are not valid, so {so}"))
             .hint("`hafen explain CODE` says more about a finding"));
     };
     let warnings = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Warning).count();
     if warnings > 0 {
-        render::say(&format!("{}: `hafen validate {}`", render::faint(&words(warnings)), manifests.display()));
+        render::say(&format!("{}: `hafen validate {}`", render::faint(&count(warnings)), manifests.display()));
     }
-    let text = std::fs::read_to_string(state).map_err(|error| could_not(state, error.to_string()))?;
-    let document = StateDocument::parse(&text).map_err(|error| could_not(state, error.to_string()))?;
+    Ok(spec)
+}
+
+/// Manifests, and the state of a cluster beside them.
+fn read(manifests: &Path, state: &Path, now: Option<jiff::Timestamp>) -> Result<Other, CliError> {
+    let files =
+        files::read_from_here(manifests).map_err(|error| CliError::new(Kind::CouldNotTell, error.to_string()))?;
+    let mut spec = valid(&files, manifests, "there is no plan")?;
+    let document = document(state)?;
+    let diff = document.target.as_ref().map(|target| {
+        for (agent, traits) in &target.agents {
+            // The agents need not be installed here; those of the cluster are what counts.
+            spec.agents.entry(agent.clone()).or_insert_with(|| traits.clone());
+        }
+        let from = Some(target.revision.to_string());
+        DiffView { from, ..differences(&target.documents, &manifest::listing(&files)) }
+    });
     let mut state = document.state(&spec);
     if let Some(now) = now {
         state.now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     }
-    Ok((spec, state))
+    Ok(Other { spec, state, diff })
 }
 
-fn words(warnings: usize) -> String {
+fn count(warnings: usize) -> String {
     if warnings == 1 { "1 warning".to_owned() } else { format!("{warnings} warnings") }
 }
 
@@ -89,7 +123,17 @@ pub fn transition(spec: &Spec, state: &State) -> Result<Exit, CliError> {
 }
 
 /// The plan as the daemon would show it.
-pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
+pub fn plan(other: &Other) -> PlanView {
+    let Some(diff) = &other.diff else { return plan_view(&other.spec, &other.state) };
+    let mut view = planned::plan_view(&other.spec, &other.state);
+    view.changes = diff.changes.clone();
+    let hidden = diff.not_compared.iter();
+    view.warnings.extend(hidden.map(|field| format!("{field} is hidden in the state: taken to be as it was")));
+    view
+}
+
+/// The same for a cluster that is not known to follow anything.
+fn plan_view(spec: &Spec, state: &State) -> PlanView {
     let outcome = plan::transition(spec, state);
     let assignment = plan::assign(spec, state);
     let at = |name: &str| spec.origin(model::Kind::Resource, name).map(ToString::to_string);
@@ -119,6 +163,7 @@ pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
         role: action.to_role,
         reason: reason(action),
         at: at(&name(action)),
+        takes: None,
         after: Vec::new(),
     };
     let fence = |node: &NodeId| PlannedAction {
@@ -129,13 +174,21 @@ pub fn plan_view(spec: &Spec, state: &State) -> PlanView {
         role: None,
         reason: Reason::NodeLost { node: node.clone() }.to_string(),
         at: spec.origin(model::Kind::Node, node.as_str()).map(ToString::to_string),
+        takes: None,
         after: Vec::new(),
     };
     let done = outcome.actions.iter().filter(|action| !action.blocked);
     let actions: Vec<PlannedAction> = outcome.fenced.iter().map(fence).chain(done.map(view)).collect();
+    let down = |action: &PlannedAction| OutageView {
+        object: action.object.clone(),
+        node: action.from.clone().or_else(|| action.node.clone()),
+        role: None,
+        lasts: None,
+        returns: action.impact != Impact::Stop,
+        at: action.at.clone(),
+    };
     let disturbed = [Impact::Restart, Impact::Move, Impact::Stop];
-    let mut outages: Vec<String> =
-        actions.iter().filter(|a| disturbed.contains(&a.impact)).map(|action| action.object.clone()).collect();
+    let mut outages: Vec<OutageView> = actions.iter().filter(|a| disturbed.contains(&a.impact)).map(down).collect();
     outages.dedup();
     let unplaced = assignment.verdicts.iter().filter_map(|(instance, verdict)| match verdict {
         Verdict::Blocked(reason @ Reason::NoNode { .. }) => Some(Unplaced {

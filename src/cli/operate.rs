@@ -63,7 +63,7 @@ pub async fn operate(
             render::print("nothing would be started, stopped or moved\n")?;
         }
         if !planned.is_empty() {
-            render::print(&plan::text(planned))?;
+            render::print(&plan::text(planned, super::changes::Detail::Concise))?;
         }
         return Ok(Exit::Ok);
     }

@@ -5,8 +5,9 @@ use super::{Context, Format, OutputFormat, render};
 use crate::api::Client;
 use crate::api::types::{
     AttemptOutcome, DeviceFault, DeviceView, FencingView, Health, MembershipView, NodeView, ResourceView, StatusView,
-    Verdict,
+    TrialView, Verdict, WebhookView,
 };
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const REDRAW: Duration = Duration::from_secs(1);
   hafen status
   hafen status -w
   hafen status --revision 3f2a91c
-  hafen status --export state.hafen")]
+  hafen status --export state.json")]
 pub struct Args {
     /// Redraw every second
     #[arg(short, long)]
@@ -30,7 +31,7 @@ pub struct Args {
     /// Only say whether this commit is the target (0) or not (1)
     #[arg(long, value_name = "REV", conflicts_with_all = ["watch", "export"])]
     revision: Option<String>,
-    /// Write the whole agreed state to a file, for bug reports
+    /// Write how the cluster is to a file, without secrets: for `plan`, `diff` and `why` elsewhere, and for bug reports
     #[arg(long, value_name = "FILE", conflicts_with = "watch")]
     export: Option<PathBuf>,
     #[command(flatten)]
@@ -93,6 +94,13 @@ fn about_revision(status: &StatusView, revision: &str) -> Result<Exit, CliError>
         ))?;
         return Ok(Exit::Ok);
     }
+    if let Some(held) =
+        status.rollout.held.iter().find(|held| revision.len() >= 4 && held.revision.starts_with(revision))
+    {
+        let at = render::time(held.at_ms);
+        render::print(&format!("no: the cluster returned from {} {at}: {}\n", short(&held.revision), held.why))?;
+        return Ok(Exit::No);
+    }
     render::print(&format!("no: the target is {}\n", short(&target.revision)))?;
     Ok(Exit::No)
 }
@@ -116,11 +124,13 @@ pub fn text(status: &StatusView) -> String {
     section(&mut text, "nodes", status.nodes.iter().map(|node| node_row(node, status)).collect());
     section(&mut text, "resources", status.resources.iter().map(|row| resource_row(row, status)).collect());
     section(&mut text, "last fencing", status.fencing.iter().take(1).map(|a| fencing_row(a, status.now_ms)).collect());
+    section(&mut text, "fencing levels", levels(status));
     section(&mut text, "fencing devices", devices(status));
     section(&mut text, "overrides", overrides(status));
     let alarms =
         status.alarms.iter().map(|a| vec![format!("{} ago", render::age(status.now_ms, a.at_ms)), a.text.clone()]);
     section(&mut text, "alarms", alarms.collect());
+    section(&mut text, "webhooks", status.webhook.iter().flat_map(|webhook| webhooks(webhook, status)).collect());
     // The first one is in the verdict already.
     let more = status.problems.iter().skip(1).map(|problem| vec![problem.clone()]).collect();
     section(&mut text, "also wrong", more);
@@ -154,12 +164,30 @@ fn target_line(status: &StatusView) -> String {
     match &status.target {
         None => format!("{}\n", render::faint(&seen)),
         Some(target) => format!(
-            "target {} from {}, accepted {} ago; {}\n",
+            "target {} from {}{}, accepted {} ago{}; {}\n",
             short(&target.revision),
             target.by,
+            target.signature.as_ref().map(|signature| format!(", {}", signature.words())).unwrap_or_default(),
             render::age(status.now_ms, target.accepted_ms),
+            trial(status),
             render::faint(&seen)
         ),
+    }
+}
+
+/// How the target does, behind when it was accepted.
+fn trial(status: &StatusView) -> String {
+    let rollout = &status.rollout;
+    match (rollout.trial, rollout.until_ms) {
+        (TrialView::On | TrialView::Returned, Some(until)) => {
+            let left = render::age(until, status.now_ms);
+            let how =
+                if rollout.by.as_deref() == Some("Operator") { "`hafen confirm`" } else { "confirmed when healthy" };
+            format!(", on trial for another {left} ({how})")
+        }
+        (TrialView::Passed, _) => ", confirmed".to_owned(),
+        (TrialView::Failed, _) => ", not confirmed in time".to_owned(),
+        (TrialView::Off | TrialView::On | TrialView::Returned, _) => String::new(),
     }
 }
 
@@ -247,6 +275,28 @@ fn fencing_row(attempt: &FencingView, now_ms: u64) -> Vec<String> {
     vec![attempt.node.clone(), format!("{outcome}{error}"), format!("{when} ago"), detail, attempt.reason.clone()]
 }
 
+/// What nobody has seen work, and the rest by who vouches for it, with its age.
+fn levels(status: &StatusView) -> Vec<Vec<String>> {
+    let mut untested = Vec::new();
+    let mut trusted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (node, level) in status.nodes.iter().flat_map(|node| node.fencing.iter().map(move |level| (node, level))) {
+        let name = format!("{} level {}", node.name, level.level);
+        let Some(trust) = &level.trust else {
+            untested.push(name);
+            continue;
+        };
+        let reason = if trust.reason.is_empty() { String::new() } else { format!(": {}", trust.reason) };
+        let age = render::age(status.now_ms, trust.at_ms);
+        trusted.entry(format!("by {}{reason}", trust.by)).or_default().push(format!("{name} {age} ago"));
+    }
+    let mut rows = Vec::new();
+    if !untested.is_empty() {
+        rows.push(vec![render::warn("never tested"), String::new(), untested.join(", ")]);
+    }
+    rows.extend(trusted.into_iter().map(|(by, levels)| vec![render::good("trusted"), by, levels.join(", ")]));
+    rows
+}
+
 /// What fails in a row each, the rest in one.
 fn devices(status: &StatusView) -> Vec<Vec<String>> {
     let fault = |device: &DeviceView| {
@@ -268,6 +318,14 @@ fn devices(status: &StatusView) -> Vec<Vec<String>> {
         rows.push(vec![render::good("ok"), format!("checked by {}", status.node), checked.join(", ")]);
     }
     rows
+}
+
+/// Only what was refused: that one came is no news.
+fn webhooks(webhook: &WebhookView, status: &StatusView) -> Option<Vec<String>> {
+    let last = webhook.last_refusal.as_ref()?;
+    let count = format!("{} of {} to {}", webhook.refused, webhook.refused + webhook.accepted, status.node);
+    let age = format!("the last {} ago", render::age(status.now_ms, last.at_ms));
+    Some(vec![render::warn("refused"), count, age, last.why.clone()])
 }
 
 fn overrides(status: &StatusView) -> Vec<Vec<String>> {

@@ -7,6 +7,7 @@ use super::diagnostics::{self, Format};
 use super::files;
 use crate::manifest::{self, SourceFile};
 use crate::model::{AgentCatalogue, Diagnostic, Severity};
+use crate::whatif;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   hafen validate
   hafen validate manifests/ --deny-warnings
-  hafen validate -o sarif > findings.sarif")]
+  hafen validate -o sarif > findings.sarif
+  hafen validate --agents snapshot -o gitlab > gl-code-quality-report.json")]
 pub struct Args {
     /// A folder of manifests, or one file
     #[arg(default_value = ".")]
@@ -27,6 +29,19 @@ pub struct Args {
     /// Fail on warnings, too
     #[arg(long)]
     pub deny_warnings: bool,
+    /// Whose word is taken for what agents are
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    pub agents: Agents,
+}
+
+/// Where the metadata of agents is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Agents {
+    /// Of those that are installed here, their own; of the others the snapshot's
+    #[default]
+    Installed,
+    /// The snapshot's alone, so that every machine says the same
+    Snapshot,
 }
 
 /// Runs the command. `catalogue` is asked once, for the agents that the manifests name.
@@ -38,14 +53,25 @@ pub fn run_with(args: &Args, catalogue: impl FnOnce(&BTreeSet<String>) -> AgentC
             return 2;
         }
     };
-    let catalogue = catalogue(&manifest::agents_named(&files));
-    let found = manifest::load(&files, &catalogue).diagnostics;
+    let named = manifest::agents_named(&files);
+    let catalogue = match args.agents {
+        Agents::Installed => catalogue(&named),
+        Agents::Snapshot => manifest::bundled::complete(AgentCatalogue::default(), &named),
+    };
+    let loaded = manifest::load(&files, &catalogue);
+    let mut waived = loaded.waived;
+    let mut found = loaded.diagnostics;
+    // What needs the planner comes behind what is wrong by itself.
+    found.extend(loaded.spec.iter().flat_map(|spec| whatif::findings(spec, &super::simulate::on_all_cores)));
     let (files, found) = from_here(&args.path, files, found);
+    for waived in &mut waived {
+        waived.diagnostic.file = files::from_here(&args.path, &waived.diagnostic.file);
+    }
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    let text = diagnostics::render(args.output, &found, &files, colour);
+    let text = diagnostics::render(args.output, &found, &waived, &files, colour);
     // Whoever reads may have gone; the exit code tells all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let _ = writeln!(std::io::stderr(), "{}", summary(files.len(), &found));
+    let _ = writeln!(std::io::stderr(), "{}", summary(files.len(), &found, waived.len()));
     exit_code(&found, args.deny_warnings)
 }
 
@@ -55,9 +81,7 @@ fn from_here(
     mut files: Vec<SourceFile>,
     mut found: Vec<Diagnostic>,
 ) -> (Vec<SourceFile>, Vec<Diagnostic>) {
-    let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-    let root = root.strip_prefix(".").unwrap_or(root);
-    let join = |file: &str| root.join(file).to_string_lossy().into_owned();
+    let join = |file: &str| files::from_here(path, file);
     files.iter_mut().for_each(|file| file.path = join(&file.path));
     found.iter_mut().filter(|found| !found.file.is_empty()).for_each(|found| found.file = join(&found.file));
     (files, found)
@@ -67,7 +91,7 @@ fn count(found: &[Diagnostic], severity: Severity) -> usize {
     found.iter().filter(|found| found.severity == severity).count()
 }
 
-fn summary(files: usize, found: &[Diagnostic]) -> String {
+fn summary(files: usize, found: &[Diagnostic], waived: usize) -> String {
     let number = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
         .iter()
@@ -76,7 +100,9 @@ fn summary(files: usize, found: &[Diagnostic]) -> String {
         .map(|(count, word)| number(count, word))
         .collect();
     let files = number(files, "file");
-    if parts.is_empty() { format!("{files}: no findings") } else { format!("{files}: {}", parts.join(", ")) }
+    let waived = if waived == 0 { String::new() } else { format!(", {waived} waived") };
+    let parts = if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") };
+    format!("{files}: {parts}{waived}")
 }
 
 fn exit_code(found: &[Diagnostic], deny_warnings: bool) -> u8 {
@@ -89,7 +115,7 @@ mod tests {
     use super::*;
 
     fn args(path: PathBuf, deny_warnings: bool) -> Args {
-        Args { path, output: Format::Text, deny_warnings }
+        Args { path, output: Format::Text, deny_warnings, agents: Agents::Installed }
     }
 
     fn run(args: &Args) -> u8 {

@@ -3,7 +3,7 @@
 use super::error::{CliError, Exit, Kind};
 use super::operate::{POLL, timed_out};
 use super::{Context, render};
-use crate::api::types::{AttemptOutcome, Health, MembershipView, StatusView, Verdict};
+use crate::api::types::{AttemptOutcome, Health, MembershipView, StatusView, TrialView, Verdict};
 use std::time::{Duration, Instant};
 
 /// A cluster at rest for so long that is not healthy does not become so by itself.
@@ -16,7 +16,7 @@ const BLOCKED_GRACE: Duration = Duration::from_secs(5);
 #[command(after_help = "Examples:
   git push && hafen wait
   hafen wait --for synced --timeout 2m
-  hafen wait --revision 3f2a91c")]
+  hafen wait --revision 3f2a91c --for confirmed")]
 pub struct Args {
     /// What to wait for
     #[arg(long = "for", value_enum, value_delimiter = ',', default_value = "synced,healthy", value_name = "WHAT")]
@@ -35,6 +35,8 @@ pub enum Wanted {
     Synced,
     /// And nothing is wrong
     Healthy,
+    /// The commit is confirmed, where the Cluster asks for that
+    Confirmed,
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
@@ -49,6 +51,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             Ok(status) => missing(status, &args.wanted, args.revision.as_deref()),
             Err(error) => Some(error.message.clone()),
         };
+        if let Some(why) = answer.as_ref().ok().and_then(|status| returned(status, args.revision.as_deref())) {
+            return Err(CliError::new(Kind::Failed, why).hint("mend or revert it with another commit on top"));
+        }
         let Some(missing) = missing else {
             return Ok(Exit::Ok);
         };
@@ -93,6 +98,14 @@ fn is_blocked(status: &StatusView) -> bool {
     status.resources.iter().any(|row| row.verdict.verdict == Verdict::Blocked)
 }
 
+/// Why the commit asked for will not be reached any more.
+fn returned(status: &StatusView, revision: Option<&str>) -> Option<String> {
+    let held = status.rollout.held.iter().find(|held| revision.is_some_and(|it| held.revision.starts_with(it)))?;
+    let followed = status.target.as_ref().is_some_and(|target| target.revision == held.revision);
+    let why = || format!("the cluster returned from {}: {}", super::status::short(&held.revision), held.why);
+    (!followed).then(why)
+}
+
 /// What keeps the wish from being true; none: it is.
 fn missing(status: &StatusView, wanted: &[Wanted], revision: Option<&str>) -> Option<String> {
     if status.health == Health::NoQuorum || is_blocked(status) {
@@ -117,6 +130,11 @@ fn missing(status: &StatusView, wanted: &[Wanted], revision: Option<&str>) -> Op
             (!busy.is_empty()).then(|| busy.join(", "))
         }
         Wanted::Healthy => (status.health != Health::Healthy).then(|| status.summary.clone()),
+        Wanted::Confirmed => match status.rollout.trial {
+            TrialView::Off | TrialView::Passed => None,
+            TrialView::On | TrialView::Returned => Some("the commit is on trial".to_owned()),
+            TrialView::Failed => Some("the commit was not confirmed in time".to_owned()),
+        },
     })
 }
 
@@ -124,6 +142,7 @@ fn missing(status: &StatusView, wanted: &[Wanted], revision: Option<&str>) -> Op
 mod tests {
     use super::super::status::tests::{example, healthy};
     use super::*;
+    use crate::api::types::HeldView;
 
     #[test]
     fn synced_waits_for_what_is_not_yet_where_it_belongs() {
@@ -150,6 +169,18 @@ mod tests {
         assert!(!at_rest(&status, Some("bbbb")), "a push is still to come");
         status.nodes[0].membership = MembershipView::Suspect;
         assert!(!at_rest(&status, None));
+    }
+
+    #[test]
+    fn a_commit_that_was_returned_from_is_waited_for_no_longer() {
+        let mut status = healthy();
+        status.rollout.trial = TrialView::On;
+        assert_eq!(missing(&status, &[Wanted::Confirmed], None).unwrap(), "the commit is on trial");
+        let held = HeldView { revision: "bbbb1234".into(), at_ms: 1, why: "db is down".into() };
+        status.rollout.held.push(held);
+        assert_eq!(returned(&status, Some("bbbb")).unwrap(), "the cluster returned from bbbb1234: db is down");
+        assert_eq!(returned(&status, Some("aaaa")), None);
+        assert_eq!(returned(&status, None), None);
     }
 
     #[test]

@@ -2,24 +2,27 @@
 
 use super::effects::Outputs;
 use super::event_loop::Insight;
+use super::history::Signatures;
 use super::setup::NodeFacts;
 use super::transport::PeerTransport;
-use super::{DaemonError, push, shims};
+use super::why::Blamed;
+use super::{DaemonError, push, secrets, shims};
 use crate::agent::Runner;
 use crate::api::types::{
-    CheckRequest, CheckView, FenceKind, FenceRequest, FenceView, LinkView, OutputView, PlanView, PushRequest, PushView,
-    ShimCall, ShimView, ShutdownKind, TokenRequest, TokenRoleName, TokenView, VerdictView, WhyView,
+    CheckRequest, CheckView, DiffView, EventWhyView, FenceRequest, FenceView, HistoryView, LinkView, OutputView,
+    PlanView, PushRequest, PushView, ShimCall, ShimView, ShutdownKind, SignatureView, TokenRequest, TokenRoleName,
+    TokenView, VerdictView, WhyView,
 };
-use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, router, socket, words};
+use crate::api::{Access, ApiError, Backend, Caller, Door, ErrorCode, Webhooks, fencing, router, socket, words};
 use crate::log::RaftLog;
 use crate::manifest::SourceFile;
-use crate::model::{DeviceId, ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, duration};
+use crate::model::{DeviceId, ExecStatus, InstanceId, LogIndex, NodeId, ResourceId, Revision, duration};
 use crate::net::{self, Heartbeats, Identity, JoinGrant, JoinRequest, JoinToken, PeerAddr, Peers, TokenRole, token};
 use crate::reconcile;
 use crate::source::Repo;
 use crate::source::receive::PushOptions;
 use crate::state::port::{Applied, Leadership, Log, ProposeError};
-use crate::state::{Command, Event, OverrideKind, Scope, State, Token, TokenFor};
+use crate::state::{Command, Event, State, StateDocument, Token, TokenFor};
 use axum::Router;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -58,6 +61,9 @@ pub(super) struct Daemon {
     conditions: Mutex<BTreeMap<&'static str, String>>,
     pushing: tokio::sync::Mutex<()>,
     hint: OnceLock<mpsc::Sender<()>>,
+    blamed: tokio::sync::Mutex<Blamed>,
+    signatures: Mutex<Signatures>,
+    webhooks: Webhooks,
     /// This node was asked to leave for good.
     gone_for_good: AtomicBool,
 }
@@ -71,6 +77,9 @@ impl Daemon {
             conditions: Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             hint: OnceLock::new(),
+            blamed: tokio::sync::Mutex::default(),
+            signatures: Mutex::default(),
+            webhooks: Webhooks::default(),
             gone_for_good: AtomicBool::new(false),
         }
     }
@@ -95,6 +104,18 @@ impl Daemon {
     /// Pushes at this node one after the other; those at two nodes at once are decided by the log.
     pub fn pushing(&self) -> &tokio::sync::Mutex<()> {
         &self.pushing
+    }
+    /// What `why` found out last; whoever holds it is the one that is answered.
+    pub fn blamed(&self) -> &tokio::sync::Mutex<Blamed> {
+        &self.blamed
+    }
+    /// What this node knows of who signed what. Held for moments.
+    pub fn signatures(&self) -> MutexGuard<'_, Signatures> {
+        lock(&self.signatures)
+    }
+    /// The newest graph of this node.
+    pub fn graph(&self) -> Arc<crate::plan::Graph> {
+        self.parts.insight.borrow().graph.clone()
     }
     pub fn leaves_for_good(&self) -> bool {
         self.gone_for_good.load(Ordering::SeqCst)
@@ -300,6 +321,12 @@ impl Backend for Daemon {
         Ok(push::judge(self, files.collect(), &PushOptions::default()).await.check)
     }
 
+    async fn diff(&self, request: CheckRequest) -> Answer<DiffView> {
+        let files = request.files.into_iter().map(|file| SourceFile { path: file.path, bytes: file.text.into_bytes() });
+        let compared = super::compare::with_target(self, &files.collect::<Vec<_>>()).await;
+        compared.map_err(|why| ApiError::new(ErrorCode::Internal, format!("the target cannot be read: {why}")))
+    }
+
     async fn check_push(&self, request: PushRequest) -> Answer<CheckView> {
         push::judge_revision(self, &request).await.map(|(judged, _, _)| judged.check)
     }
@@ -319,78 +346,36 @@ impl Backend for Daemon {
     }
 
     async fn why(&self, resource: ResourceId, not: Option<NodeId>) -> Answer<WhyView> {
-        let state = self.log().state();
-        let Some(spec) = state.spec() else {
-            return Err(ApiError::new(ErrorCode::NoSuchObject, "no manifests were pushed yet"));
-        };
-        words::why(spec, &state, &self.parts.insight.borrow().graph, &resource, not.as_ref())
+        super::why::why(self, resource, not).await
+    }
+
+    fn signature(&self, revision: &Revision) -> Option<SignatureView> {
+        lock(&self.signatures).of(revision)
+    }
+
+    async fn history(&self, limit: usize) -> Answer<HistoryView> {
+        super::history::history(self, limit).await
+    }
+
+    async fn why_event(&self, index: LogIndex) -> Answer<EventWhyView> {
+        super::why::why_event(self, index).await
     }
 
     async fn export(&self) -> Answer<Vec<u8>> {
-        Ok(crate::state::snapshot::encode(&self.log().state()))
+        let internal = |why: String| ApiError::new(ErrorCode::Internal, why);
+        let state = self.log().state();
+        let target = super::compare::target(self, &state).await;
+        let target = target.map_err(|why| internal(format!("the target cannot be read: {why}")))?;
+        let documents = target.map(|(_, documents)| documents).unwrap_or_default();
+        let document = StateDocument::export(&state, &documents).map_err(|error| internal(error.to_string()))?;
+        Ok(document.text().into_bytes())
     }
 
     async fn fence(&self, request: FenceRequest, by: Caller) -> Answer<FenceView> {
-        let state = self.log().state();
-        let name = NodeId::from(request.node.as_str());
-        let Some(node) = state.nodes.get(&name) else {
-            return Err(ApiError::new(ErrorCode::NoSuchObject, format!("no node `{name}` has joined")));
-        };
-        let view = |summary: String| FenceView {
-            api_version: Default::default(),
-            kind: Default::default(),
-            attempt: None,
-            summary,
-        };
-        let levels = node.document.as_ref().map_or(0, |document| document.node.fencing.len());
-        if levels == 0 {
-            let error = ApiError::new(ErrorCode::Unsafe, format!("{name} has no fencing devices"));
-            return Err(error.hint("add `fencing:` to its Node document"));
-        }
-        if request.what != FenceKind::Trust {
-            crate::api::operate::refuse_loss_of_quorum(&state, &name)?;
-        }
-        match request.what {
-            FenceKind::Fence => {
-                let command = Command::SetOverride {
-                    scope: Scope::Node(name.clone()),
-                    kind: OverrideKind::Fence,
-                    by: by.name,
-                    reason: request.reason,
-                    expires_ms: None,
-                };
-                let next = state.last_attempt.0 + 1;
-                self.commit(vec![command]).await?;
-                Ok(FenceView { attempt: Some(next), ..view(format!("{name} is to be powered off")) })
-            }
-            FenceKind::Test => {
-                if let Some((key, _)) = state.claims_on(&name).next() {
-                    return Err(ApiError::new(ErrorCode::Unsafe, format!("{name} still runs {}", key.instance))
-                        .hint(format!("drain it first: hafen drain {name}")));
-                }
-                // The same attempt as in earnest, on a node that runs nothing; what reads off is trusted afterwards.
-                let command = Command::SetOverride {
-                    scope: Scope::Node(name.clone()),
-                    kind: OverrideKind::Fence,
-                    by: by.name.clone(),
-                    reason: format!("test: {}", request.reason),
-                    expires_ms: None,
-                };
-                let next = state.last_attempt.0 + 1;
-                self.commit(vec![command]).await?;
-                Ok(FenceView { attempt: Some(next), ..view(format!("{name} is powered off to test its devices")) })
-            }
-            FenceKind::Trust => {
-                let commands: Vec<Command> = (0..levels as u32)
-                    .filter_map(|level| {
-                        let digest = State::level_digest(node, level)?;
-                        Some(Command::Trust { node: name.clone(), level, digest, by: by.name.clone() })
-                    })
-                    .collect();
-                self.commit(commands).await?;
-                Ok(view(format!("{} vouches for the {levels} fencing levels of {name}", by.name)))
-            }
-        }
+        let ready = fencing::prepare(&self.log().state(), &request, &by.name)?;
+        self.commit(ready.commands).await?;
+        let (api_version, kind) = Default::default();
+        Ok(FenceView { api_version, kind, attempt: ready.attempt, summary: ready.summary })
     }
 
     async fn token(&self, request: TokenRequest, by: Caller) -> Answer<TokenView> {
@@ -423,18 +408,20 @@ impl Backend for Daemon {
         })
     }
 
-    async fn bearer(&self, text: &str) -> Option<Caller> {
-        let token: JoinToken = text.parse().ok()?;
+    async fn bearer(&self, text: &str) -> Result<Caller, String> {
+        let token: JoinToken = text.parse().map_err(|_| "the token is not one of hafen".to_owned())?;
+        let unknown = || token::TokenError::Unknown.to_string();
         let state = self.log().state();
-        let record = state.tokens.get(&token.id.0)?;
+        let record = state.tokens.get(&token.id.0).ok_or_else(unknown)?;
         let (role, access) = match record.role {
-            TokenFor::Node => return None,
-            TokenFor::Viewer => (TokenRole::Viewer, Access::Viewer),
-            TokenFor::Operator => (TokenRole::Operator, Access::Operator),
+            TokenFor::Node => (TokenRole::Node, None),
+            TokenFor::Viewer => (TokenRole::Viewer, Some(Access::Viewer)),
+            TokenFor::Operator => (TokenRole::Operator, Some(Access::Operator)),
         };
         let known = record_of(token.id, record, role);
-        token::check(Some(&known), &token.secret, role, self.wall_ms()).ok()?;
-        Some(Caller { name: format!("token of {}", record.by), access })
+        token::check(Some(&known), &token.secret, role, self.wall_ms()).map_err(|error| error.to_string())?;
+        let access = access.ok_or("this token lets a machine join, and nothing else")?;
+        Ok(Caller { name: format!("token of {}", record.by), access })
     }
 
     async fn join(&self, request: Vec<u8>) -> Answer<Vec<u8>> {
@@ -478,6 +465,7 @@ impl Backend for Daemon {
             ca_key_pem: identity.ca_key_pem().map(str::to_owned),
             certificate_pem: certificate,
             heartbeat_key: identity.heartbeat_key,
+            generation: self.log().identity().generation,
             peers,
         };
         serde_json::to_vec(&grant).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
@@ -485,6 +473,19 @@ impl Backend for Daemon {
 
     fn source_changed(&self) {
         self.hint_to_fetch();
+    }
+
+    fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
+    async fn webhook_secret(&self) -> Result<Option<Vec<u8>>, String> {
+        let state = self.log().state();
+        let source = state.spec().and_then(|spec| spec.cluster.source.as_ref());
+        let Some(secret) = source.and_then(|source| source.webhook.as_ref()) else { return Ok(None) };
+        let file = secret.file.clone();
+        let read = tokio::task::spawn_blocking(move || secrets::read(&file)).await;
+        read.map_err(|error| error.to_string())?.map(|text| Some(text.into_bytes()))
     }
 
     async fn shim(&self, call: ShimCall) -> Answer<ShimView> {
@@ -536,4 +537,4 @@ fn record_of(id: token::TokenId, record: &Token, role: TokenRole) -> token::Toke
     token::TokenRecord { id, secret_hash: record.secret_hash, role, expires_ms: record.expires_ms, used: false }
 }
 
-pub(super) use crate::api::words::plan_view;
+pub(super) use crate::api::planned::plan_view;

@@ -1,15 +1,16 @@
 //! Performs what the core asks for. Each effect is a task of its own; its outcome comes back as an event.
 
 use super::transport::PeerTransport;
-use crate::agent::{FenceReading, FenceRequest, Runner, Verb};
+use super::{fencing, report};
+use crate::agent::{Runner, Watchdog};
 use crate::log::RaftLog;
-use crate::model::{AgentRequest, DeviceId, FencingDevice, InstanceId, NodeId, Outcome};
+use crate::model::{AgentRequest, InstanceId, Outcome};
+use crate::net::Heartbeats;
 use crate::reconcile::{Effect, Event};
-use crate::state::FenceOutcome;
 use crate::state::port::Log;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Instances whose last output is kept for `hafen output`.
@@ -22,6 +23,8 @@ pub(super) struct Performer {
     pub runner: Runner,
     pub events: mpsc::UnboundedSender<Event>,
     pub outputs: Outputs,
+    pub heartbeats: Arc<Heartbeats>,
+    pub watchdog: Arc<Watchdog>,
 }
 
 /// The last output of each instance's agent on this node, scrubbed; it never leaves the node but for its operators.
@@ -83,11 +86,7 @@ impl Performer {
                 tracing::warn!(attempt = attempt.0, node = %target, "fencing");
                 let (runner, events) = (self.runner.clone(), self.events.clone());
                 tokio::spawn(async move {
-                    let outcome =
-                        match tokio::time::timeout(timeout, switch_off(&runner, &target, devices, timeout)).await {
-                            Ok(outcome) => outcome,
-                            Err(_) => FenceOutcome::Failed(format!("not done within {} s", timeout.as_secs())),
-                        };
+                    let outcome = fencing::switch_off(&runner, &target, &devices, timeout).await;
                     tracing::warn!(attempt = attempt.0, node = %target, ?outcome, "fencing ended");
                     let _ = events.send(Event::Fenced { attempt, outcome });
                 });
@@ -95,7 +94,7 @@ impl Performer {
             Effect::SwitchOn { attempt, target, devices, timeout } => {
                 let (runner, events) = (self.runner.clone(), self.events.clone());
                 tokio::spawn(async move {
-                    let error = switch_on(&runner, &target, devices, timeout).await.err();
+                    let error = fencing::switch_on(&runner, &target, &devices, timeout).await.err();
                     tracing::info!(attempt = attempt.0, node = %target, ?error, "switched on");
                     let _ = events.send(Event::SwitchedOn { attempt, error });
                 });
@@ -103,92 +102,43 @@ impl Performer {
             Effect::Check { name, device, target } => {
                 let (runner, events) = (self.runner.clone(), self.events.clone());
                 tokio::spawn(async move {
-                    let error = check(&runner, &name, device, target).await.err();
+                    let error = fencing::check(&runner, &name, device, target).await.err();
                     if let Some(error) = &error {
                         tracing::warn!(device = %name, error, "a fencing device fails its check");
                     }
                     let _ = events.send(Event::Checked { device: name, error });
                 });
             }
+            Effect::Acknowledge { acks } => self.heartbeats.acknowledge(acks),
+            Effect::Arm { path, timeout } => {
+                let (watchdog, events) = (self.watchdog.clone(), self.events.clone());
+                tokio::task::spawn_blocking(move || {
+                    let armed = watchdog.arm(Path::new(&path), timeout).map_err(|error| error.to_string());
+                    if let Ok(facts) = &armed {
+                        tracing::info!(path, identity = facts.identity, timeout = ?facts.timeout, "the watchdog is armed");
+                    }
+                    let _ = events.send(Event::Armed(armed));
+                });
+            }
+            Effect::Pet { until } => self.watchdog.pet_until(until),
+            Effect::Disarm => {
+                tracing::info!("the watchdog is disarmed");
+                self.watchdog.disarm();
+            }
             Effect::Note { key, text } => match key {
                 Some(key) => tracing::info!(resource = %key.instance, "{text}"),
                 None => tracing::info!("{text}"),
             },
+            Effect::Report { number, status, to } => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    let (delivery, after) = report::tell(to, &status).await;
+                    tracing::info!(revision = status.revision.short(), state = %status.state, ?delivery, "told the forge");
+                    let _ = events.send(Event::Reported { number, status, delivery, after });
+                });
+            }
             // The loop itself ends.
             Effect::Exit { .. } => {}
         }
     }
-}
-
-/// Every device off at the same time; then, after the last one, every device read again.
-///
-/// A device that cannot be read (its agent has no `status`) counts by its `off` alone.
-async fn switch_off(
-    runner: &Runner,
-    target: &NodeId,
-    devices: Vec<(DeviceId, FencingDevice)>,
-    timeout: Duration,
-) -> FenceOutcome {
-    if devices.is_empty() {
-        return FenceOutcome::Failed("the level has no devices".into());
-    }
-    let ask = |verb: Verb| {
-        let all = devices.iter().map(|(name, device)| {
-            let request = FenceRequest {
-                name: name.clone(),
-                device: device.clone(),
-                target: target.clone(),
-                verb,
-                timeout: device.timeout.min(timeout),
-            };
-            async move { (name.clone(), runner.fence(request).await.reading) }
-        });
-        futures_util::future::join_all(all)
-    };
-    let mut readable = Vec::new();
-    for (name, reading) in ask(Verb::Off).await {
-        match reading {
-            FenceReading::PoweredOff => readable.push(name),
-            FenceReading::Done => {}
-            FenceReading::PoweredOn => return FenceOutcome::Failed(format!("{name}: still reads on after `off`")),
-            FenceReading::Failed(why) => return FenceOutcome::Failed(format!("{name}: {why}")),
-            FenceReading::TimedOut => return FenceOutcome::Failed(format!("{name}: timed out")),
-        }
-    }
-    // One device alone was read by its own `off`; with several, the first may be on again.
-    if devices.len() > 1 {
-        for (name, reading) in ask(Verb::Status).await {
-            if readable.contains(&name) && reading != FenceReading::PoweredOff {
-                return FenceOutcome::Failed(format!("{name}: reads {reading:?} after all were switched off"));
-            }
-        }
-    }
-    FenceOutcome::Off
-}
-
-/// Whether a device could be used from here: its agent, secrets and network are there, and it answers.
-async fn check(runner: &Runner, name: &DeviceId, device: FencingDevice, target: NodeId) -> Result<(), String> {
-    let timeout = device.timeout;
-    let request = FenceRequest { name: name.clone(), device, target, verb: Verb::Monitor, timeout };
-    match runner.fence(request).await.reading {
-        FenceReading::Done | FenceReading::PoweredOn | FenceReading::PoweredOff => Ok(()),
-        FenceReading::Failed(why) => Err(why),
-        FenceReading::TimedOut => Err(format!("no answer within {}", crate::model::duration::format(timeout))),
-    }
-}
-
-async fn switch_on(
-    runner: &Runner,
-    target: &NodeId,
-    devices: Vec<(DeviceId, FencingDevice)>,
-    timeout: Duration,
-) -> Result<(), String> {
-    for (name, device) in devices {
-        let request = FenceRequest { name: name.clone(), device, target: target.clone(), verb: Verb::On, timeout };
-        match runner.fence(request).await.reading {
-            FenceReading::PoweredOn | FenceReading::Done => {}
-            other => return Err(format!("{name}: {other:?}")),
-        }
-    }
-    Ok(())
 }

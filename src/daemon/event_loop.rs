@@ -66,6 +66,7 @@ pub(super) async fn run(
     let mut burnt = false;
     let mut target = None;
     let mut checks_ended = 0;
+    let mut lease = None;
     loop {
         let sleep = node.next_wake().map(|at| at.saturating_sub(clock::boot_time()));
         let first = tokio::select! {
@@ -95,11 +96,16 @@ pub(super) async fn run(
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => Event::Tick,
         };
         if let Event::Contacts(heard) = &first {
-            settled = heard.is_settled(detection.heartbeat, detection.suspect_after);
+            settled = !node.is_leased() && heard.is_settled(detection.heartbeat, detection.suspect_after);
             readings.mark_unchanged();
             rest.reset();
         }
-        let events = with_the_rest(first, &mut inputs.events, &mut states);
+        let mut events = with_the_rest(first, &mut inputs.events, &mut states);
+        let sent = inputs.heartbeats.contacts().lease;
+        if let Some(sent) = sent.filter(|_| sent != lease) {
+            lease = Some(sent);
+            events.push(Event::Lease { sent });
+        }
         let committed = events.iter().any(|event| matches!(event, Event::Committed(_)));
         if committed {
             let state = log.state();

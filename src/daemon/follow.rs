@@ -7,11 +7,11 @@
 //! A refused commit is not tried again until there is another, or the target is another.
 
 use super::backend::Daemon;
-use super::push;
 use super::sync::blocking;
+use super::{push, report};
 use crate::api::types::{PushAnswer, PushRequest};
 use crate::api::{Access, Backend, Caller};
-use crate::model::{Revision, Source};
+use crate::model::{ChangeWindow, Revision, Source};
 use crate::net::Repeat;
 use crate::source::{LocalWatch, watch_local};
 use crate::state::port::Log;
@@ -118,9 +118,13 @@ async fn look(daemon: &Arc<Daemon>, url: &str, branch: &str, following: &mut Fol
         }
     };
     following.unreadable_since = None;
-    let target = daemon.log().state().target.as_ref().map(|target| target.revision.clone());
+    let (state, held) =
+        (daemon.log().state(), |why: &str| format!("{} of {url} was returned from: {why}", revision.short()));
+    let target = state.tip().cloned();
     if target.as_ref() == Some(&revision) {
-        return say(daemon, None);
+        let why =
+            state.rollout.held.iter().find(|held| held.revision == revision).filter(|_| state.rollout.tip.is_some());
+        return say(daemon, why.map(|found| held(&found.why)));
     }
     if let Some((refused, against, why)) = &following.refused
         && *refused == revision
@@ -139,8 +143,16 @@ async fn look(daemon: &Arc<Daemon>, url: &str, branch: &str, following: &mut Fol
         Ok(view) => match view.answer {
             PushAnswer::Accepted => say(daemon, None),
             PushAnswer::Refused => {
-                let why = format!("{} of {url} is refused: {}", revision.short(), push::first_words(&view));
-                following.refused = Some((revision, target, why.clone()));
+                let first = push::first_words(&view);
+                let why = format!("{} of {url} is refused: {first}", revision.short());
+                // What only has to wait is tried again.
+                let now = jiff::Timestamp::now();
+                let closed =
+                    state.spec().is_some_and(|spec| ChangeWindow::any_open(&spec.cluster.change_windows, now).is_err());
+                if state.suspended().is_none() && !closed {
+                    report::note_refused(daemon, &revision, &format!("refused: {first}")).await;
+                    following.refused = Some((revision, target, why.clone()));
+                }
                 say(daemon, Some(why));
             }
             PushAnswer::Unknown => {}

@@ -37,16 +37,17 @@ pub(super) async fn follow(
 ) {
     let mut states = log.states();
     let mut standing = log.standing();
-    let mut known = BTreeMap::new();
+    // Nobody at all is news, too: whom this node went on without is told nothing any more, and finds itself alone.
+    let mut known = None;
     loop {
         let state = states.borrow_and_update().clone();
         let now = standing.borrow_and_update().clone();
         let wanted = peers_of(&state, &me);
-        if !state.admitted.is_empty() && wanted != known {
+        if !state.admitted.is_empty() && known.as_ref() != Some(&wanted) {
             match peers.set(wanted.clone()) {
                 Ok(()) => {
                     heartbeats.set_peers(wanted.clone());
-                    known = wanted;
+                    known = Some(wanted);
                 }
                 Err(error) => tracing::warn!(%error, "failed to take over the peers' addresses"),
             }

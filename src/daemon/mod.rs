@@ -6,22 +6,35 @@
 //! daemon is settled; a listener that cannot be opened ends the start with the reason.
 //!
 //! Files: `setup` init, join and the facts of this node · `run` start to end · `event_loop` the core's loop · `effects`
-//! what it asks for · `transport` RPCs of the log · `members` who belongs to the log · `routes` what other nodes ask ·
-//! `push` manifests from a push to the target · `sync` git objects · `follow` `source.url` · `backend` what people ask.
+//! what it asks for · `transport` RPCs of the log · `members` who belongs to the log · `rounds` the leader's for leases · `recover` going on alone · `routes` what other nodes ask ·
+//! `push` manifests from a push to the target · `sync` git objects · `follow` `source.url` · `backend` what people ask ·
+//! `why` what led to what, with commits · `history` what was followed, and who signed it.
 
 mod backend;
+mod compare;
+mod disk;
 mod effects;
 mod event_loop;
+mod fencing;
 mod follow;
+mod history;
 mod members;
 mod push;
+mod recover;
+mod report;
+mod revision;
+mod rounds;
 mod routes;
 mod run;
+mod secrets;
 mod setup;
 mod shims;
 mod sync;
 mod transport;
+mod why;
 
+pub use recover::RecoverOptions;
+pub use revision::manifests;
 pub use setup::{InitOptions, JoinOptions, NodeFacts};
 
 use crate::api::{ApiError, ErrorCode};
@@ -94,6 +107,11 @@ pub fn init(options: &InitOptions) -> Result<(), ApiError> {
 /// Makes the data directory of a further node, with what the cluster answers.
 pub fn join(options: &JoinOptions) -> Result<(), ApiError> {
     runtime()?.block_on(setup::join(options)).map_err(to_api)
+}
+
+/// Makes this node the only voter of the next generation, which is returned. Refused while its daemon runs.
+pub fn recover(options: &RecoverOptions) -> Result<u64, ApiError> {
+    recover::recover(options).map_err(to_api)
 }
 
 /// Runs the daemon until it is ended.

@@ -5,25 +5,31 @@
 
 use super::backend::Daemon;
 use super::sync::store_on_quorum;
-use crate::api::types::{CheckView, PushAnswer, PushRequest, PushView};
-use crate::api::{ApiError, Caller, ErrorCode};
+use crate::api::types::{CheckView, PlanView, PushAnswer, PushRequest, PushView};
+use crate::api::{ApiError, Caller, ErrorCode, planned};
 use crate::manifest::{self, SourceFile};
-use crate::model::{Diagnostic, NodeRole, Revision, Severity, Spec};
+use crate::model::{ChangeWindow, Closed, Diagnostic, Kind, NodeRole, Revision, Severity, Spec};
 use crate::source::receive::PushOptions;
-use crate::source::{ReadLimits, Repo, SourceError};
+use crate::source::{PushedRules, Repo, SourceError};
 use crate::state::port::{Log, ProposeError};
 use crate::state::target::spec_to_chunks;
 use crate::state::{Command, Membership, Refusal, State};
+use crate::whatif;
 use std::path::Path;
 use std::time::Duration;
 
 /// How long an unanswered proposal is looked for before it is called unknown.
 const LOOK_FOR: Duration = Duration::from_secs(5);
 
+/// Names shown in one refusal.
+const SHOWN: usize = 5;
+
 /// A revision, judged.
 pub(super) struct Judged {
     pub check: CheckView,
     pub spec: Option<Spec>,
+    /// The target whose rules it was judged by.
+    pub against: Option<Revision>,
 }
 
 /// The first thing that is wrong, for one line.
@@ -41,14 +47,88 @@ pub(super) fn first_words(view: &PushView) -> String {
 pub(super) async fn judge(daemon: &Daemon, files: Vec<SourceFile>, options: &PushOptions) -> Judged {
     let names = manifest::agents_named(&files);
     let catalogue = daemon.runner().catalogue().read(&names).await;
-    let loaded = manifest::load(&files, &catalogue);
+    let mut loaded = manifest::load(&files, &catalogue);
+    loaded.spec = match loaded.spec {
+        Some(spec) => keeps_its_promises(spec, &mut loaded.diagnostics).await,
+        None => None,
+    };
     let state = daemon.log().state();
     let mut check = CheckView { diagnostics: loaded.diagnostics, ..CheckView::default() };
     if let Some(spec) = &loaded.spec {
-        check.plan = Some(super::backend::plan_view(spec, &state));
-        check.refusal = refusal(daemon, spec, &state, options);
+        let mut plan = super::backend::plan_view(spec, &state);
+        match super::compare::with_target(daemon, &files).await {
+            Ok(diff) => plan.changes = diff.changes,
+            Err(why) => plan.warnings.push(format!("what is written differently is not known: {why}")),
+        }
+        check.plan = Some(plan);
+        check.refusal = moved_on(spec, &state, options)
+            .or_else(|| kept_back(spec, &state, options))
+            .or_else(|| outside_windows(&state, check.plan.as_ref()?, options, jiff::Timestamp::now()))
+            .or_else(|| refusal(daemon, spec, &state, options));
     }
-    Judged { check, spec: loaded.spec }
+    let against = state.target.as_ref().map(|target| target.revision.clone());
+    Judged { check, spec: loaded.spec, against }
+}
+
+/// What manifests promise of losses and outages takes a planner, and time; None if it does not hold.
+async fn keeps_its_promises(spec: Spec, diagnostics: &mut Vec<Diagnostic>) -> Option<Spec> {
+    if spec.cluster.survive == 0 && spec.resources.values().all(|resource| resource.max_outage.is_none()) {
+        return Some(spec);
+    }
+    let judged = tokio::task::spawn_blocking(move || {
+        let found = whatif::findings(&spec, &whatif::one_by_one);
+        (spec, found)
+    });
+    // Only a bug ends such a task, and then nothing is promised.
+    let (spec, found) = judged.await.ok()?;
+    let holds = found.iter().all(|found| found.severity != Severity::Error);
+    diagnostics.extend(found);
+    holds.then_some(spec)
+}
+
+/// Why the plan that the pusher agreed to is not this one.
+fn moved_on(spec: &Spec, state: &State, options: &PushOptions) -> Option<String> {
+    let shown = options.plan?;
+    let moved = shown.moved(&planned::plan_id(spec, state))?;
+    Some(format!("it is not the plan {shown} any more: {moved}; look at it again: hafen plan"))
+}
+
+/// Why nothing, or not this, is taken now.
+fn kept_back(spec: &Spec, state: &State, options: &PushOptions) -> Option<String> {
+    if let Some(suspended) = state.suspended() {
+        return Some(suspended);
+    }
+    let held = state.rollout.hold_on(spec).filter(|_| !options.allow_held)?;
+    let words = Refusal::Held { revision: held.revision.clone(), why: held.why.clone() };
+    Some(format!("{words}; mend or revert it, or if the fault was elsewhere: git push -o allow-held"))
+}
+
+/// Why what disturbs services has to wait. The windows are those of the target: a commit cannot open its own.
+pub(super) fn outside_windows(
+    state: &State,
+    plan: &PlanView,
+    options: &PushOptions,
+    now: jiff::Timestamp,
+) -> Option<String> {
+    let spec = state.spec().filter(|_| !options.outside_window)?;
+    let Closed { until } = ChangeWindow::any_open(&spec.cluster.change_windows, now).err()?;
+    // What is being recovered from goes on at any time.
+    let anyhow = super::backend::plan_view(spec, state).disturbed();
+    let disturbed: Vec<String> = plan.disturbed().into_iter().filter(|name| !anyhow.contains(name)).collect();
+    if disturbed.is_empty() {
+        return None;
+    }
+    let next =
+        until.map_or("none ever opens".to_owned(), |until| format!("the next opens at {}", until.strftime("%F %R %Z")));
+    Some(format!(
+        "it disturbs {} and no change window is open: {next}; if it cannot wait: git push -o outside-window",
+        first_few(&disturbed)
+    ))
+}
+
+fn first_few(names: &[String]) -> String {
+    let (shown, more) = (names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "), names.len());
+    if more > SHOWN { format!("{shown} and {} more", more - SHOWN) } else { shown }
 }
 
 /// Rules of a push that are no errors of a manifest.
@@ -62,7 +142,7 @@ fn refusal(daemon: &Daemon, spec: &Spec, state: &State, options: &PushOptions) -
             return Some(format!(
                 "it stops {} resources ({}); if that is meant: git push -o allow-removals",
                 removed.len(),
-                removed.iter().take(5).copied().collect::<Vec<_>>().join(", ")
+                first_few(&removed.iter().map(ToString::to_string).collect::<Vec<_>>())
             ));
         }
         let unmanaged = state.claims.iter().find(|(key, claim)| {
@@ -102,43 +182,92 @@ pub(super) async fn judge_revision(
     let revision = Revision::from(request.revision.as_str());
     let options = PushOptions::parse(request.options.iter().map(String::as_str)).map_err(|error| usage(&error))?;
     let state = daemon.log().state();
-    let subdir = state
-        .spec()
-        .and_then(|spec| spec.cluster.source.as_ref().map(|source| source.path.clone()))
-        .unwrap_or_default();
+    let followed = state.spec().map(|spec| folder(spec));
+    if let (Some(followed), Some(asked)) = (&followed, &options.path)
+        && followed != asked
+    {
+        let why = format!(
+            "the cluster follows the folder `{followed}`: to change that push a Cluster with another `path` in `source`; \
+             `-o path` is for the first push"
+        );
+        return Err(ApiError::new(ErrorCode::Usage, why));
+    }
+    let subdir = followed.or_else(|| options.path.clone()).unwrap_or_default();
     let repo = match &request.quarantine {
         Some(path) => daemon.repo().with_quarantine(Path::new(path)),
         None => daemon.repo().clone(),
     };
     let target = state.target.as_ref().map(|target| target.revision.clone());
-    let wanted = revision.clone();
-    let read = tokio::task::spawn_blocking(move || read(&repo, &wanted, &subdir, target.as_ref())).await;
+    let (wanted, looked_into) = (revision.clone(), repo.clone());
+    let read = tokio::task::spawn_blocking(move || read(&looked_into, &wanted, &subdir, target.as_ref())).await;
     let (files, rewinds) = match read {
         Ok(Ok(read)) => read,
         Ok(Err(SourceError::Unusable { problems, .. })) => {
             let diagnostics = problems.iter().map(|problem| problem.diagnostic("HA0190")).collect::<Vec<Diagnostic>>();
             let check = CheckView { diagnostics, ..CheckView::default() };
-            return Ok((Judged { check, spec: None }, revision, options));
+            return Ok((Judged { check, spec: None, against: None }, revision, options));
         }
         Ok(Err(error)) if error.is_refusal() => return Err(usage(&error)),
         Ok(Err(error)) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
         Err(error) => return Err(ApiError::new(ErrorCode::Internal, error.to_string())),
     };
     let mut judged = judge(daemon, files, &options).await;
+    if let (Some(asked), Some(spec), None) = (&options.path, &judged.spec, &judged.check.refusal)
+        && folder(spec) != *asked
+    {
+        // The next push would be read from elsewhere.
+        let says = folder(spec);
+        judged.check.refusal = Some(format!(
+            "its Cluster says that the manifests are below `{says}`: write `source: {{ path: {asked} }}` there"
+        ));
+    }
     if rewinds && !options.allow_rewind && judged.check.refusal.is_none() {
         judged.check.refusal = Some(
             "the current target is not among its ancestors: pull first, or to go back: git push --force -o allow-rewind"
                 .into(),
         );
     }
+    // Judged by the state that is known to be the one whose rules count; `push` compares it with the one it proposes for.
+    judged.against = state.target.as_ref().map(|target| target.revision.clone());
+    if let Some(spec) = &judged.spec
+        && let Some(refusal) = unsigned(repo, &state, &revision, spec).await?
+    {
+        judged.check.refusal = Some(refusal);
+    }
     Ok((judged, revision, options))
+}
+
+/// Why the rules about signatures refuse a revision; None: they do not. What cannot be looked at is an error, and no push.
+async fn unsigned(repo: Repo, state: &State, tip: &Revision, next: &Spec) -> Result<Option<String>, ApiError> {
+    let now = state.spec().cloned();
+    if next.cluster.signatures.is_empty() && now.as_ref().is_none_or(|now| now.cluster.signatures.is_empty()) {
+        return Ok(None);
+    }
+    let target = state.target.as_ref().map(|target| target.revision.clone());
+    let (tip, next) = (tip.clone(), next.clone());
+    let judged = super::sync::blocking(move || {
+        let now = now.as_ref().map(|now| rules(now)).unwrap_or(PushedRules { rules: &[], cluster: None });
+        repo.judge_signatures(target.as_ref(), now, &tip, rules(&next))
+    });
+    judged.await.map_err(|why| ApiError::new(ErrorCode::Internal, format!("its signatures cannot be looked at: {why}")))
+}
+
+/// What a spec says of signatures.
+pub(super) fn rules(spec: &Spec) -> PushedRules<'_> {
+    PushedRules { rules: &spec.cluster.signatures, cluster: spec.origin(Kind::Cluster, &spec.cluster.name) }
+}
+
+/// Where a cluster's manifests are in its repository; empty: everywhere.
+fn folder(spec: &Spec) -> String {
+    let path = spec.cluster.source.as_ref().map(|source| source.path.as_str()).unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    parts.join("/")
 }
 
 type Read = (Vec<SourceFile>, bool);
 
 fn read(repo: &Repo, revision: &Revision, subdir: &str, target: Option<&Revision>) -> Result<Read, SourceError> {
-    let files = repo.read_files(revision, subdir, ReadLimits::default())?;
-    let files = files.into_iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
+    let files = super::revision::manifests(repo, revision, subdir)?;
     let rewinds = match target {
         Some(target) if repo.has(target)? => !repo.is_ancestor(target, revision)?,
         // This node has not got the target's objects yet: it cannot tell, so it does not say yes.
@@ -160,7 +289,7 @@ pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> R
         check,
     };
     let (judged, revision, options) = judge_revision(daemon, &request).await?;
-    let Judged { check, spec } = judged;
+    let Judged { check, spec, against } = judged;
     let Some(spec) = spec else {
         return Ok(answer(PushAnswer::Refused, Some("the manifests have errors".into()), Some(check)));
     };
@@ -169,12 +298,19 @@ pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> R
     }
     let state = daemon.log().state();
     let parent = state.target.as_ref().map(|target| target.revision.clone());
-    if parent.as_ref() == Some(&revision) {
+    // Where the cluster went back by itself, `main` stayed where it was.
+    let tip = state.tip().cloned();
+    if parent.as_ref() == Some(&revision) && tip == parent {
         return Ok(answer(PushAnswer::Accepted, None, Some(check)));
     }
-    let expected = request.parent.as_deref().map(Revision::from);
-    if expected != parent && !options.allow_rewind {
+    if against != parent {
+        // Other rules may hold now than those it was judged by.
         let refusal = Refusal::TargetMoved { current: parent };
+        return Ok(answer(PushAnswer::Refused, Some(format!("{refusal}; pull and push again")), Some(check)));
+    }
+    let expected = request.parent.as_deref().map(Revision::from);
+    if expected != tip && !options.allow_rewind {
+        let refusal = Refusal::TargetMoved { current: tip };
         return Ok(answer(PushAnswer::Refused, Some(format!("{refusal}; pull and push again")), Some(check)));
     }
     if options.dry_run {
@@ -189,7 +325,8 @@ pub(super) async fn push(daemon: &Daemon, request: PushRequest, by: Caller) -> R
     if let Err(why) = store_on_quorum(daemon, &revision, parent.as_ref()).await {
         return Ok(answer(PushAnswer::Refused, Some(why), Some(check)));
     }
-    match propose(daemon, &spec, &revision, parent, &by.name).await {
+    let released = state.rollout.hold_on(&spec).map(|held| held.revision.clone()).filter(|_| options.allow_held);
+    match propose(daemon, &spec, &revision, parent, released, &by.name).await {
         Ok(()) => Ok(answer(PushAnswer::Accepted, None, Some(check))),
         Err(Failed::Refused(why)) => Ok(answer(PushAnswer::Refused, Some(why), Some(check))),
         Err(Failed::Unknown(why)) => {
@@ -211,6 +348,7 @@ async fn propose(
     spec: &Spec,
     revision: &Revision,
     parent: Option<Revision>,
+    released: Option<Revision>,
     by: &str,
 ) -> Result<(), Failed> {
     let (digest, chunks) = spec_to_chunks(spec);
@@ -227,9 +365,10 @@ async fn propose(
             Err(error) => return Err(Failed::Refused(format!("no quorum: {error}"))),
         }
     }
-    let command = Command::SetTarget { revision: revision.clone(), parent, spec: digest, by: by.to_owned() };
-    match daemon.log().propose(vec![command]).await {
-        Ok(applied) => match applied.answers.into_iter().next() {
+    let release = released.map(|revision| Command::ReleaseHold { revision, by: by.to_owned() });
+    let set = Command::SetTarget { revision: revision.clone(), parent, spec: digest, by: by.to_owned() };
+    match daemon.log().propose(release.into_iter().chain([set]).collect()).await {
+        Ok(applied) => match applied.answers.into_iter().last() {
             Some(Err(refusal)) => Err(Failed::Refused(match refusal {
                 Refusal::TargetMoved { .. } => format!("{refusal}; pull and push again"),
                 refusal => refusal.to_string(),

@@ -4,8 +4,8 @@ use super::effects::{Outputs, Performer};
 use super::event_loop::{self, Inputs, Insight};
 use super::setup::{NodeFacts, log_identity};
 use super::transport::PeerTransport;
-use super::{DaemonError, RunOptions, backend, follow, members, routes, setup, sync};
-use crate::agent::{self, Runner, install_shims};
+use super::{DaemonError, RunOptions, backend, disk, follow, members, recover, rounds, routes, setup, sync};
+use crate::agent::{self, Runner, Watchdog, install_shims};
 use crate::log::{self, RaftLog};
 use crate::model::Detection;
 use crate::net::{self, HeartbeatConfig, Heartbeats, Identity, Peers, clock};
@@ -39,12 +39,18 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     let peers = Peers::new(&identity, facts.addresses.clone())?;
     peers.set(facts.peers.clone())?;
     // The lock in here makes sure that there is one daemon per data directory, before anything else is touched.
-    let log =
-        RaftLog::start(log::Config::DEFAULT, &data_dir, log_identity(&identity), PeerTransport(peers.clone())).await?;
+    let generation = log::generation_of(&data_dir)?.unwrap_or(facts.generation);
+    let transport = PeerTransport::new(peers.clone());
+    let left_behind = transport.left_behind.subscribe();
+    let log_identity = log_identity(&identity, generation);
+    let log = RaftLog::start(log::Config::DEFAULT, &data_dir, log_identity, transport).await?;
     let boot = clock::boot_id()?;
     let incarnation = clock::next_incarnation(&data_dir, boot)?;
     tracing::info!(node = %facts.name, %incarnation, version = env!("CARGO_PKG_VERSION"), "starting");
 
+    // Its time runs: what an earlier daemon was still allowed to do is gone on with before anything else.
+    std::fs::create_dir_all(&run_dir).map_err(DaemonError::file(&run_dir))?;
+    let watchdog = Arc::new(Watchdog::resume(&run_dir, &incarnation.boot));
     let listeners = listen(&facts).await?;
     let admitted = members::peers_of(&log.state(), &facts.name);
     let known = if admitted.is_empty() { facts.peers.clone() } else { admitted };
@@ -63,7 +69,6 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
 
     let binary = std::env::current_exe().map_err(DaemonError::file("/proc/self/exe"))?;
     let socket = data_dir.join("hafen.sock");
-    std::fs::create_dir_all(&run_dir).map_err(DaemonError::file(&run_dir))?;
     let agent_config =
         agent::Config { socket: socket.clone(), ..agent::Config::new(data_dir.clone(), run_dir, facts.name.clone()) };
     install_shims(&agent_config.shim_dir, &binary)?;
@@ -77,8 +82,14 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     let end = CancellationToken::new();
     let (events_in, events) = mpsc::unbounded_channel();
     let outputs = Outputs::default();
-    let performer =
-        Performer { log: log.clone(), runner: runner.clone(), events: events_in.clone(), outputs: outputs.clone() };
+    let performer = Performer {
+        log: log.clone(),
+        runner: runner.clone(),
+        events: events_in.clone(),
+        outputs: outputs.clone(),
+        heartbeats: heartbeats.clone(),
+        watchdog: watchdog.clone(),
+    };
     let (insight_in, insight) = watch::channel(Insight::default());
     let backend = Arc::new(backend::Daemon::new(backend::Parts {
         facts: facts.clone(),
@@ -100,7 +111,17 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
     }
     backend::serve_socket(backend.clone(), &socket, end.clone()).await?;
     tokio::spawn(backend::keep_events(backend.clone()));
-    tokio::spawn(members::follow(log.clone(), facts.name.clone(), peers.clone(), heartbeats.clone(), end.clone()));
+    // Nobody is taken in again before it is agreed who went on alone.
+    let (to_follow, to_recover) = (log.clone(), backend.clone());
+    let (name, peers_to_set, beats, ends) = (facts.name.clone(), peers.clone(), heartbeats.clone(), end.clone());
+    let dir = data_dir.clone();
+    tokio::spawn(async move {
+        recover::state_what_was_stated(&to_recover, &dir, &beats).await;
+        members::follow(to_follow, name, peers_to_set, beats, ends).await;
+    });
+    tokio::spawn(recover::tell_when_left_behind(backend.clone(), left_behind));
+    tokio::spawn(rounds::confirm(log.clone(), heartbeats.clone(), events_in.clone()));
+    tokio::spawn(disk::watch(backend.clone(), data_dir.clone()));
     tokio::spawn(sync::follow_target(backend.clone()));
     tokio::spawn(follow::follow_source(backend.clone()));
     tokio::spawn(end_by_signal(events_in.clone(), end.clone()));
@@ -114,6 +135,7 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
             port: facts.port,
             version: env!("CARGO_PKG_VERSION").into(),
             feature_level: FEATURE_LEVEL,
+            recipient: recipient(),
         },
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -127,6 +149,10 @@ pub(super) async fn run(options: &RunOptions) -> Result<bool, DaemonError> {
             return Err(reason.map_or_else(|| DaemonError::Other("the log stopped".into()), DaemonError::Log));
         }
     };
+    if clean {
+        // It left: nothing runs here, and nothing is to be reset.
+        watchdog.disarm();
+    }
     end.cancel();
     // Answers that are on their way get out; the socket goes, so that nobody asks a dead daemon.
     tokio::time::sleep(LAST_WORDS).await;
@@ -172,6 +198,19 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// For whom secrets are encrypted that this node is to open. Nodes that need none have no key.
+fn recipient() -> Option<String> {
+    use crate::agent::secrets::{KeyError, Keys, key_file};
+    match Keys::read(&key_file()) {
+        Ok(keys) => keys.recipients().into_iter().next(),
+        Err(KeyError::Missing { .. }) => None,
+        Err(error) => {
+            tracing::warn!(%error, "this node cannot open secrets");
+            None
+        }
+    }
 }
 
 /// SIGTERM and SIGINT end the daemon and leave everything running; leaving is asked for by `hafen agent --stop`.

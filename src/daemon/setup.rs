@@ -22,6 +22,9 @@ pub struct NodeFacts {
     /// One per network; the first is link 0.
     pub addresses: Vec<IpAddr>,
     pub port: u16,
+    /// Of the log that this node is to begin with; what a log says that is there already counts more.
+    #[serde(default)]
+    pub generation: u64,
     /// Whom to ask first, until the log tells who is there.
     pub peers: BTreeMap<NodeId, PeerAddr>,
 }
@@ -51,9 +54,10 @@ pub(super) async fn init(options: &InitOptions) -> Result<(), DaemonError> {
         name: name.clone(),
         addresses: options.addresses.clone(),
         port: options.port,
+        generation: 0,
         peers: BTreeMap::new(),
     };
-    let log_identity = log_identity(&identity);
+    let log_identity = log_identity(&identity, 0);
     let log = RaftLog::start(log::Config::DEFAULT, &options.data_dir, log_identity, Nobody).await?;
     let node = RaftNode { name, addresses: options.addresses.clone(), port: options.port };
     let initialised = log.initialize_single(node).await;
@@ -92,7 +96,8 @@ async fn ask_to_join(options: &JoinOptions, name: NodeId, token: &JoinToken) -> 
     let client = PinnedClient::new(token)?;
     let grant: JoinGrant = client.post_json("/v1/join", &request, JOIN_TIMEOUT).await?;
     Identity::store_joined(&options.data_dir, &name, &key, &grant)?;
-    let facts = NodeFacts { name, addresses: options.addresses.clone(), port: options.port, peers: grant.peers };
+    let JoinGrant { generation, peers, .. } = grant;
+    let facts = NodeFacts { name, addresses: options.addresses.clone(), port: options.port, generation, peers };
     facts.store(&options.data_dir)
 }
 
@@ -115,8 +120,8 @@ pub(super) fn put_aside(data_dir: &Path, wall_ms: u64) -> Result<(), DaemonError
     Ok(())
 }
 
-pub(super) fn log_identity(identity: &Identity) -> log::Identity {
-    log::Identity { cluster: identity.cluster_id.clone(), generation: 0, node: identity.node.clone() }
+pub(super) fn log_identity(identity: &Identity, generation: u64) -> log::Identity {
+    log::Identity { cluster: identity.cluster_id.clone(), generation, node: identity.node.clone() }
 }
 
 impl NodeFacts {
@@ -128,18 +133,22 @@ impl NodeFacts {
 
     /// Written beside and renamed, so that a power cut leaves the old or the new one.
     pub fn store(&self, data_dir: &Path) -> Result<(), DaemonError> {
-        let path = data_dir.join("node.json");
-        let fresh = data_dir.join("node.json.new");
         let text = serde_json::to_vec_pretty(self).expect("plain data always serialises");
-        let write = || {
-            let mut file = std::fs::File::create(&fresh)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)?;
-            std::fs::File::open(data_dir)?.sync_all()
-        };
-        write().map_err(DaemonError::file(&path))
+        write_durably(&data_dir.join("node.json"), &text)
     }
+}
+
+/// Replaces a file of the data directory as a whole.
+pub(super) fn write_durably(path: &Path, text: &[u8]) -> Result<(), DaemonError> {
+    let fresh = path.with_extension("json.new");
+    let write = || {
+        let mut file = std::fs::File::create(&fresh)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
+    };
+    write().map_err(DaemonError::file(path))
 }
 
 fn check(text: &str, addresses: &[IpAddr]) -> Result<NodeId, DaemonError> {

@@ -1,6 +1,6 @@
 //! Git objects follow the log.
 //!
-//! The log says which revision is the target; `main` of this node's repository is a cache of that. A node that was off
+//! The log says what `main` of git names (the target, if nothing was returned from); this node's repository is a cache of that. A node that was off
 //! asks the others for the objects it lacks; nothing that runs depends on them.
 
 use super::backend::Daemon;
@@ -21,7 +21,7 @@ pub(super) async fn follow_target(daemon: Arc<Daemon>) {
     let mut prefetched = None;
     loop {
         let state = states.borrow_and_update().clone();
-        let target = state.target.as_ref().map(|target| target.revision.clone());
+        let target = state.tip().cloned();
         if let Some(revision) = &target
             && let Err(error) = take(&daemon, revision).await
         {
@@ -34,6 +34,9 @@ pub(super) async fn follow_target(daemon: Arc<Daemon>) {
         }
         if prefetched != target {
             daemon.prefetch_metadata().await;
+            // The next target need not wait for it.
+            let (looking, revision) = (daemon.clone(), target.clone().into_iter().collect());
+            tokio::spawn(async move { super::history::look_at(&looking, &state, revision).await });
             prefetched = target;
         }
         tokio::select! {

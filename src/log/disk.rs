@@ -8,6 +8,7 @@
 //! to the transaction before, as after a torn write, which the two cannot be told apart from.
 
 use super::error::LogError;
+use super::known::{Floors, Known};
 use super::raft::Identity;
 use super::types::{Entry, LogId, Vote};
 use openraft::RaftLogId as _;
@@ -36,6 +37,8 @@ const IDENTITY: &str = "identity";
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
+const FLOORS: &str = "floors";
+const REVERTED: &str = "reverted";
 
 /// The open file. One per data directory and machine.
 pub(super) struct Disk {
@@ -44,6 +47,8 @@ pub(super) struct Disk {
     /// A hint that saves replaying by the leader after a start; written with the next transaction.
     committed: Option<LogId>,
     committed_dirty: bool,
+    /// What is known of the other voters; written with the next transaction too.
+    known: Known,
     /// Held for as long as the file is open.
     _lock: File,
 }
@@ -104,10 +109,14 @@ impl Disk {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(existed);
         let db = create(&builder, &path).map_err(|error| open_error(&path, error))?;
-        let mut disk = Self { db, path, committed: None, committed_dirty: false, _lock: lock };
+        let mut disk = Self { db, path, committed: None, committed_dirty: false, known: Known::default(), _lock: lock };
         disk.create_tables()?;
         let loaded = disk.load()?;
         disk.committed = loaded.committed;
+        if let Some(what) = disk.read_meta::<String>(REVERTED)? {
+            return Err(LogError::Reverted { path: disk.path, what });
+        }
+        disk.known.load(disk.read_meta::<Floors>(FLOORS)?.unwrap_or_default());
         let snapshot_exists = dir.join(super::snapshot::SNAPSHOT_FILE).exists();
         disk.check_identity(identity, loaded.last.is_some() || loaded.vote.is_some() || snapshot_exists)?;
         if !existed {
@@ -152,6 +161,23 @@ impl Disk {
         self.committed = committed;
     }
 
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes down that this log must not be used again.
+    pub(super) fn condemn(&mut self, what: &str) -> Result<(), LogError> {
+        let bytes = self.seal_meta(REVERTED, &what)?;
+        self.write(|txn| {
+            txn.open_table(META)?.insert(REVERTED, bytes.as_slice())?;
+            Ok(())
+        })
+    }
+
     /// Removes entries from `since` on.
     pub(super) fn truncate(&mut self, since: u64) -> Result<(), LogError> {
         self.write(|txn| {
@@ -178,7 +204,7 @@ impl Disk {
 
     /// Writes what was only noted. Called when the log is closed.
     pub(super) fn flush(&mut self) -> Result<(), LogError> {
-        if self.committed_dirty { self.write(|_| Ok(())) } else { Ok(()) }
+        if self.committed_dirty || self.known.fresh().is_some() { self.write(|_| Ok(())) } else { Ok(()) }
     }
 
     fn create_tables(&mut self) -> Result<(), LogError> {
@@ -217,6 +243,25 @@ impl Disk {
         Ok(loaded)
     }
 
+    /// Whose log lies here; None: nobody's yet. Takes the lock for the time of the look.
+    pub(super) fn identity_of(dir: &Path) -> Result<Option<Identity>, LogError> {
+        let path = dir.join(LOG_FILE);
+        if !path.metadata().is_ok_and(|meta| meta.len() > 0) {
+            return Ok(None);
+        }
+        let lock = lock(&dir.join(LOCK_FILE))?;
+        let look = std::panic::AssertUnwindSafe(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            let db = builder.create(&path).map_err(|error| open_error(&path, error))?;
+            let (path, known) = (path.clone(), Known::default());
+            let mut disk = Self { db, path, committed: None, committed_dirty: false, known, _lock: lock };
+            disk.create_tables()?;
+            disk.read_meta::<Identity>(IDENTITY)
+        });
+        std::panic::catch_unwind(look).unwrap_or_else(|_| Err(LogError::corrupt(&path, "its structure makes no sense")))
+    }
+
     fn check_identity(&mut self, wanted: &Identity, used: bool) -> Result<(), LogError> {
         match self.read_meta::<Identity>(IDENTITY)? {
             Some(found) if found == *wanted => Ok(()),
@@ -242,6 +287,8 @@ impl Disk {
             (true, Some(id)) => Some(self.seal_meta(COMMITTED, id)?),
             _ => None,
         };
+        let floors = self.known.fresh();
+        let floor_bytes = floors.as_ref().map(|floors| self.seal_meta(FLOORS, floors)).transpose()?;
         let result = (|| {
             let mut txn = self.db.begin_write()?;
             txn.set_durability(Durability::Immediate)?;
@@ -249,11 +296,17 @@ impl Disk {
             if let Some(bytes) = committed {
                 txn.open_table(META)?.insert(COMMITTED, bytes.as_slice())?;
             }
+            if let Some(bytes) = floor_bytes {
+                txn.open_table(META)?.insert(FLOORS, bytes.as_slice())?;
+            }
             txn.commit()?;
             Ok(())
         })();
         result.map_err(|error| LogError::from_redb(&self.path, error))?;
         self.committed_dirty = false;
+        if let Some(floors) = floors {
+            self.known.written(&floors);
+        }
         Ok(())
     }
 
@@ -412,5 +465,34 @@ mod tests {
             assert_eq!(read.log_id, expected.log_id);
             assert_eq!(postcard::to_stdvec(&read.payload), postcard::to_stdvec(&expected.payload));
         }
+    }
+
+    /// The other records, as format 1 writes them.
+    const META_1: [(&str, &str); 5] = [
+        (VOTE, "01a55f91ec764bde1a03010701"),
+        (IDENTITY, "014c60f7098623d1ba02633101026e31"),
+        (PURGED, "01ebc36a323bb88892ac0202"),
+        (FLOORS, "01dd9a7d05d40a66ce01070501050900"),
+        (REVERTED, "011951d2b56e4877b103776879"),
+    ];
+
+    #[test]
+    fn votes_identities_and_floors_of_every_format_so_far_are_read() {
+        use crate::log::known::Floor;
+        use openraft::testing::log_id;
+        fn check<T: Serialize + for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug>(key: &str, value: T) {
+            let (_, hex) = META_1.into_iter().find(|(found, _)| *found == key).expect("is listed");
+            let bytes: Vec<u8> = (0..hex.len() / 2)
+                .map(|place| u8::from_str_radix(&hex[place * 2..place * 2 + 2], 16).expect("hex"))
+                .collect();
+            assert_eq!(unseal::<T>(key.as_bytes(), &bytes).as_ref(), Ok(&value), "{key}");
+            assert_eq!(seal(key.as_bytes(), &value), Ok(bytes), "{key}, as it is written now");
+        }
+        check(VOTE, Vote::new_committed(3, 7));
+        check(IDENTITY, Identity { cluster: "c1".into(), generation: 1, node: "n1".into() });
+        check(PURGED, log_id(300, 0, 2));
+        let floor = Floor::followed(&Vote::new(5, 1), Some(log_id(5, 0, 9)), None);
+        check(FLOORS, Floors::from([(7, floor)]));
+        check(REVERTED, "why".to_owned());
     }
 }

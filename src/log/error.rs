@@ -24,6 +24,12 @@ pub enum LogError {
          join this node under a new name"
     )]
     Corrupt { path: PathBuf, what: String },
+    /// Found by asking the other voters, or told by them.
+    #[error(
+        "the log in `{path}` has gone back in time ({what}): the disk was restored from an old copy, emptied or lost what was \
+         written; this node must not vote with it; move the data directory away and join this node under a new name"
+    )]
+    Reverted { path: PathBuf, what: String },
     #[error("`{path}` belongs to {found}, not to {wanted}; use another data directory")]
     OtherIdentity { path: PathBuf, found: String, wanted: String },
     #[error("`{path}` is in use by another daemon")]
@@ -112,6 +118,8 @@ pub enum HandleError {
     TooLarge { limit: usize },
     #[error("the log of this node has stopped: {0}")]
     Stopped(String),
+    #[error("this node has started and still asks the other voters what it acknowledged before")]
+    NotAdmitted,
 }
 
 #[cfg(test)]

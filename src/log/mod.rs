@@ -13,15 +13,20 @@
 //!   (`loosen-follower-log-revert` stays off).
 //!
 //! Deliberately absent: sockets (see [`Transport`]), evidence and claims (`state`), the choice of voters (`daemon`).
-//! Not detected: a voter whose disk was restored from an old copy that is whole in itself. It must join under a new
-//! name; only its vote and log say what it once acknowledged, and both went back together.
+//!
+//! A voter whose disk went back in time (restored, emptied, lost its last writes) is told so by the others, stops, and must
+//! join under a new name: see `known` and `admission`, which say what goes unnoticed.
 //!
 //! Files: `types` what openraft is told · `disk` the redb file · `snapshot` the snapshot file · `store` openraft's log
 //! storage on a thread of its own · `machine` the applied state · `network` RPCs over a [`Transport`] · `raft` the
-//! handle · `propose` proposals · `membership` voters and learners · `recover` going on alone · `error`.
+//! handle · `propose` proposals · `membership` voters and learners · `known` and
+//! `admission` disks that went back in time · `elections` when this node may stand · `recover` going on alone · `error`.
 
+mod admission;
 mod disk;
+mod elections;
 mod error;
+mod known;
 mod machine;
 mod membership;
 mod network;
@@ -38,5 +43,18 @@ mod tests;
 pub use error::{HandleError, LogError, MembershipError};
 pub use network::{RpcKind, Transport, TransportError};
 pub use raft::{Config, Identity, RaftLog, Stand, Standing};
-pub use recover::recover_alone;
+pub use recover::{generation_of, recover_alone};
 pub use types::{RaftNode, raft_id};
+
+/// Reads a snapshot file, and what it would be with a right checksum: for `fuzzing`.
+#[doc(hidden)]
+pub fn decode_snapshot(bytes: &tokio_util::bytes::Bytes) {
+    let _ = snapshot::parse(bytes);
+    let _ = snapshot::parse(&snapshot::sealed(bytes));
+}
+
+/// Reads the body of a request between nodes as each kind: for `fuzzing`.
+#[doc(hidden)]
+pub fn decode_requests(body: &[u8]) {
+    network::decode_all(body);
+}

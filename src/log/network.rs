@@ -1,17 +1,18 @@
 //! RPCs between the nodes of the log, over a [`Transport`] that somebody else provides.
 //!
-//! A request is one frame: format byte, eight bytes that stand for the cluster and its generation, postcard. A frame of
-//! another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries: Raft
+//! A request is one frame: format byte, eight bytes that stand for the cluster and its generation, what the sender knows of all
+//! voters (`known`), the request, both postcard. A frame of another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries: Raft
 //! does, with a short back-off.
 
 use super::error::HandleError;
+use super::known::{Floor, Floors, Known};
 use super::raft::Identity;
 use super::types::{Body, RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 use crate::model::NodeId;
-use openraft::OptionalSend;
 use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::{OptionalSend, RaftLogId as _};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::future::Future;
@@ -26,7 +27,7 @@ pub(super) const MAX_RPC_BYTES: usize = 4 << 20;
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long Raft first leaves a peer alone that could not be reached; doubled up to [`Network::longest_backoff`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
-const FRAME_FORMAT: u8 = 1;
+const FRAME_FORMAT: u8 = 2;
 const TAG_BYTES: usize = 8;
 
 /// What a request is; each has a route of its own.
@@ -38,10 +39,12 @@ pub enum RpcKind {
     Snapshot,
     /// A proposal for the leader.
     Forward,
+    /// What the other knows that the sender once acknowledged.
+    Known,
 }
 
 impl RpcKind {
-    pub const ALL: [Self; 4] = [Self::Append, Self::Vote, Self::Snapshot, Self::Forward];
+    pub const ALL: [Self; 5] = [Self::Append, Self::Vote, Self::Snapshot, Self::Forward, Self::Known];
 
     /// The last part of its route.
     pub fn as_str(self) -> &'static str {
@@ -50,6 +53,7 @@ impl RpcKind {
             Self::Vote => "vote",
             Self::Snapshot => "snapshot",
             Self::Forward => "forward",
+            Self::Known => "known",
         }
     }
 
@@ -57,7 +61,7 @@ impl RpcKind {
     pub fn max_bytes(self) -> usize {
         match self {
             Self::Snapshot => MAX_SNAPSHOT_BYTES,
-            Self::Append | Self::Vote | Self::Forward => MAX_RPC_BYTES,
+            Self::Append | Self::Vote | Self::Forward | Self::Known => MAX_RPC_BYTES,
         }
     }
 }
@@ -99,14 +103,18 @@ impl Framing {
         Self([a, b, c, d, e, f, g, h])
     }
 
-    pub(super) fn frame<T: Serialize>(self, request: &T) -> Result<Bytes, postcard::Error> {
+    pub(super) fn frame<T: Serialize>(self, floors: &Floors, request: &T) -> Result<Bytes, postcard::Error> {
         let mut start = Vec::with_capacity(256);
         start.push(FRAME_FORMAT);
         start.extend_from_slice(&self.0);
-        postcard::to_extend(request, start).map(Bytes::from)
+        postcard::to_extend(&(floors, request), start).map(Bytes::from)
     }
 
-    pub(super) fn unframe<T: for<'de> Deserialize<'de>>(self, kind: RpcKind, body: &[u8]) -> Result<T, HandleError> {
+    pub(super) fn unframe<T: for<'de> Deserialize<'de>>(
+        self,
+        kind: RpcKind,
+        body: &[u8],
+    ) -> Result<(Floors, T), HandleError> {
         if body.len() > kind.max_bytes() {
             return Err(HandleError::TooLarge { limit: kind.max_bytes() });
         }
@@ -117,6 +125,14 @@ impl Framing {
         }
         postcard::from_bytes(request).map_err(|error| HandleError::Malformed(error.to_string()))
     }
+}
+
+/// Reads what follows the tag of a frame as each kind of request: for `fuzzing`.
+pub(super) fn decode_all(body: &[u8]) {
+    let _ = postcard::from_bytes::<AppendEntriesRequest<TypeConfig>>(body);
+    let _ = postcard::from_bytes::<VoteRequest<u64>>(body);
+    let _ = postcard::from_bytes::<SnapshotRequest>(body);
+    let _ = postcard::from_bytes::<super::propose::Forward>(body);
 }
 
 /// A snapshot on its way.
@@ -131,6 +147,7 @@ pub(super) struct SnapshotRequest {
 pub(super) struct Network<T> {
     pub(super) transport: T,
     pub(super) framing: Framing,
+    pub(super) known: Known,
     /// Shorter than an election time-out, so that a peer that returns hears of its leader before it stands itself.
     pub(super) longest_backoff: Duration,
 }
@@ -138,10 +155,12 @@ pub(super) struct Network<T> {
 impl<T: Transport> RaftNetworkFactory<TypeConfig> for Network<T> {
     type Network = Connection<T>;
 
-    async fn new_client(&mut self, _: u64, node: &RaftNode) -> Connection<T> {
+    async fn new_client(&mut self, id: u64, node: &RaftNode) -> Connection<T> {
         Connection {
             transport: self.transport.clone(),
             framing: self.framing,
+            known: self.known.clone(),
+            id,
             peer: node.name.clone(),
             longest_backoff: self.longest_backoff,
         }
@@ -152,6 +171,8 @@ impl<T: Transport> RaftNetworkFactory<TypeConfig> for Network<T> {
 pub(super) struct Connection<T> {
     transport: T,
     framing: Framing,
+    known: Known,
+    id: u64,
     peer: NodeId,
     longest_backoff: Duration,
 }
@@ -163,7 +184,7 @@ impl<T: Transport> Connection<T> {
         request: &Q,
         timeout: Duration,
     ) -> Result<A, Unreachable> {
-        let body = self.framing.frame(request).map_err(|error| Unreachable::new(&error))?;
+        let body = self.framing.frame(&self.known.all(), request).map_err(|error| Unreachable::new(&error))?;
         if body.len() > kind.max_bytes() {
             let error = HandleError::TooLarge { limit: kind.max_bytes() };
             tracing::error!(peer = %self.peer, kind = kind.as_str(), bytes = body.len(), %error, "a raft request is not sent");
@@ -183,11 +204,24 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        Ok(self.call(RpcKind::Append, &rpc, option.hard_ttl()).await?)
+        let answer = self.call(RpcKind::Append, &rpc, option.hard_ttl()).await?;
+        let sent = rpc.entries.last().map(|entry| *entry.get_log_id()).max(rpc.prev_log_id);
+        let matched = match &answer {
+            AppendEntriesResponse::Success => Some(sent),
+            AppendEntriesResponse::PartialSuccess(upto) => Some(*upto),
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+        };
+        // Before Raft counts on it.
+        if let Some(matched) = matched {
+            self.known.raise(self.id, &Floor::followed(&rpc.vote, matched, rpc.leader_commit));
+        }
+        Ok(answer)
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, RpcError> {
-        Ok(self.call(RpcKind::Vote, &rpc, option.hard_ttl()).await?)
+        let answer: VoteResponse<u64> = self.call(RpcKind::Vote, &rpc, option.hard_ttl()).await?;
+        self.known.raise(self.id, &Floor::voted(&answer.vote));
+        Ok(answer)
     }
 
     async fn full_snapshot(
@@ -223,8 +257,9 @@ mod tests {
         let framing = |cluster: &str, generation| {
             Framing::of(&Identity { cluster: cluster.to_owned(), generation, node: NodeId::from("n1") })
         };
-        let body = framing("prod", 1).frame(&"hello").expect("encodes");
-        assert_eq!(framing("prod", 1).unframe::<String>(RpcKind::Vote, &body), Ok("hello".to_owned()));
+        let floors = Floors::from([(7, Floor::default())]);
+        let body = framing("prod", 1).frame(&floors, &"hello").expect("encodes");
+        assert_eq!(framing("prod", 1).unframe::<String>(RpcKind::Vote, &body), Ok((floors, "hello".to_owned())));
         for other in [framing("prod", 2), framing("test", 1)] {
             assert_eq!(other.unframe::<String>(RpcKind::Vote, &body), Err(HandleError::Foreign));
         }

@@ -127,7 +127,9 @@ impl<T: Transport> RaftLog<T> {
         let patience = deadline.saturating_duration_since(Instant::now());
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = Forward { entry: Body(entry.to_vec().into()), patience_ms };
-        let Ok(body) = self.inner.framing.frame(&request) else { return Led::NotLeader };
+        let Ok(body) = self.inner.framing.frame(&self.inner.admission.known.all(), &request) else {
+            return Led::NotLeader;
+        };
         let sent = tokio::select! {
             sent = self.inner.transport.send(leader, RpcKind::Forward, body, patience) => sent,
             () = self.replaced(leader) => Err(TransportError::Unknown("it leads no more and has not answered".into())),

@@ -6,7 +6,10 @@
 //! to clone and can be used from any runtime. When the last clone goes, Raft stops without saying so; `shutdown` stops
 //! it in order and closes the file.
 
+use super::admission::Admission;
+use super::elections;
 use super::error::{HandleError, LogError};
+use super::known::{Floor, Known};
 use super::machine::{Machine, Published};
 use super::network::{Framing, Network, RpcKind, SnapshotRequest, Transport};
 use super::store::{Halt, Store};
@@ -15,6 +18,7 @@ use crate::model::NodeId;
 use crate::state::State;
 use crate::state::port::{Committed, Leadership};
 use openraft::error::Fatal;
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::{RaftMetrics, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,7 +61,7 @@ impl Config {
     ///
     /// A lost leader has a successor after 1.4 s at most (620 + 620 + 150 ms), before `suspectAfter` of the default
     /// profile has passed: the election costs a take-over nothing. One heartbeat may be lost. The times of two candidates
-    /// lie far enough apart that they seldom stand at once.
+    /// lie far enough apart that they seldom stand at once; if they do, one of them stands again half a second later (`elections`).
     pub const DEFAULT: Self = Self {
         heartbeat: Duration::from_millis(400),
         patience: Duration::from_millis(100),
@@ -84,6 +88,8 @@ impl Config {
             heartbeat_interval: ms(self.patience),
             // At the times of the configuration instead: see [`beat`].
             enable_heartbeat: false,
+            // Not before the others were asked: see `admission`.
+            enable_elect: false,
             election_timeout_min: ms(self.election_min),
             election_timeout_max: ms(self.election_max),
             install_snapshot_timeout: UNUSED_SNAPSHOT_TIMEOUT_MS,
@@ -147,6 +153,7 @@ pub(super) struct Inner<T> {
     pub(super) standing: watch::Sender<Standing>,
     pub(super) halt: Halt,
     pub(super) store: Store,
+    pub(super) admission: Admission,
     _runtime: Runtime,
 }
 
@@ -164,8 +171,11 @@ impl<T: Transport> RaftLog<T> {
         let runtime = Runtime::start(dir)?;
         let (halt, published, framing) = (Halt::new(), Published::new(), Framing::of(&identity));
         let (store, machine) = open(&runtime, dir, &identity, &published, &halt).await?;
-        let network = Network { transport: transport.clone(), framing, longest_backoff: config.election_min / 2 };
+        let known = store.known();
+        let network =
+            Network { transport: transport.clone(), framing, known, longest_backoff: config.election_min / 2 };
         let own_id = raft_id(&identity.node);
+        let admission = Admission::new(own_id, store.clone(), machine.last_applied());
         let to_start = store.clone();
         let started = runtime.spawn(async move { Raft::new(own_id, settings, network, to_start, machine).await }).await;
         let raft = match started {
@@ -185,14 +195,28 @@ impl<T: Transport> RaftLog<T> {
             standing: standing.clone(),
             raft: raft.clone(),
             store: store.clone(),
+            known: store.known(),
             halt: halt.clone(),
             limit: config.snapshot_bytes,
             asked: None,
         };
         runtime.spawn(async move { watcher.run().await });
         runtime.spawn(beat(raft.clone(), config.heartbeat));
-        let inner =
-            Inner { raft, transport, framing, identity, config, published, standing, halt, store, _runtime: runtime };
+        runtime.spawn(admission.elections.clone().pace(raft.clone(), config, elections::draw));
+        runtime.spawn(admission.clone().ask(raft.clone(), transport.clone(), framing));
+        let inner = Inner {
+            raft,
+            transport,
+            framing,
+            identity,
+            config,
+            published,
+            standing,
+            halt,
+            store,
+            admission,
+            _runtime: runtime,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -229,7 +253,14 @@ impl<T: Transport> RaftLog<T> {
     /// win, but by trying it raises its term, and its return then costs the cluster an election (openraft 0.9 has no
     /// pre-vote). Only availability depends on this.
     pub fn allow_elections(&self, stand: Stand) {
-        self.inner.raft.runtime_config().elect(matches!(stand, Stand::Allowed));
+        self.inner.admission.elections.allow(&self.inner.raft, matches!(stand, Stand::Allowed));
+    }
+
+    /// Asks a majority of the voters, now, whether this node leads. False: not, or not enough of them answered in time.
+    ///
+    /// Whoever answers has seen no newer leader when it answers: what a later one knows comes after this call began.
+    pub async fn confirm_leadership(&self) -> bool {
+        self.inner.raft.get_read_log_id().await.is_ok()
     }
 
     pub fn identity(&self) -> &Identity {
@@ -242,22 +273,39 @@ impl<T: Transport> RaftLog<T> {
         let inner = &self.inner;
         match kind {
             RpcKind::Append => {
-                let request = inner.framing.unframe(kind, &body)?;
+                let (floors, request) = inner.framing.unframe::<AppendEntriesRequest<TypeConfig>>(kind, &body)?;
+                inner.admission.hear(&floors).await?;
+                if let Some(leader) = request.vote.leader_id().voted_for() {
+                    inner.admission.known.raise(leader, &Floor::leads(&request.vote, request.leader_commit));
+                }
                 answer(&inner.raft.append_entries(request).await.map_err(|error| self.stopped(&error))?)
             }
             RpcKind::Vote => {
-                let request = inner.framing.unframe(kind, &body)?;
-                answer(&inner.raft.vote(request).await.map_err(|error| self.stopped(&error))?)
+                let (floors, request) = inner.framing.unframe::<VoteRequest<u64>>(kind, &body)?;
+                inner.admission.hear(&floors).await?;
+                let vote = request.vote;
+                let given = inner.raft.vote(request).await.map_err(|error| self.stopped(&error))?;
+                // A candidate that gets no vote may forget its own: nobody leads by it. And what asks in vain may be a copy of
+                // a machine, which must not make the original look as if it had lost something.
+                if let Some(candidate) = vote.leader_id().voted_for().filter(|_| given.vote_granted) {
+                    inner.admission.known.raise(candidate, &Floor::voted(&vote));
+                }
+                answer(&given)
             }
             RpcKind::Snapshot => {
-                let request: SnapshotRequest = inner.framing.unframe(kind, &body)?;
+                let (floors, request) = inner.framing.unframe::<SnapshotRequest>(kind, &body)?;
+                inner.admission.hear(&floors).await?;
                 let snapshot = Snapshot { meta: request.meta, snapshot: Box::new(request.state) };
                 let installed = inner.raft.install_full_snapshot(request.vote, snapshot).await;
                 answer(&installed.map_err(|error| self.stopped(&error))?)
             }
             RpcKind::Forward => {
-                let request = inner.framing.unframe(kind, &body)?;
+                let (_, request) = inner.framing.unframe(kind, &body)?;
                 answer(&self.lead(request).await)
+            }
+            RpcKind::Known => {
+                let (_, id) = inner.framing.unframe::<u64>(kind, &body)?;
+                answer(&inner.admission.known.of(id))
             }
         }
     }
@@ -320,6 +368,7 @@ struct Watcher {
     standing: watch::Sender<Standing>,
     raft: Raft,
     store: Store,
+    known: Known,
     halt: Halt,
     limit: u64,
     /// The snapshot that was the newest when another one was asked for because of the log's size.
@@ -331,6 +380,11 @@ impl Watcher {
         while self.metrics.changed().await.is_ok() {
             let metrics = self.metrics.borrow_and_update().clone();
             let standing = standing_of(&metrics);
+            let voters: std::collections::BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
+            // None yet: Raft has not read its log.
+            if !voters.is_empty() {
+                self.known.set_voters(voters);
+            }
             self.standing.send_if_modified(|old| {
                 // The age of the quorum's last answer changes with every heartbeat: for who asks, not for who waits.
                 let changed = old.leadership != standing.leadership || old.members != standing.members;

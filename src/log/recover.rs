@@ -16,6 +16,11 @@ use openraft::{CommittedLeaderId, EntryPayload, Membership};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// The generation of the log in a data directory; None where there is no log yet. The daemon must not run. Blocks.
+pub fn generation_of(dir: &Path) -> Result<Option<u64>, LogError> {
+    Ok(Disk::identity_of(dir)?.map(|identity| identity.generation))
+}
+
 /// Makes `node` the only member, in the next generation, which is returned. The daemon must not run. Blocks.
 pub fn recover_alone(dir: &Path, identity: &Identity, node: RaftNode) -> Result<Identity, LogError> {
     let (mut disk, loaded) = Disk::open(dir, identity)?;

@@ -91,7 +91,13 @@ fn read(path: &Path) -> Result<Option<(SnapshotMeta, Bytes)>, LogError> {
     parse(&bytes).map(Some).map_err(|what| LogError::corrupt(path, what))
 }
 
-fn parse(bytes: &Bytes) -> Result<(SnapshotMeta, Bytes), String> {
+/// Magic and a right checksum before what follows them in a file: for `fuzzing`.
+pub(super) fn sealed(rest: &[u8]) -> Bytes {
+    let digest: [u8; 32] = sha2::Sha256::digest(rest).into();
+    [MAGIC.as_slice(), &digest, rest].concat().into()
+}
+
+pub(super) fn parse(bytes: &Bytes) -> Result<(SnapshotMeta, Bytes), String> {
     let cut_off = "the snapshot is cut off";
     let magic = bytes.get(..MAGIC.len()).ok_or(cut_off)?;
     if magic != MAGIC {
@@ -143,6 +149,42 @@ mod tests {
             assert!(matches!(file.read(), Err(LogError::Corrupt { .. })), "byte {place}");
             std::fs::write(&path, &good[..place]).expect("writes");
             assert!(matches!(file.read(), Err(LogError::Corrupt { .. })), "cut at {place}");
+        }
+    }
+
+    /// A snapshot file as format 1 writes it.
+    const FORMAT_1: &str = concat!(
+        "686166656e736e0143f375f461ed8b60b2b187267a2f4b72a9fbfb34e0aaa1dd6ee732e544d10ac7",
+        "0000000a01010900000003312d396e696e65"
+    );
+
+    #[test]
+    fn files_of_every_format_so_far_are_read_and_a_newer_one_is_refused() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(SNAPSHOT_FILE);
+        let mut bytes: Vec<u8> = (0..FORMAT_1.len() / 2)
+            .map(|place| u8::from_str_radix(&FORMAT_1[place * 2..place * 2 + 2], 16).expect("hex"))
+            .collect();
+        std::fs::write(&path, &bytes).expect("writes");
+        let (file, found) = SnapshotFile::open(dir.path()).expect("opens");
+        assert_eq!(found, Some((meta(9), Bytes::from_static(b"nine"))));
+        file.write(&meta(9), b"nine").expect("writes");
+        assert_eq!(std::fs::read(&path).expect("reads"), bytes, "what is written now");
+        bytes[MAGIC.len() - 1] += 1;
+        std::fs::write(&path, &bytes).expect("writes");
+        assert!(matches!(file.read(), Err(LogError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_new_snapshot_is_not_looked_at() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (file, _) = SnapshotFile::open(dir.path()).expect("opens");
+        file.write(&meta(5), b"five").expect("writes");
+        let whole = std::fs::read(dir.path().join(SNAPSHOT_FILE)).expect("reads");
+        for cut in 0..=whole.len() {
+            std::fs::write(dir.path().join(TEMPORARY_FILE), &whole[..cut]).expect("writes");
+            let (_, found) = SnapshotFile::open(dir.path()).expect("opens");
+            assert_eq!(found, Some((meta(5), Bytes::from_static(b"five"))), "{cut} bytes");
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::disk::{Disk, Loaded, Record};
 use super::error::LogError;
+use super::known::{Known, Position};
 use super::raft::Identity;
 use super::types::{Entry, LogId, StorageError, TypeConfig, Vote};
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -15,7 +16,7 @@ use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _, RaftLogRead
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tokio::sync::{oneshot, watch};
 
@@ -159,6 +160,8 @@ impl Index {
 pub(super) struct Store {
     queue: Queue,
     index: Arc<Mutex<Index>>,
+    known: Known,
+    path: Arc<PathBuf>,
     /// Its sender goes when the file is closed.
     closed: watch::Receiver<()>,
 }
@@ -174,13 +177,14 @@ impl Store {
         let (jobs, queue) = mpsc::channel::<Option<Job>>();
         let (closing, closed) = watch::channel(());
         let work_halt = halt.clone();
+        let (known, path) = (disk.known().clone(), Arc::new(disk.path().to_path_buf()));
         std::thread::Builder::new()
             .name("raft-store".to_owned())
             .spawn(move || work(disk, &queue, &work_halt, closing))?;
         let Loaded { vote, committed, purged, last, sizes } = loaded;
         let mut index = Index { vote, committed, purged, last, sizes, ..Index::default() };
         index.recount();
-        Ok(Self { queue: Queue { jobs, halt: halt.clone() }, index: Arc::new(Mutex::new(index)), closed })
+        Ok(Self { queue: Queue { jobs, halt: halt.clone() }, index: Arc::new(Mutex::new(index)), known, path, closed })
     }
 
     pub(super) fn purged(&self) -> Option<LogId> {
@@ -190,6 +194,42 @@ impl Store {
     /// Encoded size of all entries that are not purged.
     pub(super) fn log_bytes(&self) -> u64 {
         self.index().bytes
+    }
+
+    /// What is known of all voters. What it learns is written with the next transaction.
+    pub(super) fn known(&self) -> Known {
+        self.known.clone()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What this voter has; never less than what it has acknowledged.
+    pub(super) fn position(&self) -> Position {
+        let index = self.index();
+        Position { term: index.vote.map_or(0, |vote| vote.leader_id().term), last: index.last }
+    }
+
+    /// Stops this node for good: what is on this disk must not be used again.
+    pub(super) async fn condemn(&self, error: LogError) {
+        let (what, halt) = (error.to_string(), self.queue.halt.clone());
+        let what = match &error {
+            LogError::Reverted { what, .. } => what.clone(),
+            _ => what,
+        };
+        let (told, reason) = (halt.clone(), error.clone());
+        let job = move |disk: &mut Disk| {
+            // It stops even if that cannot be written; the others will say so again.
+            if let Err(error) = disk.condemn(&what) {
+                tracing::error!(%error, "it could not be written down that this log must not be used again");
+            }
+            // Here, so that of two who find it at once the first is the one that is written down and told.
+            told.set(&reason);
+            Ok(())
+        };
+        let _ = self.queue.call(job).await;
+        halt.set(&error);
     }
 
     /// Closes the file, with everything that was queued before. Later calls fail.

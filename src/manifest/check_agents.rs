@@ -1,32 +1,18 @@
-//! Do the agents exist, and do they have the parameters they are given?
+//! Do the agents exist, and are the time-outs those that they need?
 //!
-//! Input → output: a [`Tree`] and what is installed where it is checked → findings. Of agents whose provider has
-//! nothing installed here nothing is said: unknown is not wrong.
+//! Input → output: a [`Tree`] and what is known of agents where it is checked → findings. Of agents whose provider is
+//! neither installed here nor in the snapshot (`bundled`) nothing is said: unknown is not wrong. Parameters are judged in `check_params`.
 
+use super::check_params::{device_params, resource_params};
 use super::document::{Doc, Tree};
 use super::explain::Code;
-use super::raw::{RawFencingDevice, RawResource};
+use super::raw::RawResource;
 use super::report::Report;
 use super::resolve::{Chain, DEFAULT_TIMEOUT};
 use super::structure::FOREIGN_DEVICE;
 use super::topology::Topology;
 use crate::model::{AgentCatalogue, AgentMetadata, AgentRef, OpName, duration, suggest};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Parameters that the shell library of the agents reads for all of them.
-const TRACING: [&str; 3] = ["trace_ra", "trace_file", "trace_dir"];
-/// Parameters of fence agents that are given by whoever runs them.
-const GIVEN: [&str; 4] = ["action", "plug", "port", "nodename"];
-/// Names of fence parameters and the older names that the agents still take.
-const OLD_NAMES: [(&str, &str); 7] = [
-    ("ip", "ipaddr"),
-    ("username", "login"),
-    ("password", "passwd"),
-    ("password_script", "passwd_script"),
-    ("ssh", "secure"),
-    ("plug", "port"),
-    ("ipport", "udpport"),
-];
+use std::collections::BTreeMap;
 
 pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue, report: &mut Report) {
     let mut known = Known { catalogue, families: families(catalogue), suggestions: BTreeMap::new() };
@@ -36,7 +22,7 @@ pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue
         }
         known.installed(doc, &resource.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&resource.agent) {
-            resource_params(doc, resource, metadata, report);
+            resource_params(doc, resource, metadata, catalogue, report);
             timeouts(doc, resource, tree, topology, metadata, report);
         }
     }
@@ -47,7 +33,7 @@ pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue
         }
         known.installed(doc, &device.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&device.agent) {
-            device_params(doc, device, metadata, report);
+            device_params(doc, device, metadata, catalogue, report);
         }
     }
 }
@@ -59,7 +45,7 @@ fn foreign(doc: &Doc, agent: &str, report: &mut Report) {
 }
 
 /// What agents of one sort have in common: `ocf:heartbeat:` or `fence_`.
-fn family(agent: &str) -> Option<&str> {
+pub(super) fn family(agent: &str) -> Option<&str> {
     if agent.starts_with("fence_") {
         return Some("fence_");
     }
@@ -67,10 +53,10 @@ fn family(agent: &str) -> Option<&str> {
     agent.get(.."ocf:".len() + end + 1)
 }
 
-/// The names installed of each family, without the part they share.
+/// The names known of each family, without the part they share.
 fn families(catalogue: &AgentCatalogue) -> BTreeMap<&str, Vec<&str>> {
     let mut families: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for agent in &catalogue.installed {
+    for agent in catalogue.installed.iter().chain(catalogue.bundled.keys()) {
         if let Some(family) = family(agent) {
             families.entry(family).or_default().push(&agent[family.len()..]);
         }
@@ -89,70 +75,36 @@ impl Known<'_> {
     fn installed(&mut self, doc: &Doc, agent: &str, report: &mut Report) {
         let Some(family) = family(agent) else { return };
         let Some(installed) = self.families.get(family) else { return };
-        if self.catalogue.installed.contains(agent) || self.catalogue.metadata.contains_key(agent) {
+        let catalogue = self.catalogue;
+        if catalogue.installed.contains(agent)
+            || catalogue.metadata.contains_key(agent)
+            || catalogue.bundled.contains_key(agent)
+        {
             return;
         }
+        let here = catalogue.installed.iter().any(|other| other.starts_with(family));
         let name = &agent[family.len()..];
         let near = self.suggestions.entry(agent.to_owned()).or_insert_with(|| {
             suggest::nearest(name, installed.iter().copied()).map(|near| format!("did you mean `{family}{near}`?"))
         });
-        // Fence agents come in many packages: having one says little about another, unless it looks like a slip.
-        let code = if family == "fence_" && near.is_none() { Code::UnknownFenceAgent } else { Code::UnknownAgent };
-        let message = format!("there is no agent `{agent}` here");
+        let package = catalogue.bundled.iter().find(|(other, _)| other.starts_with(family)).map(|(_, package)| package);
+        let (code, message) = match package.filter(|_| !here) {
+            // The snapshot is of one version: others may have more agents, unless it looks like a slip.
+            Some(package) if near.is_none() => {
+                (Code::UnpackagedAgent, format!("`{agent}` is not among the agents of {package}"))
+            }
+            Some(package) => (Code::UnknownAgent, format!("there is no agent `{agent}` in {package}")),
+            // Fence agents come in many packages: having one says little about another, unless it looks like a slip.
+            None if family == "fence_" && near.is_none() => {
+                (Code::UnknownFenceAgent, format!("there is no agent `{agent}` here"))
+            }
+            None => (Code::UnknownAgent, format!("there is no agent `{agent}` here")),
+        };
         report.add(code, doc.file, doc.span(&["agent"]), message, near.clone());
     }
 }
 
-fn unknown_param(doc: &Doc, section: &str, key: &str, metadata: &AgentMetadata, agent: &str, report: &mut Report) {
-    let names = metadata.parameters.keys().map(String::as_str);
-    let help = suggest::nearest(key, names).map(|word| format!("did you mean `{word}`?"));
-    let message = format!("`{agent}` has no parameter `{key}`");
-    report.add(Code::UnknownParameter, doc.file, doc.key_span(&[section, key]), message, help);
-}
-
-fn resource_params(doc: &Doc, resource: &RawResource, metadata: &AgentMetadata, report: &mut Report) {
-    if metadata.parameters.is_empty() {
-        return;
-    }
-    let given: BTreeSet<&str> = resource.params.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
-    for key in given.iter().filter(|key| !metadata.parameters.contains_key(**key) && !TRACING.contains(key)) {
-        unknown_param(doc, "params", key, metadata, &resource.agent, report);
-    }
-    for (key, meta) in &metadata.parameters {
-        if meta.must_be_given() && !given.contains(key.as_str()) {
-            missing(doc, key, &meta.shortdesc, &resource.agent, report);
-        }
-    }
-}
-
-fn missing(doc: &Doc, key: &str, shortdesc: &str, agent: &str, report: &mut Report) {
-    let help = if shortdesc.is_empty() { String::new() } else { format!(" ({shortdesc})") };
-    let message = format!("`{agent}` needs the parameter `{key}`{help}");
-    report.add(Code::MissingParameter, doc.file, doc.span(&["agent"]), message, None);
-}
-
-fn device_params(doc: &Doc, device: &RawFencingDevice, metadata: &AgentMetadata, report: &mut Report) {
-    if metadata.parameters.is_empty() {
-        return;
-    }
-    let params = device.params.iter().flat_map(BTreeMap::keys).map(|key| ("params", key.as_str()));
-    let secrets = device.secrets.iter().flat_map(BTreeMap::keys).map(|key| ("secrets", key.as_str()));
-    let given: Vec<(&str, &str)> = params.chain(secrets).collect();
-    for (section, key) in given.iter().filter(|(_, key)| !metadata.parameters.contains_key(*key)) {
-        unknown_param(doc, section, key, metadata, &device.agent, report);
-    }
-    let has = |name: &str| given.iter().any(|(_, key)| *key == name);
-    let is_old = |name: &str| OLD_NAMES.iter().any(|(_, old)| *old == name);
-    let has_old = |name: &str| OLD_NAMES.iter().any(|(new, old)| *new == name && has(old));
-    for (key, meta) in &metadata.parameters {
-        let needed = meta.must_be_given() && !GIVEN.contains(&key.as_str()) && !is_old(key);
-        if needed && !has(key) && !has_old(key) {
-            missing(doc, key, &meta.shortdesc, &device.agent, report);
-        }
-    }
-}
-
-/// Notes that the agent's authors suggest more time than the default gives.
+/// Notes that the agent's authors suggest more time than is written, or than the default gives.
 fn timeouts(
     doc: &Doc,
     resource: &RawResource,
@@ -168,10 +120,28 @@ fn timeouts(
     }
     let mut longer = Vec::new();
     for name in operations {
-        let suggested = metadata.actions.get(&name.to_string()).and_then(|action| action.timeout);
-        let written = chain.operation(name).is_some_and(|operation| operation.timeout.is_some());
-        if let Some(suggested) = suggested.filter(|suggested| *suggested > DEFAULT_TIMEOUT && !written) {
-            longer.push(format!("{name}: {{ timeout: {} }}", duration::format(suggested)));
+        let name_text = name.to_string();
+        let Some(suggested) = metadata.actions.get(&name_text).and_then(|action| action.timeout) else { continue };
+        let written = chain.operation(name).and_then(|operation| operation.timeout).map(|time| time.0);
+        match written {
+            None if suggested > DEFAULT_TIMEOUT => {
+                longer.push(format!("{name}: {{ timeout: {} }}", duration::format(suggested)));
+            }
+            Some(written) if written < suggested => {
+                let suggested = duration::format(suggested);
+                let message = format!(
+                    "`{}` suggests {suggested} for `{name}`, not {}",
+                    resource.agent,
+                    duration::format(written)
+                );
+                let help = match name {
+                    OpName::Stop => format!("write `timeout: {suggested}`; a stop that takes too long fences its node"),
+                    _ => format!("write `timeout: {suggested}`, or waive this if you have measured it"),
+                };
+                let span = doc.span(&["operations", &name_text, "timeout"]);
+                report.add(Code::TightTimeout, doc.file, span, message, Some(help));
+            }
+            None | Some(_) => {}
         }
     }
     if !longer.is_empty() {

@@ -1,12 +1,12 @@
 //! Do the constraints make sense, each for itself and together?
 //!
 //! Input → output: a [`Tree`] and its [`Topology`] → findings: constraints of something with itself, roles of what
-//! is not promotable, contradictions, weights without effect, resources that may run nowhere.
+//! is not promotable, contradictions, weights without effect.
 //!
-//! Deliberately absent: cycles of orderings (`check_cycles`).
+//! Deliberately absent: cycles of orderings (`check_cycles`), what no node can keep (`check_placement`).
 
 use super::document::{Doc, Tree};
-use super::eligibility::{Eligibility, selects};
+use super::eligibility::selects;
 use super::explain::Code;
 use super::pairs;
 use super::raw::{Name, RawLocation, RawOrder, RawSelector, Weight};
@@ -27,7 +27,6 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     locations(tree, topology, report);
     locations_together(tree, report);
     tickets(tree, topology, report);
-    nowhere(tree, topology, report);
 }
 
 fn orders(tree: &Tree, topology: &Topology, report: &mut Report) {
@@ -315,21 +314,6 @@ fn locations_together(tree: &Tree, report: &mut Report) {
                 location.resource.0, node.name, other.name
             );
             report.add(Code::Contradiction, doc.file, doc.name_span(), message, Some("remove one of the two".into()));
-        }
-    }
-}
-
-fn nowhere(tree: &Tree, topology: &Topology, report: &mut Report) {
-    let eligibility = Eligibility::of(tree);
-    let judged = !tree.incomplete && tree.broken_kinds.is_empty() && !eligibility.nodes.is_empty();
-    // Without a constraint of its own a resource may follow another one to where that is allowed.
-    if !judged || !eligibility.symmetric {
-        return;
-    }
-    for (doc, _) in tree.resources() {
-        if eligibility.of_resource(topology, &doc.name).is_empty() {
-            let message = format!("`{}` is forbidden on every node", doc.name);
-            report.add(Code::RunsNowhere, doc.file, doc.name_span(), message, None);
         }
     }
 }

@@ -1,24 +1,20 @@
 //! Can every node be proven off that needs it, and do the devices make sense?
 //!
 //! Input → output: a [`Tree`] and its [`Topology`] → findings: nodes without fencing that share an exclusive resource,
-//! settings that weaken fencing, devices that do not cut power, secrets in the open.
+//! settings that weaken fencing, devices that do not cut power.
 
 use super::check_nodes::not_zero;
+use super::check_redfish;
 use super::document::{Doc, Tree};
 use super::eligibility::Eligibility;
 use super::explain::Code;
 use super::raw::{RawFencingDevice, RawNode};
 use super::report::Report;
-use super::resolve::Chain;
+use super::resolve::{Chain, FENCING_TIMEOUT, lease_timing};
 use super::topology::Topology;
-use crate::model::{Kind, NodeRole, QuorumLoss};
+use crate::model::watchdog::{MIN_WATCHDOG_VOTERS, WATCHDOG_AGENT};
+use crate::model::{Kind, NodeRole, QuorumLoss, duration, no_power_cut};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Agents that take the storage away and leave the power on.
-const FABRIC: [&str; 2] = ["fence_scsi", "fence_mpath"];
-/// Names under which fence agents take secrets.
-const SECRETS: [&str; 7] =
-    ["password", "passwd", "snmp_priv_passwd", "snmp_auth_passwd", "token", "secret_key", "api_key"];
 
 pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     levels(tree, report);
@@ -30,6 +26,7 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
     }
     unused(tree, report);
     let enabled = policy(tree, report);
+    delays(tree, report);
     if enabled {
         unfenced(tree, topology, report);
         watchdogs(tree, topology, report);
@@ -60,8 +57,10 @@ fn levels(tree: &Tree, report: &mut Report) {
 fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
     not_zero(doc, &["timeout"], raw.timeout, report);
     not_zero(doc, &["check"], raw.check, report);
-    if FABRIC.contains(&raw.agent.as_str()) {
-        let message = format!("`{}` does not cut power: it is planned but not run by this version", raw.agent);
+    check_redfish::check(doc, raw, report);
+    if let Some(instead) = no_power_cut(&raw.agent) {
+        let message =
+            format!("`{}` {instead} and does not cut power, so it cannot prove that a node is off", raw.agent);
         let help = "use a device that switches the node off, such as a PDU or a BMC".to_owned();
         report.add(Code::FabricFencing, doc.file, doc.span(&["agent"]), message, Some(help));
     }
@@ -70,10 +69,6 @@ fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
         if raw.secrets.as_ref().is_some_and(|secrets| secrets.contains_key(key)) {
             let message = format!("`{key}` is in `params` and in `secrets`");
             report.add(Code::ContradictingFields, doc.file, span(), message, Some("keep the secret".into()));
-        } else if SECRETS.contains(&key.as_str()) {
-            let message = format!("`{key}` looks like a secret, and manifests are not a place for one");
-            let help = format!("write `secrets: {{ {key}: {{ file: /etc/hafen/secrets/{} }} }}`", doc.name);
-            report.add(Code::SecretInParams, doc.file, span(), message, Some(help));
         }
     }
 }
@@ -87,6 +82,20 @@ fn unused(tree: &Tree, report: &mut Report) {
     for (doc, _) in tree.devices().filter(|(doc, _)| !used.contains(doc.name.as_str())) {
         let message = format!("no node has the fencing device `{}` in a level", doc.name);
         report.add(Code::UnusedDevice, doc.file, doc.name_span(), message, None);
+    }
+}
+
+/// A delay is part of the attempt, so one as long as the attempt leaves no time to switch anything off.
+fn delays(tree: &Tree, report: &mut Report) {
+    let fencing = tree.clusters().next().and_then(|(_, cluster)| cluster.fencing.as_ref());
+    let timeout = fencing.and_then(|fencing| fencing.timeout).map_or(FENCING_TIMEOUT, |time| time.0);
+    for (doc, raw) in tree.devices() {
+        if let Some(delay) = raw.delay.map(|time| time.0).filter(|delay| *delay >= timeout) {
+            let (delay, timeout) = (duration::format(delay), duration::format(timeout));
+            let message = format!("the delay of {delay} uses up the whole attempt (`fencing.timeout: {timeout}`)");
+            let help = "shorten the delay, or give the Cluster a longer `fencing.timeout`".to_owned();
+            report.add(Code::LongDelay, doc.file, doc.span(&["delay"]), message, Some(help));
+        }
     }
 }
 
@@ -147,12 +156,13 @@ fn unfenced(tree: &Tree, topology: &Topology, report: &mut Report) {
 /// A watchdog is evidence only if nothing outlives the quorum on its node, and a majority is left without it.
 fn watchdogs(tree: &Tree, topology: &Topology, report: &mut Report) {
     let watchdogs: BTreeSet<&str> =
-        tree.devices().filter(|(_, raw)| raw.agent == "watchdog").map(|(doc, _)| doc.name.as_str()).collect();
+        tree.devices().filter(|(_, raw)| raw.agent == WATCHDOG_AGENT).map(|(doc, _)| doc.name.as_str()).collect();
     let has_one =
         |node: &RawNode| node.fencing.iter().flatten().flatten().any(|name| watchdogs.contains(name.0.as_str()));
     let Some((first, _)) = tree.nodes().find(|(_, node)| has_one(node)) else { return };
     let voters = tree.nodes().filter(|(_, node)| node.role.unwrap_or(NodeRole::Voter).votes()).count();
-    if voters < 3 {
+    timing(tree, first, report);
+    if voters < MIN_WATCHDOG_VOTERS {
         let message = format!(
             "with fewer than three voters (here {voters}) a watchdog is no evidence: no majority is left without its node"
         );
@@ -173,6 +183,18 @@ fn watchdogs(tree: &Tree, topology: &Topology, report: &mut Report) {
             let help = "write `quorumLoss: Stop`".to_owned();
             report.add(Code::WatchdogQuorumLoss, doc.file, doc.span(&["quorumLoss"]), message, Some(help));
         }
+    }
+}
+
+/// A lease that is over must mean that its node is.
+fn timing(tree: &Tree, first: &Doc, report: &mut Report) {
+    let Some((doc, cluster)) = tree.clusters().next() else { return };
+    let timing = lease_timing(cluster);
+    let sum = timing.sum(timing.whole_timeout());
+    if !sum.holds() {
+        let message = format!("the lease of `{}`, which its watchdog fences, is too short: {sum}", first.name);
+        let help = "make `leaseTtl` longer, or what comes before its end shorter".to_owned();
+        report.add(Code::WatchdogTiming, doc.file, doc.span(&["watchdog"]), message, Some(help));
     }
 }
 

@@ -20,6 +20,15 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
         let fencing = cluster.fencing.as_ref();
         not_zero(doc, &["fencing", "timeout"], fencing.and_then(|fencing| fencing.timeout), report);
         not_zero(doc, &["fencing", "assumeOff"], fencing.and_then(|fencing| fencing.assume_off), report);
+        if let Some(dog) = &cluster.watchdog {
+            let times = [
+                ("leaseTtl", dog.lease_ttl),
+                ("selfStopAfter", dog.self_stop_after),
+                ("stopBudget", dog.stop_budget),
+                ("timeout", dog.timeout),
+            ];
+            times.into_iter().for_each(|(field, time)| not_zero(doc, &["watchdog", field], time, report));
+        }
         not_zero(doc, &["source", "interval"], cluster.source.as_ref().and_then(|source| source.interval), report);
     }
 }

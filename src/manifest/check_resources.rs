@@ -18,9 +18,13 @@ pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
             let message = format!("`inside: {}` is planned for, but not run", container.0);
             report.add(Code::PlannedOnly, doc.file, doc.span(&["inside"]), message, None);
         }
-        if resource.agent.starts_with("systemd:") && resource.params.as_ref().is_some_and(|params| !params.is_empty()) {
-            let help = "remove `params`; configure the unit with a drop-in".to_owned();
-            let span = doc.key_span(&["params"]);
+        let given = [
+            ("params", resource.params.as_ref().is_some_and(|params| !params.is_empty())),
+            ("secrets", resource.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty())),
+        ];
+        for (section, _) in given.into_iter().filter(|(_, given)| *given && resource.agent.starts_with("systemd:")) {
+            let help = format!("remove `{section}`; configure the unit with a drop-in");
+            let span = doc.key_span(&[section]);
             report.add(Code::NoEffect, doc.file, span, "systemd units take no parameters", Some(help));
         }
     }
@@ -82,7 +86,7 @@ fn fields(doc: &Doc, prefix: &[&str], inherited: &Inherited, report: &mut Report
         let span = doc.span(&[prefix, &["requires"]].concat());
         let message = "`requires: Unfencing` is planned but not run by this version";
         let help = "write `requires: Fencing` and give the nodes a device that cuts power".to_owned();
-        report.add(Code::FabricFencing, doc.file, span, message, Some(help));
+        report.add(Code::PlannedUnfencing, doc.file, span, message, Some(help));
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) enum RawSpec {
     Colocation(raw::RawColocation),
     Location(raw::RawLocation),
     Ticket(raw::RawTicket),
+    Scenario(raw::RawScenario),
 }
 
 impl Doc {
@@ -75,7 +76,9 @@ fn space(kind: Kind) -> Space {
         | Kind::Order
         | Kind::Colocation
         | Kind::Location
-        | Kind::Ticket => Space::Kind(kind),
+        | Kind::Ticket
+        | Kind::Scenario
+        | Kind::Overlay => Space::Kind(kind),
     }
 }
 
@@ -116,6 +119,7 @@ impl Tree {
         colocations: Colocation(RawColocation),
         locations: Location(RawLocation),
         tickets: Ticket(RawTicket),
+        scenarios: Scenario(RawScenario),
     }
 
     /// The document of that name; of resources, groups and clones any.
@@ -208,7 +212,7 @@ fn read_one(schemas: &Schemas, file: usize, document: YamlDocument, report: &mut
 }
 
 /// Reads apiVersion and kind. The rest of the schema check happens only if these are known.
-fn header(file: usize, root: &Node, broken: bool, report: &mut Report) -> Option<Kind> {
+pub(super) fn header(file: usize, root: &Node, broken: bool, report: &mut Report) -> Option<Kind> {
     let text = |key: &str| root.get(key).and_then(Node::as_str);
     let point = |key: &str| root.get(key).map_or_else(|| root.head(), Node::head);
     let kind = text("kind").and_then(|text| Kind::ALL.into_iter().find(|kind| kind.as_str() == text));
@@ -260,6 +264,9 @@ fn deserialize(doc: &mut Doc, report: &mut Report) {
         Kind::Colocation => part(doc, "spec", report).map(RawSpec::Colocation),
         Kind::Location => part(doc, "spec", report).map(RawSpec::Location),
         Kind::Ticket => part(doc, "spec", report).map(RawSpec::Ticket),
+        Kind::Scenario => part(doc, "spec", report).map(RawSpec::Scenario),
+        // None is left once its documents were put together (`overlay`).
+        Kind::Overlay => None,
     };
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Eligibility<'a> {
     /// Nodes that run resources.
     pub nodes: Vec<(&'a Doc, &'a RawNode)>,
     locations: BTreeMap<&'a str, Vec<&'a RawLocation>>,
-    pub symmetric: bool,
+    symmetric: bool,
 }
 
 impl<'a> Eligibility<'a> {

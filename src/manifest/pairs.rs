@@ -3,9 +3,14 @@
 //! Input → output: a document as it is written, with two ends or with sets → [`Order`]s or [`Colocation`]s; none from a
 //! document that has neither form, which `check_constraints` reports.
 //!
-//! Deliberately absent: how sets are taken apart (`model::sets`), and judging.
+//! Deliberately absent: how sets are taken apart (`model::sets`), and judging, but for [`are_bounded`]: what is too much is
+//! not even taken apart.
 
+use super::document::Tree;
+use super::explain::Code;
 use super::raw::{Name, RawColocation, RawColocationSet, RawOrder, RawOrderSet, Weight};
+use super::report::Report;
+use crate::model::sets::{MAX_PAIRS, MAX_PAIRS_TOGETHER};
 use crate::model::{
     Colocation, ColocationEnd, ColocationSet, ColocationSets, Influence, Order, OrderAction, OrderEnd, OrderSet,
     OrderSets, OrderStrength, ResourceId, Strength,
@@ -14,14 +19,33 @@ use crate::model::{
 /// Of what is preferred or avoided, where nothing is said.
 const WEIGHT: u32 = 100;
 
-pub(super) fn orders(raw: &RawOrder) -> Vec<Order> {
-    let strength = raw.strength.unwrap_or(OrderStrength::Required);
-    // What never happens together has no order to reverse.
-    let symmetric = raw.symmetric.unwrap_or(strength != OrderStrength::Serialize);
-    if let Some(sets) = &raw.sets {
-        let sets = sets.iter().map(order_set).collect();
-        return OrderSets { sets, strength, symmetric }.pairs();
+/// Whether the sets of all constraints can be taken apart; what is too much is reported.
+pub(super) fn are_bounded(tree: &Tree, report: &mut Report) -> bool {
+    let orders = tree.orders().filter_map(|(doc, raw)| Some((doc, order_sets(raw)?.size())));
+    let colocations = tree.colocations().filter_map(|(doc, raw)| Some((doc, colocation_sets(raw)?.size())));
+    let mut together: usize = 0;
+    let mut bounded = true;
+    for (doc, size) in orders.chain(colocations) {
+        together = together.saturating_add(size);
+        let message = if size > MAX_PAIRS {
+            format!("these sets stand for {size} pairs; the limit is {MAX_PAIRS}")
+        } else if together > MAX_PAIRS_TOGETHER {
+            format!("with these, all sets stand for {together} pairs; the limit is {MAX_PAIRS_TOGETHER}")
+        } else {
+            continue;
+        };
+        bounded = false;
+        let help = "let the sets be sequential, or name a Group instead of its members".to_owned();
+        report.add(Code::TooMuch, doc.file, doc.key_span(&["sets"]), message, Some(help));
     }
+    bounded
+}
+
+pub(super) fn orders(raw: &RawOrder) -> Vec<Order> {
+    if let Some(sets) = order_sets(raw) {
+        return sets.pairs();
+    }
+    let (strength, symmetric) = order_strength(raw);
     let (Some(first), Some(then)) = (&raw.first, &raw.then) else { return Vec::new() };
     let end = |name: &Name, action: Option<OrderAction>| OrderEnd {
         resource: resource_id(name),
@@ -32,6 +56,18 @@ pub(super) fn orders(raw: &RawOrder) -> Vec<Order> {
     let Some(one) = firsts.next() else { return Vec::new() };
     let (or, then, any_copy) = (firsts.collect(), end(&then.resource, then.action), first.any_copy.unwrap_or(false));
     vec![Order { first: one, then, strength, symmetric, or, any_copy }]
+}
+
+fn order_strength(raw: &RawOrder) -> (OrderStrength, bool) {
+    let strength = raw.strength.unwrap_or(OrderStrength::Required);
+    // What never happens together has no order to reverse.
+    (strength, raw.symmetric.unwrap_or(strength != OrderStrength::Serialize))
+}
+
+fn order_sets(raw: &RawOrder) -> Option<OrderSets> {
+    let sets = raw.sets.as_ref()?.iter().map(order_set).collect();
+    let (strength, symmetric) = order_strength(raw);
+    Some(OrderSets { sets, strength, symmetric })
 }
 
 fn order_set(raw: &RawOrderSet) -> OrderSet {
@@ -45,17 +81,22 @@ fn order_set(raw: &RawOrderSet) -> OrderSet {
 
 /// `own`: the influence of what depends, where the document does not say any.
 pub(super) fn colocations(raw: &RawColocation, own: impl Fn(&ResourceId) -> Influence) -> Vec<Colocation> {
+    if let Some(sets) = colocation_sets(raw) {
+        return sets.pairs(own);
+    }
     let (strength, weight) = strength(raw.strength, raw.weight);
     let node_label = raw.node_label.clone();
-    if let Some(sets) = &raw.sets {
-        let sets = sets.iter().map(colocation_set).collect();
-        return ColocationSets { sets, strength, weight, node_label, influence: raw.influence }.pairs(own);
-    }
     let (Some(resource), Some(with)) = (&raw.resource, &raw.with) else { return Vec::new() };
     let resource = ColocationEnd { resource: resource_id(resource), role: raw.role };
     let with = ColocationEnd { resource: resource_id(&with.resource), role: with.role };
     let influence = raw.influence.unwrap_or_else(|| own(&resource.resource));
     vec![Colocation { resource, with, strength, weight, node_label, influence }]
+}
+
+fn colocation_sets(raw: &RawColocation) -> Option<ColocationSets> {
+    let sets = raw.sets.as_ref()?.iter().map(colocation_set).collect();
+    let (strength, weight) = strength(raw.strength, raw.weight);
+    Some(ColocationSets { sets, strength, weight, node_label: raw.node_label.clone(), influence: raw.influence })
 }
 
 fn colocation_set(raw: &RawColocationSet) -> ColocationSet {

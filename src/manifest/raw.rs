@@ -6,14 +6,20 @@
 //! Deliberately absent: defaults (`resolve`) and rules that span fields or documents (`check_*`).
 
 use crate::model::{
-    CompareAs, Discovery, FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OnLoss, Operator,
-    OrderAction, OrderStrength, Placement, QuorumLoss, Requires, Role, Runtime, ScoresOf, Strength, TargetRole,
+    ConfirmedBy, Discovery, DriftPolicy, FenceWhen, FencingAction, Influence, MultipleActive, NodeRole, OnFail, OnLoss,
+    OrderAction, OrderStrength, Placement, QuorumLoss, Requires, Role, Runtime, ScoresOf, SignatureKind, Strength,
+    TargetRole, Weekday,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-pub(super) use super::values::{Address, NAME_PATTERN, Name, Param, Quantity, Range, Time, Time1970, Weight};
+pub(super) use super::raw_rule::{RawCalendar, RawRule};
+pub(super) use super::raw_scenario::{FailingOperation, RawExpectation, RawScenario, RawScenarioStep};
+pub(super) use super::raw_source::RawSource;
+pub(super) use super::values::{
+    Address, NAME_PATTERN, Name, Param, Quantity, Range, Time, Time1970, TimeOfDay, TimeZoneName, Weight,
+};
 
 macro_rules! documents {
     ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => { $(
@@ -23,6 +29,7 @@ macro_rules! documents {
         pub(super) struct $name { $($(#[$field_meta])* pub $field: $type,)* }
     )* };
 }
+pub(super) use documents;
 
 /// The same, with the fields that a Group, a Clone and the Cluster's defaults can set for the resources below them.
 macro_rules! inheritable {
@@ -109,11 +116,15 @@ inheritable! {
         agent: String,
         /// What the agent is told; strings.
         params: Option<BTreeMap<String, Param>>,
+        /// What the agent is told and nobody else may read.
+        secrets: Option<BTreeMap<String, RawSecret>>,
         /// What it takes of a node's capacity.
         utilization: Option<BTreeMap<String, Quantity>>,
         /// The resource that it runs inside of, a virtual machine or a container: on its node, after it, and what fails is
         /// mended by restarting that. Planned, but not run.
         inside: Option<Name>,
+        /// So long it may be down at worst, when it fails or its node is lost; more is a finding.
+        max_outage: Option<Time>,
     }
 
     /// Containers in several replicas, each with its address, its connection and a copy of what runs inside. Planned, but
@@ -143,8 +154,10 @@ inheritable! {
         /// The name of a resource or a group.
         resource: Name,
         /// Copies at most; default one per node.
+        #[schemars(range(max = 10_000))]
         max: Option<u32>,
         /// Copies on one node at most; default 1.
+        #[schemars(range(max = 10_000))]
         per_node: Option<u32>,
         /// Some copies are promoted.
         promotable: Option<RawPromotable>,
@@ -190,9 +203,47 @@ documents! {
         /// How capacity counts in the choice of a node; default Spread.
         placement: Option<Placement>,
         /// A git repository to follow, besides taking pushes.
-        source: Option<RawSource>,
+        source: Option<Box<RawSource>>,
+        /// Times of the leases of nodes that their watchdog fences.
+        watchdog: Option<RawWatchdog>,
+        /// So many nodes, racks, links or fencing devices may be lost at once without anything losing its home, or the quorum;
+        /// manifests that cannot hold that are refused. Default 0.
+        #[schemars(range(max = 2))]
+        survive: Option<u8>,
+        /// Who must have signed a change of what, before a push of it is taken; default nobody.
+        signatures: Option<Vec<RawSignatureRule>>,
+        /// A new commit is on trial; if it does not turn out well in time, the cluster returns to the last good one. Without
+        /// this every commit counts as good.
+        confirmation: Option<RawConfirmation>,
+        /// What follows if something is found running where nobody asked for it; default Correct.
+        drift_policy: Option<DriftPolicy>,
+        /// When a commit may restart, move or stop services; recovery never asks. Default: at any time.
+        #[schemars(length(max = 50))]
+        change_windows: Option<Vec<RawChangeWindow>>,
         /// Defaults of all resources.
         defaults: Option<RawDefaults>,
+    }
+
+    /// A span of each of some days.
+    struct RawChangeWindow {
+        /// Days on which it opens; default: every day.
+        days: Option<Vec<Weekday>>,
+        /// When it opens, such as "22:00".
+        from: TimeOfDay,
+        /// When it closes, such as "04:00"; if that is not later, on the day after.
+        to: TimeOfDay,
+        /// Whose clocks show that, such as Europe/Berlin; default UTC.
+        time_zone: Option<TimeZoneName>,
+    }
+
+    /// When a new commit counts as good.
+    struct RawConfirmation {
+        /// So long after it was accepted at the latest; default 10m.
+        deadline: Option<Time>,
+        /// So long everything must be healthy without a break; default 10s.
+        stable: Option<Time>,
+        /// Health (the default): as soon as everything is as it should be. Operator: only by `hafen confirm`.
+        by: Option<ConfirmedBy>,
     }
 
     /// A profile, or both times by hand.
@@ -224,15 +275,42 @@ documents! {
         when: Option<FenceWhen>,
     }
 
-    /// A git repository to follow.
-    struct RawSource {
-        url: Option<String>,
-        /// Default main.
-        branch: Option<String>,
-        /// Folder of the manifests; default the root.
-        path: Option<String>,
-        /// Default 1m.
-        interval: Option<Time>,
+    /// How long each step may take until a silent node has surely ended.
+    struct RawWatchdog {
+        /// A node is over so long after its last acknowledged heartbeat; default 12s.
+        lease_ttl: Option<Time>,
+        /// A node that was not acknowledged for so long stops what it runs; default 1500ms.
+        self_stop_after: Option<Time>,
+        /// How long that may take before it lets the watchdog reset it; default 2s.
+        stop_budget: Option<Time>,
+        /// What the driver is asked for, in whole seconds; default 3s.
+        timeout: Option<Time>,
+        /// How long a reset takes to end everything; default 1s.
+        reset_latency: Option<Time>,
+        /// Default 1s.
+        margin: Option<Time>,
+        /// How far clocks drift, in parts per million; default 1000.
+        #[schemars(range(max = 100000))]
+        drift_ppm: Option<u32>,
+    }
+
+    /// Every commit that touches one of these paths is signed by one of these signers, or it is refused.
+    struct RawSignatureRule {
+        /// From the root of the repository: `*` and `?` within a name, `**` across folders, `prod/` is all below it.
+        paths: Vec<String>,
+        /// The form of signature that counts; default Any.
+        require: Option<SignatureKind>,
+        signers: RawSigners,
+    }
+
+    /// Whose signatures count, by their public keys.
+    struct RawSigners {
+        /// Lines of an `allowed_signers` file, see ssh-keygen(1): `ada@example.org ssh-ed25519 AAAA…`.
+        ssh: Option<Vec<String>>,
+        /// OpenPGP public keys, as `gpg --armor --export` prints them.
+        gpg: Option<Vec<String>>,
+        /// Files of the repository that hold either, from its root.
+        files: Option<Vec<String>>,
     }
 
     /// A machine and what it is for.
@@ -271,11 +349,23 @@ documents! {
         check: Option<Time>,
     }
 
-    /// A secret in a file on the node that runs the agent.
+    /// A secret, in one of three forms.
     struct RawSecret {
-        /// Absolute path.
+        /// In a file on the node that runs the agent: its absolute path.
         #[schemars(extend("format" = "hafen-path"))]
+        file: Option<String>,
+        /// Encrypted with age for the nodes that run the agent (`age --armor -r RECIPIENT`).
+        age: Option<String>,
+        /// A value of a SOPS file beside the manifests.
+        sops: Option<RawSops>,
+    }
+
+    /// A value of a SOPS file.
+    struct RawSops {
+        /// The file, as seen from this one: `secrets.enc.yaml`, `../db.enc.json`.
         file: String,
+        /// The keys on the way to the value, joined by dots: `db.password`.
+        key: String,
     }
 
     /// The containers of a bundle.
@@ -284,7 +374,7 @@ documents! {
         /// The image, as the runtime calls it.
         image: String,
         /// Default 1, or as many as can be promoted.
-        #[schemars(range(min = 1, max = 10_000))]
+        #[schemars(range(min = 1, max = 1_000))]
         replicas: Option<u32>,
         /// Replicas on one node at most; default 1.
         #[schemars(range(min = 1))]
@@ -482,54 +572,6 @@ documents! {
         match_labels: Option<BTreeMap<String, Param>>,
         /// A condition on labels, on what agents set on the node, and on the time.
         rule: Option<RawRule>,
-    }
-
-    /// A condition, of one of these forms: `all`, `any`, `key` with `operator` and `value`, `between`, `after`, `before`, `calendar`.
-    struct RawRule {
-        /// Each of these.
-        all: Option<Vec<RawRule>>,
-        /// One of these at least.
-        any: Option<Vec<RawRule>>,
-        /// A label of the node, or what its agents set on it; `#uname` is its name, `#kind` cluster, remote or container, `#is_dc` whether it leads.
-        key: Option<String>,
-        operator: Option<Operator>,
-        /// Not of Exists and DoesNotExist.
-        value: Option<Param>,
-        /// What both are taken for; default text for Equal and NotEqual, in any case of letters, else numbers where both are.
-        #[serde(rename = "as")]
-        compare_as: Option<CompareAs>,
-        /// From one second to another, both included.
-        between: Option<RawBetween>,
-        /// Behind this second, such as 2026-11-22T12:00:00Z.
-        after: Option<Time1970>,
-        /// Ahead of this second.
-        before: Option<Time1970>,
-        /// Every field that is given must fit, in UTC.
-        calendar: Option<RawCalendar>,
-    }
-
-    struct RawBetween {
-        from: Option<Time1970>,
-        until: Option<Time1970>,
-    }
-
-    /// Ranges such as `5`, `5-7`, `5-` or `-7`.
-    struct RawCalendar {
-        seconds: Option<Range>,
-        minutes: Option<Range>,
-        hours: Option<Range>,
-        /// 1 to 31.
-        monthdays: Option<Range>,
-        /// 1 (Monday) to 7.
-        weekdays: Option<Range>,
-        /// 1 to 366.
-        yeardays: Option<Range>,
-        months: Option<Range>,
-        /// Of the year, by ISO 8601.
-        weeks: Option<Range>,
-        years: Option<Range>,
-        /// The year to which the week belongs.
-        weekyears: Option<Range>,
     }
 }
 

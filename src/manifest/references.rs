@@ -23,6 +23,7 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
     checker.connections();
     checker.bundles();
     checker.constraints();
+    checker.scenarios();
 }
 
 struct Checker<'a, 'r> {
@@ -68,7 +69,13 @@ impl<'a> Checker<'a, '_> {
             Kind::Node => "node",
             Kind::FencingDevice => "fencing device",
             Kind::Resource | Kind::Group | Kind::Clone | Kind::Bundle => "resource",
-            Kind::Cluster | Kind::Order | Kind::Colocation | Kind::Location | Kind::Ticket => "document",
+            Kind::Cluster
+            | Kind::Order
+            | Kind::Colocation
+            | Kind::Location
+            | Kind::Ticket
+            | Kind::Scenario
+            | Kind::Overlay => "document",
         };
         self.report.add(Code::UnknownReference, doc.file, span(), format!("there is no {what} `{name}`"), help);
         None
@@ -234,6 +241,61 @@ impl<'a> Checker<'a, '_> {
                 let nodes = names.iter().enumerate().filter(|(_, node)| !self.is_replica(&node.0));
                 for (n, node) in nodes.collect::<Vec<_>>() {
                     self.resolve(doc, || doc.span(&["nodes", &n.to_string()]), Kind::Node, &node.0);
+                }
+            }
+        }
+    }
+
+    fn scenarios(&mut self) {
+        let links = self.tree.nodes().map(|(_, node)| node.addresses.as_ref().map_or(0, Vec::len)).max().unwrap_or(0);
+        for (doc, scenario) in self.tree.scenarios() {
+            for (s, step) in scenario.steps.iter().enumerate() {
+                let at = s.to_string();
+                let names = [
+                    ("nodeDown", Kind::Node, &step.node_down),
+                    ("nodeUp", Kind::Node, &step.node_up),
+                    ("deviceDown", Kind::FencingDevice, &step.device_down),
+                    ("deviceUp", Kind::FencingDevice, &step.device_up),
+                ];
+                for (field, kind, names) in names {
+                    for (n, name) in names.iter().flatten().enumerate() {
+                        self.resolve(doc, || doc.span(&["steps", &at, field, &n.to_string()]), kind, &name.0);
+                    }
+                }
+                for (field, numbers) in [("linkDown", &step.link_down), ("linkUp", &step.link_up)] {
+                    for (n, link) in numbers.iter().flatten().enumerate().filter(|(_, link)| **link as usize >= links) {
+                        let span = doc.span(&["steps", &at, field, &n.to_string()]);
+                        let help = Some(format!("link 0 is the network of the first addresses; there are {links}"));
+                        self.report.add(
+                            Code::UnknownReference,
+                            doc.file,
+                            span,
+                            format!("there is no link {link}"),
+                            help,
+                        );
+                    }
+                }
+                for (n, failing) in step.fail.iter().flatten().enumerate() {
+                    let span = |field: &str| doc.span(&["steps", &at, "fail", &n.to_string(), field]);
+                    self.resolve(doc, || span("resource"), Kind::Resource, &failing.resource.0);
+                    self.resolve(doc, || span("node"), Kind::Node, &failing.node.0);
+                }
+            }
+            let expect = &scenario.expect;
+            for (field, places) in [("placed", &expect.placed), ("promoted", &expect.promoted)] {
+                for (resource, nodes) in places.iter().flatten() {
+                    self.resolve(doc, || doc.key_span(&["expect", field, resource]), Kind::Resource, resource);
+                    for (n, node) in nodes.iter().enumerate() {
+                        let span = || doc.span(&["expect", field, resource, &n.to_string()]);
+                        self.resolve(doc, span, Kind::Node, &node.0);
+                    }
+                }
+            }
+            for (field, kind, names) in
+                [("homeless", Kind::Resource, &expect.homeless), ("fenced", Kind::Node, &expect.fenced)]
+            {
+                for (n, name) in names.iter().flatten().enumerate() {
+                    self.resolve(doc, || doc.span(&["expect", field, &n.to_string()]), kind, &name.0);
                 }
             }
         }

@@ -7,28 +7,33 @@
 
 use super::SourceFile;
 use super::check_resources::operations;
+use super::check_signatures::rule_span;
 use super::document::{Doc, RawSpec, Tree};
 use super::pairs::{self, resource_id};
 use super::raw::{
-    Inherited, Name, Param, Profile, Quantity, RawBundle, RawCluster, RawFencingDevice, RawNode, RawOperation,
-    RawResource, RawSelector, Time,
+    Inherited, Name, Param, Profile, Quantity, RawBundle, RawChangeWindow, RawCluster, RawFencingDevice, RawNode,
+    RawOperation, RawResource, RawSelector, RawSignatureRule, Time,
 };
+use super::raw_source::{RawReport, RawSecretFile};
 use super::rules;
 use super::topology::Topology;
 use crate::model::{
-    AgentCatalogue, AgentRef, AgentTraits, Bundle, BundleNetwork, Clone as CloneSpec, Cluster, Colocation, Detection,
-    DeviceId, FailurePolicy, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Group, Influence, Kind, Location,
-    Mount, MultipleActive, Node, NodeId, NodeRole, NodeSelector, ObjectRef, OnFail, OnLoss, OpName, Operation, Order,
-    Origin, Placement, Promotable, QuorumLoss, Requires, Resource, ResourceId, SecretRef, Source, Spec, TargetRole,
-    Ticket, sets,
+    AgentCatalogue, AgentRef, AgentTraits, Bundle, BundleNetwork, ChangeWindow, Clone as CloneSpec, Cluster,
+    Colocation, Confirmation, Detection, DeviceId, FailurePolicy, FenceWhen, FencingAction, FencingDevice,
+    FencingPolicy, Group, Influence, Kind, LeaseTiming, Location, Mount, MultipleActive, Node, NodeId, NodeRole,
+    NodeSelector, ObjectRef, OnFail, OnLoss, OpName, Operation, Order, Origin, Placement, Promotable, QuorumLoss,
+    ReportTo, Requires, Resource, ResourceId, SecretFile, SignatureRule, Signers, Source, Spec, TargetRole, Ticket,
+    sets,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Of every operation without a time-out of its own.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
-const MONITOR_INTERVAL: Duration = Duration::from_secs(10);
-const FAILURE: FailurePolicy = FailurePolicy { threshold: 3, timeout: Duration::from_secs(600) };
+pub(super) const MONITOR_INTERVAL: Duration = Duration::from_secs(10);
+/// One attempt, with all devices of its level.
+pub(super) const FENCING_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const FAILURE: FailurePolicy = FailurePolicy { threshold: 3, timeout: Duration::from_secs(600) };
 const STICKINESS: i32 = 1;
 
 /// The spec of a tree without errors. None only without a Cluster document, which is an error.
@@ -39,7 +44,8 @@ pub(super) fn resolve(
     catalogue: &AgentCatalogue,
 ) -> Option<Spec> {
     let (cluster_doc, raw_cluster) = tree.clusters().next()?;
-    let cluster = cluster(&cluster_doc.name, raw_cluster);
+    let mut cluster = cluster(&cluster_doc.name, raw_cluster);
+    cluster.signatures = signatures(cluster_doc, raw_cluster, files);
     let id = |doc: &Doc| ResourceId::new(doc.name.as_str());
     let ranks = tree.ranks();
     let rank = |doc: &Doc| ranks.get(doc.name.as_str()).copied().unwrap_or(0);
@@ -61,7 +67,8 @@ pub(super) fn resolve(
         colocations: BTreeMap::new(),
         locations: locations(tree),
         tickets: tickets(tree),
-        origins: tree.docs.iter().map(|doc| origin(doc, files)).collect(),
+        // No cluster reads scenarios.
+        origins: tree.docs.iter().filter(|doc| doc.kind != Kind::Scenario).map(|doc| origin(doc, files)).collect(),
         cluster,
         agents: agents(tree, catalogue),
     };
@@ -121,6 +128,18 @@ impl<'a> Chain<'a> {
         self.first(|level| level.quorum_loss)
     }
 
+    pub fn threshold(&self) -> Option<u32> {
+        self.first(|level| level.failure.and_then(|failure| failure.threshold))
+    }
+
+    pub fn failure_timeout(&self) -> Option<Duration> {
+        self.first(|level| level.failure.and_then(|failure| failure.timeout)).map(|time| time.0)
+    }
+
+    pub fn is_in_maintenance(&self) -> bool {
+        self.first(|level| level.maintenance).unwrap_or(false)
+    }
+
     /// What is written of an operation, field by field; None if nothing is.
     pub fn operation(&self, name: OpName) -> Option<RawOperation> {
         let mut merged: Option<RawOperation> = None;
@@ -147,7 +166,7 @@ fn numbers(map: &Option<BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
 
 fn origin(doc: &Doc, files: &[&SourceFile]) -> (ObjectRef, Origin) {
     let span = doc.name_span();
-    let file = files.get(doc.file).map_or(String::new(), |file| file.path.clone());
+    let file = files.get(span.file_or(doc.file)).map_or(String::new(), |file| file.path.clone());
     (ObjectRef { kind: doc.kind, name: doc.name.clone() }, Origin { file, line: span.line, column: span.column })
 }
 
@@ -168,7 +187,7 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
         detection,
         fencing: FencingPolicy {
             enabled: fencing.and_then(|raw| raw.enabled).unwrap_or(true),
-            timeout: time_or(fencing.and_then(|raw| raw.timeout), Duration::from_secs(60)),
+            timeout: time_or(fencing.and_then(|raw| raw.timeout), FENCING_TIMEOUT),
             action: fencing.and_then(|raw| raw.action).unwrap_or(FencingAction::Reboot),
             require_tested: fencing.and_then(|raw| raw.require_tested).unwrap_or(false),
             max_fences: fencing.and_then(|raw| raw.max_fences).unwrap_or(5),
@@ -184,8 +203,79 @@ fn cluster(name: &str, raw: &RawCluster) -> Cluster {
             branch: raw.branch.clone().unwrap_or_else(|| "main".into()),
             path: raw.path.clone().unwrap_or_default(),
             interval: time_or(raw.interval, Duration::from_secs(60)),
+            webhook: raw.webhook.as_ref().map(|webhook| secret_file(&webhook.secret)),
+            report: raw.report.as_ref().map(|raw| report_to(name, raw)),
         }),
         placement: raw.placement.unwrap_or(Placement::Spread),
+        watchdog: lease_timing(raw),
+        survive: raw.survive.unwrap_or(0),
+        // Its rules know where they are written.
+        signatures: Vec::new(),
+        drift_policy: raw.drift_policy.unwrap_or_default(),
+        change_windows: raw.change_windows.iter().flatten().map(change_window).collect(),
+        confirmation: raw.confirmation.as_ref().map(|raw| Confirmation {
+            deadline: time_or(raw.deadline, Confirmation::DEADLINE),
+            stable: time_or(raw.stable, Confirmation::STABLE),
+            by: raw.by.unwrap_or_default(),
+        }),
+    }
+}
+
+fn change_window(raw: &RawChangeWindow) -> ChangeWindow {
+    ChangeWindow {
+        days: raw.days.iter().flatten().copied().collect(),
+        from: raw.from.0,
+        to: raw.to.0,
+        zone: raw.time_zone.as_ref().map_or_else(|| "UTC".to_owned(), |zone| zone.0.clone()),
+    }
+}
+
+fn signatures(doc: &Doc, raw: &RawCluster, files: &[&SourceFile]) -> Vec<SignatureRule> {
+    let file = files.get(doc.file).map_or(String::new(), |file| file.path.clone());
+    let rule = |(place, raw): (usize, &RawSignatureRule)| {
+        let span = rule_span(doc, place);
+        SignatureRule {
+            paths: raw.paths.clone(),
+            require: raw.require.unwrap_or_default(),
+            signers: Signers {
+                ssh: raw.signers.ssh.clone().unwrap_or_default(),
+                gpg: raw.signers.gpg.clone().unwrap_or_default(),
+                files: raw.signers.files.clone().unwrap_or_default(),
+            },
+            origin: Origin { file: file.clone(), line: span.line, column: span.column },
+        }
+    };
+    raw.signatures.iter().flatten().enumerate().map(rule).collect()
+}
+
+fn secret_file(raw: &RawSecretFile) -> SecretFile {
+    SecretFile { file: raw.file.clone() }
+}
+
+fn report_to(cluster: &str, raw: &RawReport) -> ReportTo {
+    ReportTo {
+        provider: raw.provider,
+        url: raw.url.clone().or_else(|| raw.provider.usual_url().map(str::to_owned)).unwrap_or_default(),
+        project: raw.project.clone(),
+        token: secret_file(&raw.token),
+        context: raw.context.clone().unwrap_or_else(|| format!("hafen/{cluster}")),
+        target_url: raw.target_url.clone(),
+        ca: raw.ca.clone(),
+    }
+}
+
+/// The times of leases, with their defaults.
+pub(super) fn lease_timing(cluster: &RawCluster) -> LeaseTiming {
+    let usual = LeaseTiming::DEFAULT;
+    let Some(raw) = &cluster.watchdog else { return usual };
+    LeaseTiming {
+        lease_ttl: time_or(raw.lease_ttl, usual.lease_ttl),
+        self_stop_after: time_or(raw.self_stop_after, usual.self_stop_after),
+        stop_budget: time_or(raw.stop_budget, usual.stop_budget),
+        timeout: time_or(raw.timeout, usual.timeout),
+        reset_latency: time_or(raw.reset_latency, usual.reset_latency),
+        margin: time_or(raw.margin, usual.margin),
+        drift_ppm: raw.drift_ppm.unwrap_or(usual.drift_ppm),
     }
 }
 
@@ -202,12 +292,11 @@ fn node(doc: &Doc, raw: &RawNode) -> Node {
 }
 
 fn device(raw: &RawFencingDevice) -> FencingDevice {
-    let secret =
-        |(key, secret): (&String, &super::raw::RawSecret)| (key.clone(), SecretRef { file: secret.file.clone() });
     FencingDevice {
         agent: raw.agent.clone(),
         params: strings(&raw.params),
-        secrets: raw.secrets.iter().flatten().map(secret).collect(),
+        // `check_sealed` fills them in.
+        secrets: BTreeMap::new(),
         targets: strings(&raw.targets).into_iter().map(|(node, plug)| (NodeId::new(node), plug)).collect(),
         timeout: time_or(raw.timeout, Duration::from_secs(60)),
         delay: time_or(raw.delay, Duration::ZERO),
@@ -258,6 +347,7 @@ fn resource(raw: &RawResource, chain: &Chain, cluster: &Cluster, rank: u32) -> O
         utilization: numbers(&raw.utilization),
         rank,
         inside: raw.inside.as_ref().map(resource_id),
+        max_outage: raw.max_outage.map(|time| time.0),
         ..settings(chain, cluster)
     })
 }
@@ -288,10 +378,12 @@ fn settings(chain: &Chain, cluster: &Cluster) -> Resource {
         quorum_loss: chain.quorum_loss().unwrap_or(cluster.quorum_loss),
         migratable: chain.first(|level| level.migratable).unwrap_or(false),
         multiple_active: chain.first(|level| level.multiple_active).unwrap_or(MultipleActive::StopStart),
+        secrets: BTreeMap::new(),
         utilization: BTreeMap::new(),
         rank: 0,
         influence: chain.first(|level| level.influence).unwrap_or(Influence::Always),
         inside: None,
+        max_outage: None,
     }
 }
 

@@ -3,9 +3,10 @@
 //! Input → output: nothing → one schema per kind and one for all (`manifest.json`), by file name. Editors use them;
 //! `structure` checks documents against them; `schemas/` in the repository holds a copy that a test keeps current.
 //!
-//! Invariant: the schemas never allow `null`, since a field that is written without a value is refused.
+//! Invariant: the schemas never allow `null`, since a field that is written without a value is refused. Those in files
+//! allow `${name}` wherever a value of a variable can be: editors see documents before their overlay is applied.
 
-use super::raw;
+use super::{overlay, raw};
 use crate::model::Kind;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -39,6 +40,8 @@ impl Schemas {
                 Kind::Colocation => generator.subschema_for::<raw::RawColocation>(),
                 Kind::Location => generator.subschema_for::<raw::RawLocation>(),
                 Kind::Ticket => generator.subschema_for::<raw::RawTicket>(),
+                Kind::Scenario => generator.subschema_for::<raw::RawScenario>(),
+                Kind::Overlay => generator.subschema_for::<overlay::RawOverlay>(),
             };
             let document = json!({
                 "type": "object",
@@ -80,7 +83,16 @@ impl Schemas {
 
 /// JSON Schemas by file name: one per kind, and `manifest.json` for all of them.
 pub fn schema() -> BTreeMap<String, Value> {
-    let schemas = Schemas::generate();
+    let mut schemas = Schemas::generate();
+    for (name, definition) in &mut schemas.definitions {
+        if !OF_OVERLAYS.contains(&name.as_str()) {
+            admit_references(definition);
+        }
+    }
+    schemas.definitions.insert(
+        REFERENCE.into(),
+        json!({ "description": "A variable of an Overlay.", "type": "string", "pattern": "\\$\\{" }),
+    );
     let dialect = "https://json-schema.org/draft/2020-12/schema";
     let mut files = BTreeMap::new();
     let mut all_definitions = schemas.definitions.clone();
@@ -121,6 +133,42 @@ fn reachable(schema: &Value, definitions: &Map<String, Value>) -> Map<String, Va
         }
     }
     found
+}
+
+/// The definition of what stands for a value of a variable.
+const REFERENCE: &str = "Reference";
+/// Definitions of Overlay documents, whose own fields have no variables.
+const OF_OVERLAYS: [&str; 5] = ["RawOverlay", "RawVariable", "VariableType", "RawPatch", "RawTarget"];
+
+/// Lets `${name}` stand where a single value or a list of them does, unless any text may stand there anyway.
+fn admit_references(schema: &mut Value) {
+    let Value::Object(fields) = schema else { return };
+    let of_type = |name: &str| fields.get("type").and_then(Value::as_str) == Some(name);
+    let narrow = ["pattern", "enum", "format"].iter().any(|key| fields.contains_key(*key));
+    let words = fields.contains_key("oneOf") || (fields.contains_key("enum") && !of_type("object"));
+    let single = words || of_type("integer") || of_type("boolean") || of_type("array") || (of_type("string") && narrow);
+    let any_text = fields.get("pattern").and_then(Value::as_str) == Some("^");
+    // The insides first: what is wrapped is not looked into again.
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(key) {
+            admit_references(inner);
+        }
+    }
+    if let Some(Value::Array(choices)) = fields.get_mut("anyOf") {
+        choices.iter_mut().for_each(admit_references);
+    }
+    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
+        properties.values_mut().for_each(admit_references);
+    }
+    if single && !any_text {
+        let description = fields.remove("description");
+        let reference = json!({ "$ref": format!("#/$defs/{REFERENCE}") });
+        let mut wrapped = json!({ "anyOf": [schema.take(), reference] });
+        if let (Some(description), Value::Object(fields)) = (description, &mut wrapped) {
+            fields.insert("description".into(), description);
+        }
+        *schema = wrapped;
+    }
 }
 
 /// Takes `null` out of what is allowed: schemars adds it for every `Option`.

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::scalar::{Resolved, surprise};
 use super::schema::Schemas;
 use super::tree::{Entry, Node, Scalar, Span, Value};
-use crate::model::{AgentRef, Instant, Span as Span_, duration, suggest};
+use crate::model::{AgentRef, Instant, Span as Span_, duration, suggest, window};
 use serde_json::Value as Json;
 use std::net::IpAddr;
 
@@ -89,6 +89,12 @@ impl Checker<'_, '_> {
                 (Some("object"), Value::Map(entries)) => self.object(schema, node, entries, field),
                 (Some("array"), Value::List(items)) => {
                     let items_schema = schema.get("items").unwrap_or(&Json::Null);
+                    let of_lists = schemas.deref(items_schema).get("type").and_then(Json::as_str) == Some("array");
+                    if of_lists && let Some(words) = words_of(items) {
+                        let message = format!("`{field}` must be a list of lists, not a list of words");
+                        let help = format!("write `[[{}]]`", words.join(", "));
+                        return self.find(Code::WrongType, node.head(), message, Some(help));
+                    }
                     items.iter().for_each(|item| self.node(items_schema, item, field));
                 }
                 (Some("string"), Value::Scalar(scalar)) => self.string(schema, scalar, node.span, field),
@@ -104,6 +110,17 @@ impl Checker<'_, '_> {
                     let help = format!("write `{{ resource: {} }}`", scalar.text);
                     self.find(Code::WrongType, node.head(), message, Some(help));
                 }
+                // A secret where the name of its file belongs. It is in git now, so that it is none any more.
+                (Some("object"), Value::Scalar(_)) if schema.pointer("/properties/file").is_some() => {
+                    let message = format!("`{field}` must be a map, not {}", describe(node));
+                    let help = format!(
+                        "write the secret to a file on the nodes and name it: `{field}: {{ file: /etc/hafen/secrets/NAME }}`; \
+                         one that was committed is known by now: make a new one"
+                    );
+                    self.find(Code::WrongType, node.head(), message, Some(help));
+                }
+                // Of several types, or of any: who reads it judges it (`overlay`).
+                (None, _) if schema.is_object() => {}
                 (wanted, _) => self.wrong_type(wanted.unwrap_or("nothing"), node, field),
             }
         }
@@ -276,7 +293,11 @@ impl Checker<'_, '_> {
             _ => "write `true` or `false`",
         };
         let code = if scalar.plain && surprise(&scalar.text).is_some() { Code::Yaml11 } else { Code::WrongType };
-        let message = format!("`{field}` must be `true` or `false`, not {}", describe_scalar(resolved));
+        let message = if code == Code::Yaml11 {
+            format!("`{field}` must be `true` or `false`; `{}` means that only in YAML 1.1", scalar.text)
+        } else {
+            format!("`{field}` must be `true` or `false`, not {}", describe_scalar(resolved))
+        };
         self.find(code, span, message, Some(help.into()));
     }
 }
@@ -317,6 +338,8 @@ fn formatted(format: &str, text: &str) -> Result<(), Fault> {
             };
             Err((Code::BadAgent, format!("`{text}` is not a fencing agent"), Some(help)))
         }
+        "hafen-time-of-day" => form(window::minutes(text).map(drop)),
+        "hafen-time-zone" => form(window::zone(text).map(drop)),
         "hafen-moment" => text.parse::<Instant>().map(drop).map_err(|error| {
             let (message, help) = error.split_once(": ").unwrap_or((&error, ""));
             (Code::BadDuration, message.to_owned(), Some(help.to_owned()))
@@ -334,6 +357,14 @@ fn formatted(format: &str, text: &str) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+/// What a form says of a text: what is wrong, a colon, what to write.
+fn form(read: Result<(), String>) -> Result<(), Fault> {
+    read.map_err(|error| {
+        let (message, help) = error.split_once(": ").unwrap_or((&error, ""));
+        (Code::BadDuration, message.to_owned(), Some(help.to_owned()))
+    })
 }
 
 fn address(text: &str) -> Result<(), Fault> {
@@ -393,6 +424,17 @@ fn element_help(node: &Node) -> Option<String> {
         Value::Scalar(scalar) => Some(format!("write `[{}]`", scalar.text)),
         Value::List(_) | Value::Map(_) => None,
     }
+}
+
+/// The items of a list, if all of them are single words.
+fn words_of(items: &[Node]) -> Option<Vec<&str>> {
+    fn word(item: &Node) -> Option<&str> {
+        match &item.value {
+            Value::Scalar(scalar) => Some(scalar.text.as_str()),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    }
+    if items.is_empty() { None } else { items.iter().map(word).collect() }
 }
 
 fn list(words: &[&str]) -> String {

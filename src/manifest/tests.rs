@@ -66,6 +66,9 @@ fn stories_end_as_they_say() {
             let (name, text) = section.split_once('\n').unwrap();
             match name {
                 "catalogue" => catalogue = small_catalogue(),
+                "catalogue of the snapshot" => {
+                    catalogue = bundled::complete(AgentCatalogue::default(), &agents_named(&files));
+                }
                 _ => files.push(file(name, text)),
             }
         }
@@ -122,6 +125,7 @@ fn small_catalogue() -> AgentCatalogue {
     AgentCatalogue {
         metadata: metadata.into_iter().map(|(name, metadata)| (name.to_owned(), metadata)).collect(),
         installed: installed.into_iter().map(str::to_owned).collect(),
+        ..Default::default()
     }
 }
 
@@ -164,7 +168,9 @@ fn schemas_accept_the_examples() {
     let schemas = schema();
     let validator = jsonschema::validator_for(&schemas["manifest.json"]).unwrap();
     let mut documents = 0;
-    for name in ["quickstart", "mariadb", "drbd", "containers", "office"] {
+    for name in
+        ["quickstart", "mariadb", "drbd", "containers", "office", "clusters/base", "clusters/prod", "clusters/test"]
+    {
         let files = example(name);
         let files: Vec<&SourceFile> = files.iter().collect();
         for (_, document) in parse_all(&files, &mut Report::new(Purpose::Run, &files)) {
@@ -432,6 +438,29 @@ fn examples_suit_the_agents_of_this_machine() {
         diagnostics.retain(|found| found.code != "HA0602");
         assert_eq!(diagnostics, [], "{name}");
     }
+}
+
+#[test]
+fn sets_that_stand_for_millions_of_pairs_are_refused_at_once() {
+    let names =
+        |from: usize, count: usize| (from..from + count).map(|n| format!("r{n}")).collect::<Vec<_>>().join(", ");
+    let order = |name: &str, members: usize| {
+        format!(
+            "apiVersion: hafen/v1alpha1\nkind: Order\nmetadata: {{ name: {name} }}\nspec: {{ sets: [{{ members: [{}], \
+             sequential: false }}, {{ members: [{}], sequential: false }}] }}\n---\n",
+            names(0, members),
+            names(10_000, members)
+        )
+    };
+    let messages = |text: String| -> Vec<String> {
+        let loaded = load(&[file("a.yaml", text)], &AgentCatalogue::default());
+        assert!(loaded.spec.is_none());
+        loaded.diagnostics.into_iter().filter(|found| found.code == "HA0106").map(|found| found.message).collect()
+    };
+    assert_eq!(messages(order("wide", 750)), ["these sets stand for 562500 pairs; the limit is 10000"]);
+    assert_eq!(messages(order("fits", 100)), Vec::<String>::new());
+    let many: String = (0..6).map(|n| order(&format!("o{n}"), 100)).collect();
+    assert_eq!(messages(many), ["with these, all sets stand for 60000 pairs; the limit is 50000"]);
 }
 
 proptest! {

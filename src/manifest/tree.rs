@@ -34,6 +34,18 @@ pub(super) struct Span {
     pub column: u32,
     pub end_line: u32,
     pub end_column: u32,
+    /// Which file, counted from 1; 0: the one that is named beside it. What a document holds may stand in another file
+    /// than the document (`overlay`).
+    pub file: u32,
+    /// How it came to where it is, counted from 1 in what `overlay` kept; 0: it is written there.
+    pub via: u32,
+}
+
+impl Span {
+    /// The file it stands in, where the one beside it is `named`.
+    pub fn file_or(self, named: usize) -> usize {
+        (self.file as usize).checked_sub(1).unwrap_or(named)
+    }
 }
 
 /// A value and where it stands.
@@ -184,7 +196,7 @@ fn readable<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Option<&'a
         let before = String::from_utf8_lossy(&bytes[..offset]);
         let line = before.matches('\n').count() as u32 + 1;
         let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) as u32 + 1;
-        Span { line, column, end_line: line, end_column: column + 1 }
+        Span { line, column, end_line: line, end_column: column + 1, ..Span::default() }
     };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -246,6 +258,8 @@ struct Builder {
     last: Span,
     /// Deeper than [`MAX_DEPTH`] by so many levels.
     too_deep: usize,
+    /// A key of the document itself was there twice.
+    glued: bool,
 }
 
 impl Builder {
@@ -260,6 +274,7 @@ impl Builder {
             root: None,
             last: Span::default(),
             too_deep: 0,
+            glued: false,
         }
     }
 
@@ -298,6 +313,7 @@ impl Builder {
             }
         }
         self.broken = false;
+        self.glued = false;
     }
 
     fn span(&self, span: saphyr_parser::Span) -> Span {
@@ -308,6 +324,8 @@ impl Builder {
             column: column(span.start),
             end_line: line(span.end),
             end_column: column(span.end),
+            file: self.file as u32 + 1,
+            via: 0,
         }
     }
 
@@ -413,6 +431,7 @@ impl Builder {
             }
         }
         let file = self.file;
+        let top = self.stack.len() == 1;
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => self.root = Some(node),
             Some(Content::List(items)) => items.push(node),
@@ -429,8 +448,17 @@ impl Builder {
                     if let Some(line) = seen.insert(scalar.text.clone(), span.line) {
                         self.broken = true;
                         let message = format!("the key `{}` is already set on line {line}", scalar.text);
-                        let help = "keep one of the two; most readers would silently take the last";
-                        report.add(Code::DuplicateKey, file, span, message, Some(help.into()));
+                        let help = match (top, scalar.text.as_str()) {
+                            (true, "apiVersion" | "kind") => {
+                                "if another document begins here, write a line `---` above it"
+                            }
+                            _ => "keep one of the two; most readers would silently take the last",
+                        };
+                        // Two documents in one have every key twice: the first says it all.
+                        if !(top && self.glued) {
+                            report.add(Code::DuplicateKey, file, span, message, Some(help.into()));
+                        }
+                        self.glued |= top;
                     } else if refused {
                         self.broken = true;
                         let help = "write the fields out; aliases of single values work";
@@ -479,15 +507,24 @@ impl Builder {
             {
                 let line = place as u32 + 1 + self.first_line;
                 let column = column as u32 + 1;
-                let span = Span { line, column, end_line: line, end_column: column + 1 };
+                let span = Span { line, column, end_line: line, end_column: column + 1, ..Span::default() };
                 let help = "indent with spaces".to_owned();
                 report.add(Code::Tab, self.file, span, "a tab in the indentation", Some(help));
                 return;
             }
         }
         let (line, column) = (line_in_text as u32 + self.first_line, error.marker().col() as u32 + 1);
-        let span = Span { line, column, end_line: line, end_column: column + 1 };
-        report.add(Code::Syntax, self.file, span, format!("this is not YAML: {}", error.info()), None);
+        let span = Span { line, column, end_line: line, end_column: column + 1, ..Span::default() };
+        // The parser's words are of YAML; what is behind them most often is one of two slips.
+        let help = match error.info() {
+            info if info.contains("mapping values") => {
+                Some("indent this line like its neighbours; a text with `: ` in it needs quotes")
+            }
+            info if info.contains("quoted scalar") => Some("is a quote opened here, or above, and not closed?"),
+            _ => None,
+        };
+        let message = format!("this is not YAML: {}", error.info());
+        report.add(Code::Syntax, self.file, span, message, help.map(str::to_owned));
     }
 }
 

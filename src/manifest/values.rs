@@ -4,7 +4,7 @@
 //!
 //! Deliberately absent: the documents they stand in (`raw`).
 
-use crate::model::{Instant, Score, Span, duration};
+use crate::model::{Instant, Score, Span, duration, window};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -62,6 +62,15 @@ formatted!(
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}T",
     super::rules::moment
 );
+formatted!(
+    #[derive(Copy)]
+    TimeOfDay(u16),
+    "hafen-time-of-day",
+    "^[0-9]{2}:[0-9]{2}$",
+    window::minutes
+);
+formatted!(TimeZoneName(String), "hafen-time-zone", "^(UTC|[A-Za-z_]+/[A-Za-z0-9_+/-]+)$", window::zone);
+
 /// A whole number, also as a string: what a node has or a resource takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quantity(pub i64);

@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+/// More replicas of one bundle are a mistake: each is four copies with a place of their own, and it takes its share of every
+/// plan. Manifests that ask for more are refused.
+pub const MOST_REPLICAS: u32 = 1_000;
+
 /// A bundle, as its document describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
@@ -171,6 +175,7 @@ impl Bundle {
             Resource {
                 agent: AgentRef::Ocf { provider: provider.into(), name: kind },
                 params: self.params(part),
+                secrets: BTreeMap::new(),
                 utilization: BTreeMap::new(),
                 rank: self.rank,
                 inside: if part == BundlePart::Connection { container.clone() } else { None },

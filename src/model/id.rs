@@ -178,7 +178,8 @@ impl Serialize for InstanceId {
 impl<'de> Deserialize<'de> for InstanceId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        // What was written is read, also names of other clusters that no manifest could give: `db:x`.
+        Ok(text.parse().unwrap_or_else(|_| Self::plain(text.as_str())))
     }
 }
 

@@ -92,6 +92,40 @@ pub struct ParameterMeta {
     pub reloadable: bool,
     pub default: Option<String>,
     pub shortdesc: String,
+    #[serde(default)]
+    pub kind: ParameterKind,
+}
+
+/// What values a parameter takes, as far as agents say it (the `type` of `content`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum ParameterKind {
+    /// Anything; also of parameters whose metadata says nothing or contradicts itself.
+    #[default]
+    Text,
+    Integer,
+    Boolean,
+    /// Whole seconds (of fence agents).
+    Seconds,
+    /// One of these, in any case.
+    Choice(Vec<String>),
+}
+
+impl ParameterKind {
+    /// Whether an agent would understand a value.
+    pub fn takes(&self, value: &str) -> bool {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let signed = |text: &str| digits(text.strip_prefix(['-', '+']).unwrap_or(text));
+        match self {
+            Self::Text => true,
+            Self::Integer => signed(value),
+            // `ocf_is_true` of resource-agents knows yes, true, 1, ja and on; everything else is false to it.
+            Self::Boolean => ["yes", "no", "true", "false", "1", "0", "on", "off", "ja", "nein"]
+                .iter()
+                .any(|word| word.eq_ignore_ascii_case(value)),
+            Self::Seconds => signed(value.strip_suffix('s').unwrap_or(value)),
+            Self::Choice(words) => words.iter().any(|word| word.eq_ignore_ascii_case(value)),
+        }
+    }
 }
 
 impl ParameterMeta {
@@ -107,13 +141,17 @@ pub struct ActionMeta {
     pub interval: Option<Duration>,
 }
 
-/// What is installed where the manifests are checked. Empty on a machine without agents: then nothing is said of them.
+/// What is known of agents where the manifests are checked. Empty on a machine without agents: then nothing is said of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct AgentCatalogue {
     /// Metadata of the agents that the manifests name, by `ocf:PROVIDER:TYPE` or `fence_…`.
     pub metadata: BTreeMap<String, AgentMetadata>,
     /// Every agent installed here, by the same names. A provider without entries is not installed: unknown, not wrong.
     pub installed: BTreeSet<String>,
+    /// Agents known only from the snapshot that comes with the program, and the package and version it was made from.
+    /// The metadata of those that the manifests name is in `metadata`.
+    #[serde(default)]
+    pub bundled: BTreeMap<String, String>,
 }
 
 #[cfg(test)]
@@ -134,6 +172,27 @@ mod tests {
 
     fn params(text: &str) -> BTreeMap<String, String> {
         text.split_whitespace().map(|pair| pair.split_once('=').unwrap()).map(|(a, b)| (a.into(), b.into())).collect()
+    }
+
+    #[test]
+    fn values_fit_the_kinds_that_agents_give_them() {
+        let choice = ParameterKind::Choice(vec!["Digest".into()]);
+        let good = [
+            (ParameterKind::Text, ""),
+            (ParameterKind::Integer, "-7"),
+            (ParameterKind::Boolean, "Yes"),
+            (ParameterKind::Seconds, "10s"),
+            (choice.clone(), "digest"),
+        ];
+        let bad = [
+            (ParameterKind::Integer, "24bit"),
+            (ParameterKind::Integer, ""),
+            (ParameterKind::Boolean, "treu"),
+            (ParameterKind::Seconds, "1m"),
+            (choice, "md5"),
+        ];
+        assert!(good.iter().all(|(kind, value)| kind.takes(value)));
+        assert!(bad.iter().all(|(kind, value)| !kind.takes(value)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Nodes, the cluster around them and the devices that fence them.
 
-use super::{DeviceId, NodeId, QuorumLoss, ResourceId};
+use super::window::ChangeWindow;
+use super::{DeviceId, LeaseTiming, NodeId, QuorumLoss, ReportTo, ResourceId, SecretFile, SecretRefs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +22,54 @@ pub struct Cluster {
     pub symmetric: bool,
     pub source: Option<Source>,
     pub placement: Placement,
+    /// For nodes that their watchdog fences.
+    pub watchdog: LeaseTiming,
+    /// So many things may be lost at once without anything losing its home: what does not hold that is no target. 0: none.
+    pub survive: u8,
+    /// Who must have signed a change of what; empty: nobody.
+    pub signatures: Vec<super::SignatureRule>,
+    /// None: every commit counts as good.
+    pub confirmation: Option<Confirmation>,
+    /// When a commit may disturb services; empty: at any time. Recovery never asks.
+    pub change_windows: Vec<ChangeWindow>,
+    pub drift_policy: DriftPolicy,
+}
+
+/// What follows if something is found running where nobody asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum DriftPolicy {
+    /// It is stopped, or where it is the only one and may be there, taken over.
+    #[default]
+    Correct,
+    /// It is left alone and told of, like the rest of its resource; where it is the only one and may be there, taken over.
+    Report,
+}
+
+/// `Cluster.spec.confirmation`: a new commit is on trial, and the cluster returns to the last good one if it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// How long after it was accepted.
+    pub deadline: Duration,
+    /// How long everything must have been healthy without a break.
+    pub stable: Duration,
+    pub by: ConfirmedBy,
+}
+
+impl Confirmation {
+    /// Long enough for a failing start of a database to be noticed.
+    pub const DEADLINE: Duration = Duration::from_secs(600);
+    /// The interval of an ordinary monitor.
+    pub const STABLE: Duration = Duration::from_secs(10);
+}
+
+/// Who may say that a commit turned out well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum ConfirmedBy {
+    /// The cluster, once everything is as it should be. A person may, too.
+    #[default]
+    Health,
+    /// A person alone: `hafen confirm`.
+    Operator,
 }
 
 /// How capacity counts in the choice of a node.
@@ -90,6 +139,10 @@ pub struct Source {
     /// Folder of the manifests within the repository.
     pub path: String,
     pub interval: Duration,
+    /// What a webhook must prove to know. None: anybody may hint, for it is no more than a hint.
+    pub webhook: Option<SecretFile>,
+    /// Who is told what became of a commit.
+    pub report: Option<ReportTo>,
 }
 
 /// A machine, as its Node document describes it.
@@ -133,8 +186,8 @@ pub struct FencingDevice {
     /// A fence agent such as `fence_ipmilan`, or `redfish`, or `watchdog`.
     pub agent: String,
     pub params: BTreeMap<String, String>,
-    /// Read from files on the node that runs the agent; never in the log.
-    pub secrets: BTreeMap<String, SecretRef>,
+    /// Read or opened on the node that runs the agent; what they say is never in the log.
+    pub secrets: SecretRefs,
     /// What the device calls each node; nodes not listed are called by their name.
     pub targets: BTreeMap<NodeId, String>,
     pub timeout: Duration,
@@ -145,8 +198,9 @@ pub struct FencingDevice {
     pub check: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretRef {
-    /// Path on the node that runs the agent.
-    pub file: String,
+impl FencingDevice {
+    /// Whether it means the node's own watchdog, and not something that others can ask.
+    pub fn is_watchdog(&self) -> bool {
+        self.agent == super::watchdog::WATCHDOG_AGENT
+    }
 }

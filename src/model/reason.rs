@@ -61,6 +61,8 @@ pub enum Reason {
     NotInThisVersion { what: String },
     /// This copy of the clone is told of it first (`notify: true`).
     Told { instance: InstanceId },
+    /// It runs where nobody asked for it, and `driftPolicy: Report` leaves it there.
+    Drift { node: NodeId },
 }
 
 impl fmt::Display for Reason {
@@ -97,6 +99,12 @@ impl fmt::Display for Reason {
             Self::SameAs { old } => write!(f, "is the same service as {old}, which is not gone yet"),
             Self::NoTicket { ticket } => write!(f, "this site does not hold the ticket {ticket}"),
             Self::NotInThisVersion { what } => write!(f, "{what} plans but does not run in this version"),
+            Self::Drift { node } => {
+                write!(
+                    f,
+                    "it runs on {node} though nobody asked for it there; `driftPolicy: Report` leaves that to you"
+                )
+            }
             Self::Told { instance } => write!(f, "{instance} is told of it first"),
         }
     }

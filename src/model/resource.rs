@@ -1,6 +1,6 @@
 //! Resources, groups and clones: what the cluster runs.
 
-use super::ResourceId;
+use super::{ResourceId, SecretRefs, sealed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Resource {
     pub agent: AgentRef,
     pub params: BTreeMap<String, String>,
+    /// Further parameters, read or opened on the node that runs the agent; what they say is never in the log.
+    pub secrets: SecretRefs,
     /// Has an entry for `Start`, `Stop` and `Monitor` at least; the rest as the document gives them.
     pub operations: BTreeMap<OpName, Operation>,
     pub failure: FailurePolicy,
@@ -34,9 +36,24 @@ pub struct Resource {
     /// It runs inside of this resource (a virtual machine, a container): on its node, after it; what fails inside is mended
     /// by restarting that. Plans, but does not run.
     pub inside: Option<ResourceId>,
+    /// So long it may be down at worst (`whatif::outage`); None: nothing is asked.
+    pub max_outage: Option<Duration>,
 }
 
 impl Resource {
+    /// Whether an agent is told the same by both, as far as can be known without opening secrets.
+    pub fn is_told_the_same(&self, other: &Self) -> bool {
+        self.agent == other.agent
+            && self.params == other.params
+            && self.secrets.len() == other.secrets.len()
+            && self.secrets.iter().all(|(name, secret)| other.secrets.get(name).is_some_and(|its| its.is_like(secret)))
+    }
+
+    /// Parameters and secrets, as they are compared: without what must not be known.
+    pub fn told(&self) -> BTreeMap<String, String> {
+        sealed::told(&self.params, &self.secrets)
+    }
+
     /// Why this program plans for it, but never runs it; None: it does, as far as it can say by itself.
     pub fn unrun(&self) -> Option<String> {
         match (&self.inside, self.requires) {
@@ -276,6 +293,10 @@ pub struct Group {
 }
 
 /// Several copies of one resource or group.
+/// More copies of one clone than this are never planned: 64 nodes with a hundred each are far beyond any use, and the
+/// bound keeps a mistyped `max` from filling the memory. Manifests that ask for more are refused.
+pub const MOST_COPIES: u32 = 10_000;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clone {
     /// A Resource or a Group.

@@ -6,12 +6,19 @@
 //! Semantics: an order goes from the first set to the last. A colocation goes the other way between sets (the earlier is
 //! with the later one), and within a set each member is with the one before it.
 //!
-//! Invariant: sets without members are as if they were not there.
+//! Invariants: sets without members are as if they were not there. Sets that stand for more than [`MAX_PAIRS`] stand for
+//! nothing: whoever reads them says so, by their `size`.
 
 use super::{
     Colocation, ColocationEnd, Influence, Order, OrderAction, OrderEnd, OrderStrength, ResourceId, Role, Strength,
 };
 use std::collections::BTreeMap;
+
+/// The most pairs that the sets of one constraint may stand for: two unordered sets of a hundred members, each with each.
+/// Every pair is checked, stored in the log and looked at by each plan, and a few words would otherwise make millions.
+pub const MAX_PAIRS: usize = 10_000;
+/// The most pairs of all sets of a cluster together.
+pub const MAX_PAIRS_TOGETHER: usize = 50_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderSet {
@@ -53,8 +60,23 @@ pub struct ColocationSets {
 }
 
 impl OrderSets {
+    /// How many ends the pairs have that come from here, at most; no pair is made for it.
+    pub fn size(&self) -> usize {
+        let sets: Vec<&OrderSet> = self.sets.iter().filter(|set| !set.members.is_empty()).collect();
+        let within = sets.iter().filter(|set| set.sequential && set.require_all).map(|set| set.members.len() - 1);
+        let between = sets.windows(2).map(|pair| {
+            let before = if pair[0].require_all && pair[0].sequential { 1 } else { pair[0].members.len() };
+            let after = if pair[1].require_all && pair[1].sequential { 1 } else { pair[1].members.len() };
+            before.saturating_mul(after)
+        });
+        within.chain(between).fold(0, usize::saturating_add)
+    }
+
     pub fn pairs(&self) -> Vec<Order> {
         let mut pairs = Vec::new();
+        if self.size() > MAX_PAIRS {
+            return pairs;
+        }
         let mut add = |first: OrderEnd, or: Vec<OrderEnd>, then: OrderEnd| {
             let (strength, symmetric) = (self.strength, self.symmetric);
             pairs.push(Order { first, then, strength, symmetric, or, any_copy: false });
@@ -84,9 +106,21 @@ impl OrderSets {
 }
 
 impl ColocationSets {
+    /// How many pairs come from here, at most; none is made for it.
+    pub fn size(&self) -> usize {
+        let sets: Vec<&ColocationSet> = self.sets.iter().filter(|set| !set.members.is_empty()).collect();
+        let within = sets.iter().filter(|set| set.sequential).map(|set| set.members.len() - 1);
+        let width = |set: &ColocationSet| if set.sequential { 1 } else { set.members.len() };
+        let between = sets.windows(2).map(|pair| width(pair[0]).saturating_mul(width(pair[1])));
+        within.chain(between).fold(0, usize::saturating_add)
+    }
+
     /// `own`: the influence of what depends, where the constraint does not say any.
     pub fn pairs(&self, own: impl Fn(&ResourceId) -> Influence) -> Vec<Colocation> {
         let mut pairs = Vec::new();
+        if self.size() > MAX_PAIRS {
+            return pairs;
+        }
         type Side<'s> = (&'s ResourceId, Option<Role>);
         let mut add = |(strength, weight), dependent: Side<'_>, primary: Side<'_>| {
             // Without weight it says nothing.
@@ -179,6 +213,31 @@ mod tests {
         let pairs = sets.pairs(|_| Influence::Always);
         let told: Vec<String> = pairs.iter().map(|k| format!("{} {}", k.resource.resource, k.with.resource)).collect();
         assert_eq!(told, ["b a", "a c", "a d"]);
+    }
+
+    #[test]
+    fn sets_that_stand_for_too_much_stand_for_nothing_and_say_how_much_without_counting_it_out() {
+        let members: Vec<String> = (0..750).map(|number| format!("r{number}")).collect();
+        let wide = |sequential, require_all| set(&members.join(" "), sequential, require_all);
+        let sets = |sets| OrderSets { sets, strength: OrderStrength::Required, symmetric: true };
+        let huge = sets(vec![wide(false, true), wide(false, true)]);
+        assert_eq!((huge.size(), huge.pairs().len()), (562_500, 0));
+        let many = sets(vec![wide(true, true), wide(true, true)]);
+        assert_eq!((many.size(), many.pairs().len()), (1_499, 1_499));
+        // One order with 750 alternatives for each of 750: as much memory as 562,500 orders.
+        assert!(sets(vec![wide(false, false), wide(false, true)]).pairs().is_empty());
+        let set = |sequential| ColocationSet {
+            members: members.iter().map(|name| name.as_str().into()).collect(),
+            sequential,
+            role: None,
+            strength: None,
+        };
+        let sets =
+            |sets| ColocationSets { sets, strength: Strength::Required, weight: 1, node_label: None, influence: None };
+        let huge = sets(vec![set(false), set(false)]);
+        assert_eq!((huge.size(), huge.pairs(|_| Influence::Always).len()), (562_500, 0));
+        let many = sets(vec![set(true), set(false)]);
+        assert_eq!((many.size(), many.pairs(|_| Influence::Always).len()), (1_499, 1_499));
     }
 
     #[test]

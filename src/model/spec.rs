@@ -26,11 +26,34 @@ pub struct Spec {
     pub locations: BTreeMap<String, Location>,
     pub tickets: BTreeMap<String, Ticket>,
     /// Where each object is written, for refusals, plans and `why`.
+    #[serde(with = "in_a_list")]
     pub origins: BTreeMap<ObjectRef, Origin>,
     /// What the metadata of the agents said when this was pushed; missing: nothing was known. Stored and sent behind the
     /// rest (`state::target`, `state::snapshot`).
     #[serde(skip)]
     pub agents: BTreeMap<AgentRef, AgentTraits>,
+}
+
+/// A map as a list of pairs: in JSON only strings can be keys. The bytes of postcard are those of the map.
+mod in_a_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 impl Spec {
@@ -72,7 +95,11 @@ impl Spec {
 
     /// How an instance that runs as `old` becomes `new` in place; None: by a stop and a start.
     pub fn reload(&self, old: &Resource, new: &Resource) -> Option<&Reload> {
-        self.agents.get(&new.agent).filter(|_| old.agent == new.agent)?.reload(&old.params, &new.params)
+        let traits = self.agents.get(&new.agent).filter(|_| old.agent == new.agent)?;
+        if old.secrets.is_empty() && new.secrets.is_empty() {
+            return traits.reload(&old.params, &new.params);
+        }
+        traits.reload(&old.told(), &new.told())
     }
 
     /// Whether two resources are one service under two names ([`AgentTraits::is_same`]).
@@ -116,10 +143,14 @@ pub enum Kind {
     Colocation,
     Location,
     Ticket,
+    /// Read by `hafen simulate` alone: no cluster knows of it.
+    Scenario,
+    /// Makes one cluster of a base that several share: what follows sees only what came of it.
+    Overlay,
 }
 
 impl Kind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Cluster,
         Self::Node,
         Self::FencingDevice,
@@ -131,6 +162,8 @@ impl Kind {
         Self::Colocation,
         Self::Location,
         Self::Ticket,
+        Self::Scenario,
+        Self::Overlay,
     ];
     pub fn as_str(self) -> &'static str {
         match self {
@@ -145,6 +178,8 @@ impl Kind {
             Self::Colocation => "Colocation",
             Self::Location => "Location",
             Self::Ticket => "Ticket",
+            Self::Scenario => "Scenario",
+            Self::Overlay => "Overlay",
         }
     }
 }

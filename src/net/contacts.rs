@@ -13,7 +13,7 @@
 use super::datagram::{Beat, Heard, Refused};
 use super::peers::LinkState;
 use crate::model::{BootId, Incarnation, NodeId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A link is down when this many beats in a row were missed, and a bit.
@@ -22,6 +22,8 @@ const MISSED_BEATS: u32 = 3;
 const SLACK: Duration = Duration::from_millis(50);
 /// Boots of one name that are kept: the current one, the one before, and some for clones and replays.
 const MAX_BOOTS: usize = 4;
+/// Beats of which is known when they were sent: an acknowledgement that is older would renew nothing.
+const MAX_SENT: usize = 256;
 
 /// What this node knows about the others at the moment `as_of`.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Contacts {
     pub sent: u64,
     pub interval: Duration,
     pub peers: BTreeMap<NodeId, Contact>,
+    /// When the newest beat of this daemon was sent that a leader acknowledged.
+    pub lease: Option<Duration>,
     /// How many datagrams counted for nothing, and why.
     pub refused: BTreeMap<Refused, u64>,
 }
@@ -141,6 +145,10 @@ pub struct Table {
     /// Where the next list of the well-heard begins, so that a list that does not fit goes round.
     rotation: usize,
     changes: u64,
+    /// When the newest beats were sent, by number.
+    sent_at: VecDeque<(u64, Duration)>,
+    /// As the leader: which beats of whom count.
+    acks: BTreeMap<NodeId, (Incarnation, u64)>,
 }
 
 impl Table {
@@ -153,9 +161,11 @@ impl Table {
             sent: 0,
             interval,
             peers: BTreeMap::new(),
+            lease: None,
             refused: BTreeMap::new(),
         };
-        Self { contacts, stall_after, stalled: false, rotation: 0, changes: 0 }
+        let (sent_at, acks) = (VecDeque::new(), BTreeMap::new());
+        Self { contacts, stall_after, stalled: false, rotation: 0, changes: 0, sent_at, acks }
     }
 
     pub fn contacts(&self) -> &Contacts {
@@ -208,6 +218,9 @@ impl Table {
         // A number that was never sent would prove the future.
         if let Some(echo) = echo.filter(|echo| echo.incarnation.as_ref() == Some(own.1) && echo.seq <= own.2) {
             boot.echoed = boot.echoed.max(Some(echo.seq));
+            // The lease runs from when that beat was sent, however long the way back was.
+            let sent = |seq: u64| self.sent_at.iter().find(|(sent, _)| *sent == seq).map(|(_, at)| *at);
+            self.contacts.lease = self.contacts.lease.max(echo.acknowledged.and_then(sent));
         }
         let first_proof = !was_proven && boot.echoed.is_some();
         if news == News::NewIncarnation || first_proof {
@@ -249,9 +262,18 @@ impl Table {
     }
 
     /// Numbers the next beat; its answers prove that the peer was alive after this call.
-    pub fn next_seq(&mut self) -> u64 {
+    pub fn next_seq(&mut self, now: Duration) -> u64 {
         self.contacts.sent += 1;
+        if self.sent_at.len() >= MAX_SENT {
+            self.sent_at.pop_front();
+        }
+        self.sent_at.push_back((self.contacts.sent, now));
         self.contacts.sent
+    }
+
+    /// From the next beat on, these beats are acknowledged.
+    pub fn acknowledge(&mut self, acks: BTreeMap<NodeId, (Incarnation, u64)>) {
+        self.acks = acks;
     }
 
     /// What to tell the others: the silent first, since those matter, then the rest in turn.
@@ -261,7 +283,9 @@ impl Table {
             let current = contact.current();
             let heard_at = current.map_or(contact.since, |boot| boot.last_heard).max(contacts.listening_since);
             let age_ms = contacts.as_of.saturating_sub(heard_at).as_millis();
+            let ack = self.acks.get(node).filter(|(of, _)| current.is_some_and(|boot| boot.incarnation == *of));
             Heard {
+                acknowledged: ack.map(|(_, seq)| *seq),
                 node: node.clone(),
                 incarnation: current.map(|boot| boot.incarnation.clone()),
                 seq: current.map_or(0, |boot| boot.seq),
@@ -381,7 +405,7 @@ mod tests {
     }
 
     fn heard(node: &str, boot: &str, seq: u64, age_ms: u32) -> Heard {
-        Heard { node: node.into(), incarnation: Some(incarnation(boot, 1)), seq, age_ms }
+        Heard { node: node.into(), incarnation: Some(incarnation(boot, 1)), seq, age_ms, acknowledged: None }
     }
 
     fn arrive(table: &mut Table, at: u64, beat: &Beat) -> Result<(), Refused> {
@@ -489,7 +513,7 @@ mod tests {
     #[test]
     fn only_an_echo_of_a_number_that_was_sent_proves_a_boot_alive() {
         let mut table = table();
-        let nonce = table.next_seq();
+        let nonce = table.next_seq(ms(1000));
         let answered = |table: &Table, seq| table.contacts().answered(&"n2".into(), &"b".into(), seq);
         let mut seq = 0;
         let mut say = |table: &mut Table, about: Heard| {
@@ -505,9 +529,41 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_runs_from_when_the_acknowledged_beat_was_sent() {
+        let mut table = table();
+        let (first, second) = (table.next_seq(ms(1000)), table.next_seq(ms(1100)));
+        let mut number = 0;
+        let mut say = |table: &mut Table, at: u64, acknowledged, about: Heard| {
+            number += 1;
+            let about = Heard { acknowledged, ..about };
+            arrive(table, at, &Beat { heard: vec![about], ..beat("n2", "b", number, 0) }).unwrap();
+            table.contacts().lease
+        };
+        assert_eq!(say(&mut table, 1200, None, heard("me", "mine", second, 0)), None, "an echo is no acknowledgement");
+        assert_eq!(say(&mut table, 1300, Some(second), heard("me", "another", second, 0)), None, "of another daemon");
+        assert_eq!(say(&mut table, 1400, Some(second + 1), heard("me", "mine", second, 0)), None, "never sent");
+        // Two seconds later, and yet it runs from 1.1 s.
+        assert_eq!(say(&mut table, 3400, Some(second), heard("me", "mine", second, 0)), Some(ms(1100)));
+        assert_eq!(say(&mut table, 3500, Some(first), heard("me", "mine", second, 0)), Some(ms(1100)), "never back");
+    }
+
+    #[test]
+    fn only_the_incarnation_that_was_heard_is_acknowledged() {
+        let mut table = table();
+        arrive(&mut table, 1100, &beat("n2", "b", 7, 0)).unwrap();
+        let told = |table: &Table| table.heard().into_iter().find(|h| h.node == "n2".into()).unwrap().acknowledged;
+        assert_eq!(told(&table), None);
+        table.acknowledge([("n2".into(), (incarnation("b", 1), 6))].into());
+        assert_eq!(told(&table), Some(6));
+        arrive(&mut table, 1200, &beat("n2", "c", 1, 0)).unwrap();
+        table.drained(ms(1200));
+        assert_eq!(told(&table), None, "another boot is current now");
+    }
+
+    #[test]
     fn a_recording_of_an_old_boot_does_not_displace_the_proven_one() {
         let mut table = table();
-        let seq = table.next_seq();
+        let seq = table.next_seq(ms(1000));
         arrive(&mut table, 1100, &Beat { heard: vec![heard("me", "mine", seq, 0)], ..beat("n2", "real", 1, 0) })
             .unwrap();
         for number in 0..20 {

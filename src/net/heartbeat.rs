@@ -121,6 +121,11 @@ impl Heartbeats {
         self.shared.lock().table.contacts().sent + 1
     }
 
+    /// As the leader: lets these nodes know that these beats of theirs count, with every beat from the next one on.
+    pub fn acknowledge(&self, acks: BTreeMap<NodeId, (Incarnation, u64)>) {
+        self.shared.lock().table.acknowledge(acks);
+    }
+
     /// Replaces the peers, from the next beat on.
     pub fn set_peers(&self, peers: BTreeMap<NodeId, PeerAddr>) {
         self.shared.set_peers(peers);
@@ -217,7 +222,7 @@ impl Worker {
     fn send(&self) {
         let (seq, heard, peers) = {
             let mut state = self.shared.lock();
-            (state.table.next_seq(), state.table.heard(), state.peers.clone())
+            (state.table.next_seq(clock::boot_time()), state.table.heard(), state.peers.clone())
         };
         let mut beat = Beat { from: self.me.clone(), incarnation: self.incarnation.clone(), seq, link: 0, heard };
         let mut written = 0;

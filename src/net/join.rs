@@ -42,6 +42,9 @@ pub struct JoinGrant {
     pub ca_key_pem: Option<String>,
     pub certificate_pem: String,
     pub heartbeat_key: [u8; 32],
+    /// Of the cluster's log: raised by every `hafen recover`.
+    #[serde(default)]
+    pub generation: u64,
     /// The members to contact first.
     pub peers: BTreeMap<NodeId, PeerAddr>,
 }

@@ -27,6 +27,8 @@ pub mod token;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
 
 pub use certificate::{belongs_to, server_name};
 pub use contacts::{BootContact, Contact, Contacts, LinkContact, Report};

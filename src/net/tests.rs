@@ -38,6 +38,7 @@ fn grant(first: &Identity, key: &JoinKey, node: &NodeId) -> JoinGrant {
         ca_key_pem: None,
         certificate_pem: first.sign_csr(&key.csr_pem, node, clock::wall_ms()).unwrap(),
         heartbeat_key: first.heartbeat_key,
+        generation: 0,
         peers: BTreeMap::new(),
     }
 }

@@ -7,15 +7,17 @@
 //!
 //! Does not treat the inside of a container as a node of its own: what runs inside is taken to run on the host.
 
+use super::loss::Losses;
 use super::rules::is_true;
 use super::xml::El;
-use crate::model::{Bundle, BundleNetwork, BundlePart, Mount, ResourceId, Runtime, ScoresOf};
+use crate::model::{Bundle, BundleNetwork, BundlePart, MOST_REPLICAS, Mount, ResourceId, Runtime, ScoresOf};
 use std::collections::BTreeMap;
 
-/// More replicas than this are no bundle but a mistake.
-const MAX_REPLICAS: u32 = 10_000;
 const RUNTIMES: [(&str, Runtime); 3] =
     [("docker", Runtime::Docker), ("podman", Runtime::Podman), ("rkt", Runtime::Rkt)];
+
+/// Attributes that say how many replicas there are.
+const COUNTS: [&str; 3] = ["replicas", "promoted-max", "masters"];
 
 /// What the parts of a bundle are called.
 pub(super) struct Names {
@@ -41,8 +43,22 @@ impl Names {
 }
 
 pub(super) fn names(configuration: El<'_>) -> Vec<Names> {
-    let bundles = configuration.child("resources").into_iter().flat_map(|resources| resources.all("bundle"));
-    bundles.filter_map(name).collect()
+    bundles(configuration).filter_map(name).collect()
+}
+
+fn bundles(configuration: El<'_>) -> impl Iterator<Item = El<'_>> {
+    configuration.child("resources").into_iter().flat_map(|resources| resources.all("bundle"))
+}
+
+/// Tells of bundles with more replicas than are planned.
+pub(super) fn report(configuration: El<'_>, losses: &mut Losses) {
+    for el in bundles(configuration) {
+        let containers = RUNTIMES.iter().filter_map(|(tag, _)| el.child(tag));
+        let wanted = containers.flat_map(|el| COUNTS.iter().filter_map(move |name| el.attr(name)?.parse::<u32>().ok()));
+        if wanted.max() > Some(MOST_REPLICAS) {
+            losses.matters(el, format!("of its replicas {MOST_REPLICAS} are planned at most"));
+        }
+    }
 }
 
 fn name(el: El<'_>) -> Option<Names> {
@@ -53,7 +69,7 @@ fn name(el: El<'_>) -> Option<Names> {
         meta.into_iter().any(|pair| pair.attr("name") == Some("promotable") && is_true(pair.attr("value")));
     let number = |name: &str| container.attr(name).and_then(|count| count.parse::<u32>().ok());
     let promoted = number("promoted-max").or_else(|| number("masters")).filter(|max| *max > 0);
-    let replicas = number("replicas").unwrap_or(promoted.unwrap_or(1)).clamp(1, MAX_REPLICAS);
+    let replicas = number("replicas").unwrap_or(promoted.unwrap_or(1)).clamp(1, MOST_REPLICAS);
     let own = |name: &str| container.attr(name).map(str::to_owned);
     let id = ResourceId::new(el.id());
     let bundle = Bundle {

@@ -10,6 +10,7 @@ use super::loss::Losses;
 use super::resources::Services;
 use super::words::{boolean, score};
 use super::xml::El;
+use crate::model::sets::{MAX_PAIRS, MAX_PAIRS_TOGETHER};
 use crate::model::{
     Colocation, ColocationEnd, ColocationSet, ColocationSets, Influence, Order, OrderAction, OrderEnd, OrderSet,
     OrderSets, OrderStrength, ResourceId, Role, Score, Strength, sets,
@@ -25,6 +26,8 @@ pub(super) struct Constraints<'c, 'a> {
     pub colocations: BTreeMap<String, Colocation>,
     /// The sets that some of them come from, by the name of the constraint.
     pub sets: Sets,
+    /// What all sets so far stand for.
+    pub pairs: usize,
 }
 
 /// Constraints that were written as sets, by name.
@@ -147,6 +150,9 @@ impl<'a> Constraints<'_, 'a> {
             return self.losses.matters(el, "it orders an unknown action");
         };
         let sets = OrderSets { sets, strength, symmetric };
+        if !self.is_bounded(el, sets.size()) {
+            return;
+        }
         let pairs = sets.pairs();
         if pairs.is_empty() {
             return self.losses.harmless(el, "its sets have no two members that are configured");
@@ -192,12 +198,29 @@ impl<'a> Constraints<'_, 'a> {
         let influence = el.attr("influence").and_then(boolean).map(influence);
         let (sets, node_label) = (self.sets(el).map(set).collect(), node_label(el));
         let sets = ColocationSets { sets, strength, weight, node_label, influence };
+        if !self.is_bounded(el, sets.size()) {
+            return;
+        }
         let pairs = sets.pairs(|dependent| self.own_influence(dependent.as_str()));
         if pairs.is_empty() {
             return self.losses.harmless(el, "its sets have no score, or no two members that are configured");
         }
         sets::insert_all(&mut self.colocations, el.id(), pairs);
         self.sets.colocations.insert(el.id().to_owned(), sets);
+    }
+
+    /// Whether sets can be taken apart, alone and with those before.
+    fn is_bounded(&mut self, el: El<'a>, size: usize) -> bool {
+        self.pairs = self.pairs.saturating_add(size);
+        let message = if size > MAX_PAIRS {
+            format!("its sets stand for {size} pairs; the limit is {MAX_PAIRS}")
+        } else if self.pairs > MAX_PAIRS_TOGETHER {
+            format!("with its own, all sets stand for {} pairs; the limit is {MAX_PAIRS_TOGETHER}", self.pairs)
+        } else {
+            return true;
+        };
+        self.losses.matters(el, message);
+        false
     }
 
     /// Whether what a name means is critical.

@@ -14,7 +14,8 @@ use crate::model::{
     Bundle, BundlePart, Clone as CloneSpec, Cluster, Colocation, ColocationSet, ColocationSets, Detection, Discovery,
     FenceWhen, FencingDevice, FencingPolicy, Influence, Instant, Location, Mount, MultipleActive, Node, NodeRole,
     NodeSelector, OnFail, OnLoss, OpName, Order, OrderAction, OrderEnd, OrderSet, OrderSets, OrderStrength, Placement,
-    QuorumLoss, Requires, Resource, ResourceId, Rule, Score, ScoresOf, Spec, Strength, TargetRole, duration,
+    QuorumLoss, ReportTo, Requires, Resource, ResourceId, Rule, Score, ScoresOf, SecretRef, Spec, Strength, TargetRole,
+    duration,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +126,8 @@ fn cluster(cluster: &Cluster, usual: &Usual) -> Value {
             ("branch", unless(source.branch.as_str(), "main")),
             ("path", unless(source.path.as_str(), "")),
             ("interval", time(source.interval, Duration::from_secs(60))),
+            ("webhook", json!(source.webhook.as_ref().map(|secret| json!({ "secret": { "file": secret.file } })))),
+            ("report", json!(source.report.as_ref().map(|report| report_to(report, &cluster.name)))),
         ])
     });
     let failure =
@@ -146,6 +149,18 @@ fn cluster(cluster: &Cluster, usual: &Usual) -> Value {
     ])
 }
 
+fn report_to(report: &ReportTo, cluster: &str) -> Value {
+    object([
+        ("provider", json!(report.provider)),
+        ("url", unless(report.url.as_str(), report.provider.usual_url().unwrap_or_default())),
+        ("project", json!(report.project)),
+        ("token", json!({ "file": report.token.file })),
+        ("context", unless(report.context.as_str(), &format!("hafen/{cluster}"))),
+        ("targetUrl", json!(report.target_url)),
+        ("ca", json!(report.ca)),
+    ])
+}
+
 fn fencing(policy: &FencingPolicy) -> Value {
     object([
         ("enabled", unless(policy.enabled, true)),
@@ -158,9 +173,17 @@ fn fencing(policy: &FencingPolicy) -> Value {
     ])
 }
 
+/// A CIB has no other secrets than files.
+fn in_a_file(secret: &SecretRef) -> Option<Value> {
+    match secret {
+        SecretRef::File { file } => Some(json!({ "file": file })),
+        SecretRef::Age(_) | SecretRef::Sops(_) => None,
+    }
+}
+
 fn device(device: &FencingDevice) -> Value {
     let secrets: Map<String, Value> =
-        device.secrets.iter().map(|(name, secret)| (name.clone(), json!({ "file": secret.file }))).collect();
+        device.secrets.iter().filter_map(|(name, secret)| Some((name.clone(), in_a_file(secret)?))).collect();
     object([
         ("agent", json!(device.agent)),
         ("params", json!(device.params)),

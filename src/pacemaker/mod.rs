@@ -48,8 +48,8 @@ pub use loss::Loss;
 pub use xml::{MAX_BYTES, XmlError};
 
 use crate::model::{
-    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, Node, NodeId,
-    NodeRole, Placement, QuorumLoss, Score, Spec,
+    BundlePart, Cluster, Detection, DeviceId, FenceWhen, FencingAction, FencingDevice, FencingPolicy, LeaseTiming,
+    Node, NodeId, NodeRole, Placement, QuorumLoss, Score, Spec,
 };
 use crate::state::{Leader, State};
 use bundles::Names;
@@ -122,6 +122,7 @@ struct Ground<'g, 'a> {
 fn convert<'a>(text: &str, root: El<'a>, configuration: El<'a>, bundles: &'a [Names], now: Option<i64>) -> Import {
     let mut losses = Losses::default();
     unread::report(root, &mut losses);
+    bundles::report(configuration, &mut losses);
     let ids = Ids::new(configuration);
     let asked = Asked { now, ..Asked::default() };
     let crm_config = configuration.child("crm_config");
@@ -277,6 +278,12 @@ fn cluster(options: &Options<'_>, quorum_loss: QuorumLoss) -> Cluster {
         max_removals: 5,
         symmetric: options.is(&["symmetric-cluster"], true),
         source: None,
+        watchdog: LeaseTiming::DEFAULT,
+        survive: 0,
+        signatures: Vec::new(),
+        confirmation: None,
+        change_windows: Vec::new(),
+        drift_policy: Default::default(),
         placement: match options.get(&["placement-strategy"]) {
             Some("utilization") => Placement::Utilization,
             Some("balanced") => Placement::Balanced,
@@ -391,7 +398,8 @@ fn constrain<'a>(spec: &mut Spec, ground: &Ground<'_, 'a>, losses: &mut Losses) 
     let facts = &ground.facts[..ground.listed];
     let tags = tags(configuration, services);
     let (orders, colocations) = (BTreeMap::new(), BTreeMap::new());
-    let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets: Sets::default() };
+    let sets = Sets::default();
+    let mut constraints = Constraints { services, tags: &tags, losses, orders, colocations, sets, pairs: 0 };
     let inside = services.inside.clone();
     let mut locator = Locator { ids, nodes: facts, inside, now, locations: BTreeMap::new(), unasked: Vec::new() };
     for el in configuration.child("constraints").into_iter().flat_map(El::children) {

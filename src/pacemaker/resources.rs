@@ -16,8 +16,8 @@ use super::rules::{Asked, RscFacts};
 use super::words::{boolean, duration_ms, score};
 use super::xml::El;
 use crate::model::{
-    AgentRef, Bundle, BundlePart, Clone as CloneSpec, FailurePolicy, Group, Influence, MultipleActive, Promotable,
-    QuorumLoss, Requires, Resource, ResourceId, ScoresOf, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, FailurePolicy, Group, Influence, MOST_COPIES, MultipleActive,
+    Promotable, QuorumLoss, Requires, Resource, ResourceId, ScoresOf, TargetRole,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -207,6 +207,7 @@ impl<'a> Reader<'_, 'a> {
                 agent: self::connection(),
                 params: BTreeMap::new(),
                 operations: operations(&[], self.setting.fencing),
+                secrets: BTreeMap::new(),
                 utilization: BTreeMap::new(),
                 stickiness: 0,
                 migratable: prim.meta.get("remote-allow-migrate").is_some_and(|value| boolean(value) == Some(true)),
@@ -242,10 +243,16 @@ impl<'a> Reader<'_, 'a> {
         let number = |names: &[&str]| get(names).and_then(score).map(|n| n.value().max(0) as u32);
         let per_node = number(&["clone-node-max"]).unwrap_or(1);
         let promotable = el.tag() == "master" || is("promotable");
+        let unique = get(&["globally-unique"]).and_then(boolean).unwrap_or(per_node > 1);
+        let max = number(&["clone-max"]);
+        // Copies that are alike are one per node at most, so INFINITY of them are not too many.
+        if unique && max > Some(MOST_COPIES) {
+            self.losses.matters(el, format!("of its copies {MOST_COPIES} are planned at most"));
+        }
         let clone = CloneSpec {
             resource: ResourceId::default(),
-            max: number(&["clone-max"]),
-            per_node,
+            max: max.map(|max| max.min(MOST_COPIES)),
+            per_node: per_node.min(MOST_COPIES),
             promotable: promotable.then(|| Promotable {
                 max: number(&["promoted-max", "master-max"]).unwrap_or(1),
                 per_node: number(&["promoted-node-max", "master-node-max"]).unwrap_or(1),
@@ -253,7 +260,7 @@ impl<'a> Reader<'_, 'a> {
             notify: is("notify"),
             interleave: is("interleave"),
             ordered: is("ordered"),
-            globally_unique: get(&["globally-unique"]).and_then(boolean).unwrap_or(per_node > 1),
+            globally_unique: unique,
             rank,
             enough: number(&["clone-min"]).filter(|min| *min > 0),
         };
@@ -420,6 +427,7 @@ impl<'a> Reader<'_, 'a> {
         Resource {
             agent: agent(prim.class, prim.provider, prim.name),
             params: prim.params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            secrets: BTreeMap::new(),
             operations: operations(&prim.ops, self.setting.fencing),
             failure: FailurePolicy {
                 threshold: number("migration-threshold").map_or(INFINITE_FAILURES, |n| n.max(0) as u32),
@@ -443,6 +451,7 @@ impl<'a> Reader<'_, 'a> {
             rank,
             influence: if options.is(&["critical"], true) { Influence::Always } else { Influence::WhileStopped },
             inside: None,
+            max_outage: None,
         }
     }
 

@@ -218,24 +218,17 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             };
             let state = NodeState {
                 membership,
-                incarnation,
                 joined_at: AT,
-                since_ms: 0,
-                addresses: Vec::new(),
-                port: 0,
-                version: String::new(),
                 feature_level: FEATURE_LEVEL,
+                recipient: None,
                 attributes: self.plain_promotion_scores(strings(&facts.transient)),
                 permanent_attributes: self.plain_promotion_scores(strings(&facts.permanent)),
                 burnt,
-                contradicted: BTreeSet::new(),
-                restarting: false,
                 suspicion,
                 last_suspicion: 1,
                 document,
                 listed: node.listed,
-                fenced_ms: Vec::new(),
-                bad_devices: BTreeMap::new(),
+                ..NodeState::new(&incarnation)
             };
             self.state.nodes.insert(id, state);
         }
@@ -550,10 +543,12 @@ impl<'s, 'a> StatusReader<'s, 'a> {
             quorum_loss: self.spec.cluster.quorum_loss,
             migratable: false,
             multiple_active: MultipleActive::StopStart,
+            secrets: BTreeMap::new(),
             utilization: BTreeMap::new(),
             rank: u32::MAX,
             influence: Influence::Always,
             inside: None,
+            max_outage: None,
         };
         self.state.define(Definition { resource, clone: None })
     }

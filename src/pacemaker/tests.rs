@@ -407,3 +407,38 @@ fn moments_at_the_end_of_time_are_read() {
         assert_eq!(!found.state.claims.is_empty(), runs);
     }
 }
+
+#[test]
+fn what_is_too_much_is_left_out_and_said() {
+    let losses = |resources: &str, constraints: &str| -> Vec<String> {
+        let import = cib("", resources, constraints, "");
+        import.losses.iter().filter(|loss| loss.changes_plan).map(ToString::to_string).collect()
+    };
+    let names = |from: usize| (from..from + 750).map(|n| format!("r{n}"));
+    let all: String = names(0).chain(names(1000)).map(|name| dummy(&name, "")).collect();
+    let set = |from: usize| {
+        let members: String = names(from).map(|name| format!(r#"<resource_ref id="{name}"/>"#)).collect();
+        format!(r#"<resource_set id="s{from}" sequential="false">{members}</resource_set>"#)
+    };
+    let order = format!(r#"<rsc_order id="wide">{}{}</rsc_order>"#, set(0), set(1000));
+    let found = losses(&all, &order);
+    assert!(found.len() == 1 && found[0].contains("562500 pairs"), "{found:?}");
+
+    let copies = |max: &str, unique: &str| {
+        let meta = meta(&(nv("clone-max", max) + &nv("globally-unique", unique)));
+        format!(r#"<clone id="c">{meta}{}</clone>"#, dummy("r", ""))
+    };
+    let found = losses(&copies("20000", "true"), "");
+    assert!(found.len() == 1 && found[0].contains("clone c: of its copies 10000 are planned"), "{found:?}");
+    assert_eq!(losses(&copies("INFINITY", "false"), ""), Vec::<String>::new(), "there is one per node at most");
+    let found = losses(r#"<bundle id="b"><podman image="i" replicas="3200"/></bundle>"#, "");
+    assert!(found.len() == 1 && found[0].contains("of its replicas 1000 are planned"), "{found:?}");
+}
+
+#[test]
+fn a_copy_without_a_number_is_a_name_and_a_written_state_can_be_read() {
+    let import = cib("", "", "", &history("db:", &["start/0/0/0"]));
+    let text = crate::state::StateDocument::of(&import.state).text();
+    assert!(crate::state::StateDocument::parse(&text).is_ok(), "{text}");
+    assert!(text.contains("db:"), "{text}");
+}

@@ -8,15 +8,15 @@
 //! Invariant: an assignment that is equal but for its reasons is no change, so an idle cluster writes nothing.
 
 use super::Verdict;
-use super::fencing::{FenceDecision, decide, waits_for};
+use super::fencing::{FenceDecision, awaited, decide, waits_for};
 use super::instances::{Live, World};
 use super::links::{Link, links};
 use super::needs::{Firsts, enforce, facts};
 use super::nodes::Ability;
 use super::place::{Copy, Placer};
-use crate::model::{InstanceId, Reason, Role, Spec};
-use crate::state::{AssignChange, Assigned, Phase, State};
-use std::collections::BTreeMap;
+use crate::model::{InstanceId, NodeId, Reason, Role, Spec};
+use crate::state::{AssignChange, Assigned, Assignment as Committed, Phase, State};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What [`assign`] decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Assignment {
     pub placements: BTreeMap<InstanceId, Option<Assigned>>,
     /// Attempts to start now.
     pub fence: Vec<FenceDecision>,
+    /// Silent nodes that others wait for: they may be proven off without an attempt, too.
+    pub awaited: BTreeSet<NodeId>,
     pub verdicts: BTreeMap<InstanceId, Verdict>,
 }
 
@@ -38,8 +40,9 @@ pub(super) fn assign_in(world: &World<'_>) -> Assignment {
     let placer = solve(world, &links, None);
     let placements = placements(&placer, &links);
     let fence = decide(world, &placements);
+    let awaited = awaited(world, &placements);
     let verdicts = verdicts(&placer, &placements);
-    Assignment { placements, fence, verdicts }
+    Assignment { placements, fence, awaited, verdicts }
 }
 
 pub(super) fn solve<'w, 'a>(world: &'w World<'a>, links: &[Link], traced: Option<usize>) -> Placer<'w, 'a> {
@@ -61,6 +64,22 @@ impl Assignment {
         let gone = state.assignment.keys().filter(|id| !self.placements.contains_key(id));
         changes.extend(gone.map(|id| AssignChange { instance: id.clone(), to: None }));
         changes
+    }
+
+    /// Pretends that the changes were committed. False: there were none.
+    pub fn commit(&self, state: &mut State) -> bool {
+        let changes = self.changes(state);
+        let changed = !changes.is_empty();
+        for change in changes {
+            match change.to {
+                Some(to) => {
+                    let committed = Committed { to, index: state.index, since_ms: state.now_ms };
+                    state.assignment.insert(change.instance, committed);
+                }
+                None => _ = state.assignment.remove(&change.instance),
+            }
+        }
+        changed
     }
 }
 

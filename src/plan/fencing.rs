@@ -13,7 +13,7 @@ use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
 use super::score::has_alternative;
 use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
-use crate::state::{Assigned, Attempt, ClaimKey, FenceOutcome, PAUSE_BETWEEN_CYCLES_MS};
+use crate::state::{Assigned, Attempt, ClaimKey, FenceOutcome, OverrideKind, PAUSE_BETWEEN_CYCLES_MS, Scope};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +59,20 @@ pub(super) fn victims(world: &World<'_>, placements: &BTreeMap<InstanceId, Optio
         .filter(|node| needed(world, &depends, *node).is_some())
         .map(|node| world.nodes[node].id.clone())
         .collect()
+}
+
+/// Nodes that are not heard and on which something depends: whatever proves them off, it is waited for.
+pub(super) fn awaited(world: &World<'_>, placements: &BTreeMap<InstanceId, Option<Assigned>>) -> BTreeSet<NodeId> {
+    let silent = |node: &usize| world.nodes[*node].class == Class::Suspect;
+    if !(0..world.nodes.len()).any(|node| silent(&node)) {
+        return BTreeSet::new();
+    }
+    let depends = Depends::new(world, placements);
+    // Whoever is to be fenced by an operator's word is waited for, too, though nothing depends on it.
+    let asked = |node: usize| world.state.fence_asked(world.nodes[node].id).is_some();
+    let waited = |node: &usize| asked(*node) || needed(world, &depends, *node).is_some();
+    let needed = (0..world.nodes.len()).filter(silent).filter(waited);
+    needed.map(|node| world.nodes[node].id.clone()).collect()
 }
 
 /// What depends on each node, gathered in one walk.
@@ -149,18 +163,21 @@ fn attempt(world: &World<'_>, depends: &Depends<'_>, node: usize, reason: String
     let lied = |level: usize| {
         tried.iter().any(|attempt| attempt.level as usize == level && attempt.outcome == Some(FenceOutcome::Off))
     };
+    let tested = tested(world, info.id);
     let usable = |level: usize| {
         let devices = &levels[level];
-        !lied(level)
+        tested.is_none_or(|tested| tested == level)
+            && !lied(level)
             && !devices.is_empty()
             && !devices.iter().all(|d| is_watchdog(world.spec, kept.map(|k| &k.devices), d))
     };
     let last = tried.last();
     // What an executor began before it was lost says nothing about the level: another one tries it at once.
     let lost = |attempt: &&&Attempt| attempt.outcome.is_none() && now_ms < attempt.deadline_ms;
-    let from = match last.filter(lost) {
-        Some(lost) => lost.level as usize,
-        None => last.map_or(0, |last| last.level as usize + 1),
+    let from = match (tested, last.filter(lost)) {
+        (Some(tested), _) => tested,
+        (None, Some(lost)) => lost.level as usize,
+        (None, None) => last.map_or(0, |last| last.level as usize + 1),
     };
     let next = (from..levels.len()).find(|level| usable(*level));
     let level = match (next, last) {
@@ -190,6 +207,14 @@ fn attempt(world: &World<'_>, depends: &Depends<'_>, node: usize, reason: String
         action,
         timeout_ms: policy.timeout.as_millis() as u64,
         reason,
+    })
+}
+
+/// The level that an operator wants to see work.
+fn tested(world: &World<'_>, node: &NodeId) -> Option<usize> {
+    world.state.overrides.values().find_map(|o| match (&o.scope, &o.kind) {
+        (Scope::Node(name), OverrideKind::TestFence { level }) if name == node => Some(*level as usize),
+        (Scope::Node(_) | Scope::Resource(_) | Scope::Cluster, _) => None,
     })
 }
 

@@ -281,6 +281,12 @@ impl Graph {
         blocked
     }
 
+    /// Instances that are to start and will not: their start is blocked, or would have to come after something that is.
+    pub fn stuck(&self) -> BTreeSet<InstanceId> {
+        let steps = self.blocked_with_followers().into_iter().map(|place| &self.graph[place].step);
+        steps.filter(|step| step.kind == StepKind::Start).map(|step| step.key.instance.clone()).collect()
+    }
+
     /// Nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()

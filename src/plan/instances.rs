@@ -10,8 +10,8 @@
 use super::nodes::{Class, NodeInfo, classify, doom, in_force, remembered};
 use super::reach::connect;
 use crate::model::{
-    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, InstanceId, Location, NodeId, OrderAction, QuorumLoss,
-    Reading, Reason, Requires, Resource, ResourceId, Spec, TargetRole,
+    AgentRef, Bundle, BundlePart, Clone as CloneSpec, Digest, DriftPolicy, InstanceId, Location, MOST_COPIES, NodeId,
+    OrderAction, QuorumLoss, Reading, Reason, Requires, Resource, ResourceId, Spec, TargetRole,
 };
 use crate::state::{
     Assignment, Claim, ClaimKey, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, RELOAD_LEVEL, Scope, State,
@@ -20,10 +20,6 @@ use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
-
-/// More copies of one clone than this are never planned: 64 nodes with a hundred each are far beyond any use, and the
-/// bound keeps a mistyped `max` from filling the memory.
-const MOST_COPIES: usize = 10_000;
 
 pub(super) struct World<'a> {
     pub spec: &'a Spec,
@@ -211,7 +207,7 @@ impl<'a> World<'a> {
                 self.res[member].runs &= bundle.is_none();
             }
             let per_node = if clone.globally_unique { clone.per_node.max(1) as usize } else { 1 };
-            let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES);
+            let max = clone.max.map_or(nodes, |max| max as usize).min(MOST_COPIES as usize);
             let part = |wanted: BundlePart| {
                 let (name, bundle) = bundle?;
                 let (_, id) = bundle.parts(name).into_iter().find(|(part, _)| *part == wanted)?;
@@ -479,7 +475,7 @@ impl<'a> World<'a> {
     pub fn same_definition(&self, place: usize, claim: &Claim) -> bool {
         let Some(pinned) = self.state.definitions.get(&claim.definition) else { return true };
         let current = self.res[place].spec;
-        pinned.resource.agent == current.agent && pinned.resource.params == current.params
+        pinned.resource.is_told_the_same(current)
     }
 
     /// A move of a running instance that was begun and not ended: from where, to where.
@@ -498,6 +494,20 @@ impl<'a> World<'a> {
         };
         let res = &self.res[place];
         res.clone.is_none() && res.claims.iter().filter(counts).count() > 1 && self.migrating(place).is_none()
+    }
+
+    /// Where something runs that nobody asked for there, if git wants that told and not mended. What runs nowhere else, and
+    /// may run, is taken over instead.
+    pub fn drift(&self, place: usize) -> Option<usize> {
+        let res = &self.res[place];
+        if self.spec.cluster.drift_policy == DriftPolicy::Correct || res.clone.is_some() || self.outline {
+            return None;
+        }
+        let assigned = self.assignment.get(&self.plain_instance(place));
+        let home = assigned.and_then(|assigned| self.node_ids.get(&assigned.to.node)).copied();
+        let unwanted = res.claims.len() > 1 || res.stopped.is_some();
+        let astray = |live: &&Live<'_>| live.claim.found && live.claim.is_running() && home != Some(live.node);
+        res.claims.iter().find(astray).filter(|_| unwanted).map(|live| live.node)
     }
 
     /// Others leave something that is active more than once alone everywhere if one of its nodes is in maintenance.

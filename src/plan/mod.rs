@@ -15,7 +15,7 @@
 //! indexed problem · `ties` what belongs together · `score` how much a node suits a resource · `place` and `copies` who
 //! goes where, `room` what fits, `reasons` why · `roles` who is promoted · `needs` what cannot run alone · `fencing` whom to fence · `assign` these as
 //! steps · `want` what each claim needs · `links` order constraints resolved · `order` the graph · `graph` its questions ·
-//! `explain`, `obstacles`, `predict` for people · `transition` one plan to its end, `told` in people's names.
+//! `explain`, `obstacles`, `otherwise`, `predict` and `timeline` for people · `transition` one plan to its end, `told` in people's names.
 
 mod assign;
 #[cfg(test)]
@@ -30,6 +30,7 @@ mod needs;
 mod nodes;
 mod obstacles;
 mod order;
+mod otherwise;
 mod place;
 mod predict;
 #[cfg(test)]
@@ -39,12 +40,14 @@ mod reasons;
 mod roles;
 mod room;
 mod score;
+mod standing;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tickets;
 mod ties;
+mod timeline;
 mod told;
 mod transition;
 mod want;
@@ -53,9 +56,12 @@ pub use assign::{Assignment, assign};
 pub use explain::{Contribution, Explanation, InstanceExplanation, NodeExplanation, PromotionExplanation, explain};
 pub use fencing::FenceDecision;
 pub use graph::{Graph, Step, StepKind, ToAnnounce};
-pub use obstacles::{Ground, Obstacle, has_other_home, obstacles};
+pub use obstacles::{Ground, Obstacle, has_other_home, obstacles, obstacles_by_node, with_other_home};
 pub use order::{order, order_untold};
-pub use predict::{PredictedAction, PredictedKind, predict};
+pub use otherwise::{Change, Tried, otherwise};
+pub use predict::{Dream, PredictedAction, PredictedKind, Prediction, Round, foretell, predict};
+pub use standing::standing;
+pub use timeline::{Basis, Estimate, Outage};
 pub use transition::{Action, Op, Outcome, Roles, transition};
 
 use crate::model::Reason;

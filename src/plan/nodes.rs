@@ -15,9 +15,6 @@ use crate::model::{DeviceId, FenceWhen, Node, NodeId, NodeRole, QuorumLoss, Reso
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The agent name that means the watchdog: it needs no attempt, its lease runs out by itself.
-const WATCHDOG: &str = "watchdog";
-
 pub(super) struct NodeInfo<'a> {
     pub id: &'a NodeId,
     /// The wanted spec's document, else the one kept in the state.
@@ -155,7 +152,13 @@ fn describe<'a>(
         doomed: None,
         ability: match state.without_quorum && class != Class::Online {
             true => Ability::Impossible("there is no quorum".into()),
-            false => ability(spec, node, document),
+            false => match ability(spec, node, document) {
+                // Nobody waits for what cannot come.
+                Ability::ByItself if class == Class::Suspect && policy_needs_lease(spec) && state.is_acted_on() => {
+                    state.lease_evidence(id).map_or_else(Ability::Impossible, |_| Ability::ByItself)
+                }
+                other => other,
+            },
         },
         may_have_run: document.is_none_or(|document| document.role.runs_resources()),
         reach: document.filter(|document| document.role == NodeRole::Remote).map(|_| Reach {
@@ -166,9 +169,14 @@ fn describe<'a>(
     }
 }
 
+/// Whether what comes by itself is the end of a lease, not an assumption.
+fn policy_needs_lease(spec: &Spec) -> bool {
+    spec.cluster.fencing.enabled
+}
+
 /// Overrides that empty a node.
 fn empties(kind: &OverrideKind) -> bool {
-    matches!(kind, OverrideKind::Drain | OverrideKind::Shutdown)
+    matches!(kind, OverrideKind::Drain | OverrideKind::Shutdown | OverrideKind::Disarm)
 }
 
 fn ability(spec: &Spec, node: Option<&NodeState>, document: Option<&Node>) -> Ability {
@@ -196,7 +204,9 @@ pub(super) fn is_watchdog(
     kept: Option<&BTreeMap<DeviceId, crate::model::FencingDevice>>,
     device: &DeviceId,
 ) -> bool {
-    kept.and_then(|kept| kept.get(device)).or_else(|| spec.devices.get(device)).is_some_and(|d| d.agent == WATCHDOG)
+    kept.and_then(|kept| kept.get(device))
+        .or_else(|| spec.devices.get(device))
+        .is_some_and(crate::model::FencingDevice::is_watchdog)
 }
 
 /// Marks nodes that must be fenced whatever runs there: heard ones on which something failed for good, where somebody
@@ -243,7 +253,7 @@ fn nothing_to_protect(world: &mut World<'_>) {
 
 fn asked_by_hand(state: &State) -> BTreeMap<&NodeId, String> {
     let mut asked = BTreeMap::new();
-    for o in state.overrides.values().filter(|o| matches!(o.kind, OverrideKind::Fence) && in_force(state, o)) {
+    for o in state.overrides.values().filter(|o| o.kind.is_fence() && in_force(state, o)) {
         if let Scope::Node(node) = &o.scope {
             asked.entry(node).or_insert_with(|| format!("{} asked for it: {}", o.by, o.reason));
         }

@@ -14,6 +14,7 @@ use super::nodes::Unfit;
 use super::score::{What, has_alternative, parts};
 use crate::model::{NodeId, Origin, ResourceId, Spec};
 use crate::state::State;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One reason why a node may not run a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,29 +41,74 @@ pub enum Ground {
 pub fn obstacles(spec: &Spec, state: &State, resource: &ResourceId, node: &NodeId) -> Vec<Obstacle> {
     let world = World::new(spec, state);
     let Some(&at) = world.node_ids.get(node) else { return Vec::new() };
-    let (mut own, mut neighbours) = (Vec::new(), Vec::new());
-    for member in world.members(resource) {
-        parts(&world, member, &mut |node, part, what| {
-            if node == at && part.is_never() {
-                own.push(obstacle(&world, member, at, &what, Ground::Own));
+    let members = world.members(resource);
+    let asked = |node: usize| node == at;
+    let own = own(&world, &members, asked);
+    with_neighbours(&world, &members, asked, own).remove(&at).unwrap_or_default()
+}
+
+/// What keeps it off every node, in one go; nodes that nothing forbids are not in it. Whether there is room, and what
+/// neighbours say, is told only where some node is forbidden by nothing else.
+pub fn obstacles_by_node(spec: &Spec, state: &State, resource: &ResourceId) -> BTreeMap<NodeId, Vec<Obstacle>> {
+    let world = World::new(spec, state);
+    let members = world.members(resource);
+    let own = own(&world, &members, |_| true);
+    let found = match own.len() == world.nodes.len() {
+        true => own,
+        false => with_neighbours(&world, &members, |_| true, own),
+    };
+    found.into_iter().map(|(node, found)| (world.nodes[node].id.clone(), found)).collect()
+}
+
+/// What the members say of nodes themselves.
+fn own(world: &World<'_>, members: &[usize], asked: impl Fn(usize) -> bool) -> BTreeMap<usize, Vec<Obstacle>> {
+    let mut own: BTreeMap<usize, Vec<Obstacle>> = BTreeMap::new();
+    for &member in members {
+        parts(world, member, &mut |node, part, what| {
+            if asked(node) && part.is_never() {
+                own.entry(node).or_default().push(obstacle(world, member, node, &what, Ground::Own));
             }
         });
-        let placer = solve(&world, &links(&world), Some(world.unit_of[member]));
+    }
+    own
+}
+
+/// The same with what their neighbours say of nodes of which they say nothing themselves.
+fn with_neighbours(
+    world: &World<'_>,
+    members: &[usize],
+    asked: impl Fn(usize) -> bool,
+    mut own: BTreeMap<usize, Vec<Obstacle>>,
+) -> BTreeMap<usize, Vec<Obstacle>> {
+    let mut neighbours: BTreeMap<usize, Vec<Obstacle>> = BTreeMap::new();
+    let links = links(world);
+    for &member in members {
+        let placer = solve(world, &links, Some(world.unit_of[member]));
         for (node, part, what) in placer.trace.iter().flat_map(|trace| &trace.notes) {
-            if *node == at && part.is_never() {
+            if asked(*node) && part.is_never() {
                 let is_own = matches!(what, What::Capacity);
-                let (list, of) = if is_own { (&mut own, Ground::Own) } else { (&mut neighbours, Ground::Neighbours) };
-                list.push(obstacle(&world, member, at, what, of));
+                let (map, of) = if is_own { (&mut own, Ground::Own) } else { (&mut neighbours, Ground::Neighbours) };
+                map.entry(*node).or_default().push(obstacle(world, member, *node, what, of));
             }
         }
     }
-    if own.is_empty() { neighbours } else { own }
+    for (node, found) in neighbours {
+        own.entry(node).or_insert(found);
+    }
+    own
 }
 
 /// Whether the manifests alone let more than one node run it. Where they do not, nobody could take over.
 pub fn has_other_home(spec: &Spec, state: &State, resource: &ResourceId) -> bool {
     let world = World::new(spec, state);
     world.res_ids.get(resource).is_some_and(|place| has_alternative(&world, *place))
+}
+
+/// Resources that the manifests alone let run on more than one node, in one go.
+pub fn with_other_home(spec: &Spec, state: &State) -> BTreeSet<ResourceId> {
+    let world = World::new(spec, state);
+    let movable = (0..world.res.len()).filter(|place| has_alternative(&world, *place));
+    movable.map(|place| world.res[place].id.clone()).collect()
 }
 
 fn obstacle(world: &World<'_>, member: usize, node: usize, what: &What<'_>, of: Ground) -> Obstacle {

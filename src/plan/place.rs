@@ -277,6 +277,10 @@ impl<'w, 'a> Placer<'w, 'a> {
         if !res.managed || in_maintenance {
             return Some(keep(home.or_else(assigned), Reason::Unmanaged));
         }
+        if let Some(node) = self.world.drift(place) {
+            // What is to be stopped stays assigned nowhere.
+            return Some(keep(assigned(), Reason::Drift { node: self.world.nodes[node].id.clone() }));
+        }
         let block = self.world.several(place) && res.spec.multiple_active == MultipleActive::Block;
         block.then(|| keep(assigned().or(home), Reason::MultipleActive))
     }

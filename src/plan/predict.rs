@@ -9,11 +9,13 @@
 
 use super::graph::{Step, StepKind};
 use super::instances::identity;
-use super::{assign, order_untold};
+use super::timeline::{Estimate, Outage, Timeline, takes};
+use super::{FenceDecision, Graph, assign, order_untold};
 use crate::model::{Epoch, InstanceId, NodeId, Reading, Reason, Role, Spec};
 use crate::state::query::definition_of;
-use crate::state::{Assignment as Committed, Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
+use crate::state::{Claim, ClaimKey, Membership, NodeDocument, Phase, Probe, ProbeKey, State};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rounds per resource, far more than any plan needs: one round per link of the longest chain of orders, stops and
@@ -31,6 +33,15 @@ pub struct PredictedAction {
     /// Where it comes from, for `Move`.
     pub from: Option<NodeId>,
     pub reason: Reason,
+    /// All its steps together, without what they wait for.
+    pub takes: Estimate,
+}
+
+/// What a spec would cause, and what it would cost.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Prediction {
+    pub actions: Vec<PredictedAction>,
+    pub outages: Vec<Outage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,28 +59,45 @@ pub enum PredictedKind {
     Demote,
 }
 
-/// What `hafen plan` shows: the actions that this spec would cause.
+/// The actions that this spec would cause.
 pub fn predict(spec: &Spec, state: &State) -> Vec<PredictedAction> {
-    let mut dream = Dream::new(spec, state);
-    for _ in 0..100 + ROUNDS_PER_RESOURCE * (spec.resources.len() + state.claims.len()) {
-        if !dream.round() {
-            break;
-        }
-    }
-    group(dream.done, state)
+    foretell(spec, state).actions
 }
 
-/// A copy of the state in which steps are pretended to succeed.
-pub(super) struct Dream<'a> {
+/// What `hafen plan` shows: the actions that this spec would cause, and what is down for them.
+pub fn foretell(spec: &Spec, state: &State) -> Prediction {
+    let mut dream = Dream { timeline: Some(Timeline::default()), ..Dream::new(spec, state) };
+    dream.finish();
+    let outages = dream.timeline.take().unwrap_or_default().outages(state);
+    Prediction { actions: group(spec, dream.done, state), outages }
+}
+
+/// A copy of the state in which steps are pretended to succeed: what a plan comes to, without a cluster.
+pub struct Dream<'a> {
     spec: &'a Spec,
     pub state: State,
     /// What was done, in order; victims of fencing as `Fence` steps.
     pub done: Vec<Step>,
+    /// When it happens, if that is wanted.
+    timeline: Option<Timeline>,
+}
+
+/// What can be done next.
+pub struct Round {
+    /// Something is to run elsewhere than before.
+    pub changed: bool,
+    /// Ready steps, by node; attempts to fence are not among them.
+    pub steps: Vec<Step>,
+    pub fence: Vec<FenceDecision>,
+    /// Silent nodes that others wait for, whatever proves them off.
+    pub awaited: BTreeSet<NodeId>,
+    /// What the steps were taken from.
+    pub graph: Graph,
 }
 
 impl<'a> Dream<'a> {
     pub fn new(spec: &'a Spec, state: &State) -> Self {
-        let mut dream = Self { spec, state: state.clone(), done: Vec::new() };
+        let mut dream = Self { spec, state: state.clone(), done: Vec::new(), timeline: None };
         // Documents of the new spec are the ones that will count.
         for (name, node) in &mut dream.state.nodes {
             if let Some(document) = spec.nodes.get(name) {
@@ -82,28 +110,15 @@ impl<'a> Dream<'a> {
 
     /// One round: assign, then every ready step. False: nothing was left to do.
     pub fn round(&mut self) -> bool {
-        let assignment = assign(self.spec, &self.state);
-        let changes = assignment.changes(&self.state);
-        let changed = !changes.is_empty();
-        for change in changes {
-            match change.to {
-                Some(to) => {
-                    let committed = Committed { to, index: self.state.index, since_ms: self.state.now_ms };
-                    self.state.assignment.insert(change.instance, committed);
-                }
-                None => _ = self.state.assignment.remove(&change.instance),
-            }
-        }
-        // That others are told is nothing people need to see.
-        let graph = order_untold(self.spec, &self.state);
-        let nodes: Vec<NodeId> = self.state.nodes.keys().cloned().collect();
-        let mut steps: Vec<Step> = nodes.iter().flat_map(|node| graph.ready(node)).cloned().collect();
-        let fence = assignment.fence.iter().map(|decision| Step {
+        let Round { changed, mut steps, fence, awaited: _, graph } = self.decide();
+        steps.extend(fence.iter().map(|decision| Step {
             kind: StepKind::Fence { node: decision.node.clone() },
             key: ClaimKey { instance: InstanceId::plain(""), node: decision.node.clone() },
             reason: Reason::NodeLost { node: decision.node.clone() },
-        });
-        steps.extend(fence);
+        }));
+        if let Some(timeline) = &mut self.timeline {
+            timeline.round(&graph, &steps, |step| takes(self.spec, &self.state, step));
+        }
         for step in &steps {
             self.pretend(step);
         }
@@ -112,7 +127,24 @@ impl<'a> Dream<'a> {
         acted || changed
     }
 
-    fn pretend(&mut self, step: &Step) {
+    /// Rounds until nothing is left to do. False: there were far more than any plan needs, and it was given up.
+    pub fn finish(&mut self) -> bool {
+        let rounds = 100 + ROUNDS_PER_RESOURCE * (self.spec.resources.len() + self.state.claims.len());
+        (0..rounds).any(|_| !self.round())
+    }
+
+    /// Commits what is to run where, and says what can be done now. Nothing of it is done yet.
+    pub fn decide(&mut self) -> Round {
+        let assignment = assign(self.spec, &self.state);
+        let changed = assignment.commit(&mut self.state);
+        // That others are told is nothing people need to see.
+        let graph = order_untold(self.spec, &self.state);
+        let steps = self.state.nodes.keys().flat_map(|node| graph.ready(node)).cloned().collect();
+        Round { changed, steps, fence: assignment.fence, awaited: assignment.awaited, graph }
+    }
+
+    /// Pretends that a step is done, whatever the plan says of it.
+    pub fn pretend(&mut self, step: &Step) {
         let key = step.key.clone();
         match &step.kind {
             StepKind::Probe => self.probed(&key),
@@ -195,10 +227,11 @@ impl<'a> Dream<'a> {
 }
 
 /// Puts stops and starts of one instance together. Probes are not shown.
-fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
+fn group(spec: &Spec, steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
     let mut actions: Vec<PredictedAction> = Vec::new();
     let mut fenced: Vec<NodeId> = Vec::new();
     for step in steps {
+        let takes = takes(spec, before, &step);
         let kind = match &step.kind {
             StepKind::Probe | StepKind::Notify { .. } => continue,
             StepKind::Fence { node } => {
@@ -222,17 +255,18 @@ fn group(steps: Vec<Step>, before: &State) -> Vec<PredictedAction> {
                 stop.kind = if moved { PredictedKind::Move } else { PredictedKind::Restart };
                 stop.from = moved.then(|| stop.node.clone());
                 stop.node = step.key.node;
+                stop.takes = stop.takes.and(takes);
                 continue;
             }
             let lost = before.claims.keys().find(|key| key.instance == id && fenced.contains(&key.node));
             if let Some(lost) = lost {
                 let from = Some(lost.node.clone());
                 let (node, reason) = (step.key.node, Reason::NodeLost { node: lost.node.clone() });
-                actions.push(PredictedAction { kind: PredictedKind::Move, instance, node, from, reason });
+                actions.push(PredictedAction { kind: PredictedKind::Move, instance, node, from, reason, takes });
                 continue;
             }
         }
-        actions.push(PredictedAction { kind, instance, node: step.key.node, from: None, reason: step.reason });
+        actions.push(PredictedAction { kind, instance, node: step.key.node, from: None, reason: step.reason, takes });
     }
     actions
 }

@@ -173,7 +173,10 @@ proptest! {
     }
 
     #[test]
-    fn an_executed_plan_leaves_nothing_to_plan(w in cluster()) {
+    fn an_executed_plan_leaves_nothing_to_plan(mut w in cluster()) {
+        // What sticks nowhere goes wherever there is least, each time it is asked: those that pull at each other by small
+        // weights may follow each other around without an end, as documented.
+        w.spec.resources.values_mut().for_each(|resource| resource.stickiness = resource.stickiness.max(1));
         let mut dream = Dream::new(&w.spec, &w.state);
         let mut rounds = 0;
         while dream.round() {

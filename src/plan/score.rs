@@ -165,9 +165,11 @@ fn override_parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(usi
             OverrideKind::Drain
             | OverrideKind::Shutdown
             | OverrideKind::Fence
+            | OverrideKind::TestFence { .. }
             | OverrideKind::Maintenance
             | OverrideKind::Disarm
-            | OverrideKind::Stop => continue,
+            | OverrideKind::Stop
+            | OverrideKind::Suspend => continue,
         };
         if let Some(&node) = world.node_ids.get(node) {
             sink(node, score, What::Override(o));

@@ -81,6 +81,12 @@ impl World {
             symmetric: true,
             source: None,
             placement: Placement::Spread,
+            watchdog: LeaseTiming::DEFAULT,
+            survive: 0,
+            signatures: Vec::new(),
+            confirmation: None,
+            change_windows: Vec::new(),
+            drift_policy: Default::default(),
         };
         let spec = Spec {
             cluster,
@@ -129,24 +135,11 @@ impl World {
         self.spec.devices.insert(device, described);
         let state = NodeState {
             membership: Membership::Online,
-            incarnation: incarnation(name),
             joined_at: LogIndex(1),
-            since_ms: 0,
-            addresses: Vec::new(),
             port: 7443,
-            version: String::new(),
             feature_level: 1,
-            attributes: BTreeMap::new(),
-            permanent_attributes: BTreeMap::new(),
-            burnt: Default::default(),
-            contradicted: Default::default(),
-            restarting: false,
-            suspicion: None,
-            last_suspicion: 0,
-            document: None,
             listed: true,
-            fenced_ms: Vec::new(),
-            bad_devices: Default::default(),
+            ..NodeState::new(&incarnation(name))
         };
         self.state.nodes.insert(name.into(), state);
         self.document(name);
@@ -187,10 +180,12 @@ impl World {
                 quorum_loss: QuorumLoss::Stop,
                 migratable: false,
                 multiple_active: MultipleActive::StopStart,
+                secrets: BTreeMap::new(),
                 utilization: BTreeMap::new(),
                 rank: 0,
                 influence: Influence::Always,
                 inside: None,
+                max_outage: None,
             };
             self.spec.resources.insert((*name).into(), resource);
         }
@@ -445,17 +440,7 @@ impl World {
 
     /// The committed state after the leader's changes.
     pub fn commit(&mut self) -> &mut Self {
-        for change in self.assign().changes(&self.state) {
-            match change.to {
-                Some(to) => {
-                    _ = self
-                        .state
-                        .assignment
-                        .insert(change.instance, Committed { to, index: self.state.index, since_ms: self.state.now_ms })
-                }
-                None => _ = self.state.assignment.remove(&change.instance),
-            }
-        }
+        self.assign().commit(&mut self.state);
         self
     }
 
@@ -493,15 +478,11 @@ impl World {
     /// Executes the plan with every step succeeding; the steps but probes in order.
     pub fn play(&mut self) -> String {
         let mut dream = Dream::new(&self.spec, &self.state);
-        for _ in 0..500 {
-            if !dream.round() {
-                let steps: Vec<String> =
-                    dream.done.iter().filter(|step| step.kind != StepKind::Probe).map(show).collect();
-                self.state = dream.state;
-                return steps.join(", ");
-            }
-        }
-        panic!("the plan has no end: {:?}", dream.done.iter().rev().take(12).map(show).collect::<Vec<_>>());
+        let ended = dream.finish();
+        assert!(ended, "the plan has no end: {:?}", dream.done.iter().rev().take(12).map(show).collect::<Vec<_>>());
+        self.state = dream.state;
+        let steps: Vec<String> = dream.done.iter().filter(|step| step.kind != StepKind::Probe).map(show).collect();
+        steps.join(", ")
     }
 }
 

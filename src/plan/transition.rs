@@ -18,7 +18,7 @@ use super::nodes::{Ability, Class};
 use super::order::order_in;
 use super::told::{Teller, Told};
 use crate::model::{InstanceId, NodeId, OrderAction, Requires, Role, Spec};
-use crate::state::{Assignment as Committed, Claim, ClaimKey, Phase, State};
+use crate::state::{Claim, ClaimKey, Phase, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,17 +89,9 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     let mut world = World::new(spec, state);
     world.outline = true;
     let assignment = assign_in(&world);
-    let mut committed = state.assignment.clone();
-    for change in assignment.changes(state) {
-        match change.to {
-            Some(to) => {
-                let made = Committed { to, index: state.index, since_ms: state.now_ms };
-                committed.insert(change.instance, made);
-            }
-            None => _ = committed.remove(&change.instance),
-        }
-    }
-    let world = world.with_assignment(&committed);
+    let mut after = state.clone();
+    assignment.commit(&mut after);
+    let world = world.with_assignment(&after.assignment);
     let mut fenced = victims(&world, &assignment.placements);
     fenced.extend(world.reset_guests().map(|node| world.nodes[node].id.clone()));
     fenced.extend(world.reset_replicas());

@@ -222,6 +222,9 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
     if claim.failure.is_some() || world.is_broken(place, inst.id) || ends_with_its_node {
         return Fate::Stop(Reason::Recover { node: info.id.clone() });
     }
+    if let Some(node) = world.drift(place) {
+        return Fate::Stuck(Reason::Drift { node: world.nodes[node].id.clone() });
+    }
     if let Some(why) = &res.stopped {
         return Fate::Stop(why.clone());
     }

@@ -6,6 +6,7 @@
 //! and may stop nothing; it looks, once, and tells its operators what it found: that is what the reboot is for.
 
 use super::{Effect, Node, OpId};
+use crate::model::planted::{Planted, planted};
 use crate::model::{ActionKind, InstanceId, Outcome, Reading, ResourceId, Role};
 use crate::plan::{self, StepKind};
 use crate::state::{ClaimKey, Membership, State};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// Probes at a time.
 const LOOKS_AT_ONCE: usize = 8;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Burnt {
     /// The last state in which this boot counted.
     last: Option<Arc<State>>,
@@ -157,6 +158,9 @@ impl Node {
 }
 
 fn burns(state: &State, node: &Node) -> bool {
+    if planted(Planted::OldBootAccepted) {
+        return false;
+    }
     let Some(known) = state.nodes.get(&node.config.node) else { return false };
     known.burnt.contains(&node.config.incarnation.boot)
 }

@@ -12,7 +12,7 @@
 
 use super::node::Tag;
 use super::{Effect, Node};
-use crate::model::{DeviceId, FencingDevice, NodeId};
+use crate::model::{DeviceId, Digest, FencingDevice, NodeId};
 use crate::state::Command;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,6 @@ const MAX_AT_ONCE: usize = 2;
 /// The first check of a daemon comes within this time, spread by name, so that nodes that start together do not ask one
 /// device together.
 const FIRST_WITHIN: Duration = Duration::from_secs(60);
-/// The agent that is no device that could be asked.
-const WATCHDOG: &str = "watchdog";
 
 /// What the last check of a device said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +32,19 @@ pub struct Checked {
     pub error: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Checks {
     devices: BTreeMap<DeviceId, Scheduled>,
     /// Counts ended checks.
     ended: u64,
+    /// The spec that `devices` is made from, and whether this node was leaving.
+    made_for: Option<(Digest, bool)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Scheduled {
     device: FencingDevice,
+    target: NodeId,
     next: Duration,
     running: bool,
     last: Option<Checked>,
@@ -78,23 +79,39 @@ impl Node {
     }
 
     pub(super) fn run_checks(&mut self) {
+        self.schedule_checks();
+        let now = self.now;
+        let mut running = self.checks.devices.values().filter(|scheduled| scheduled.running).count();
+        let attempts = &self.state.attempts;
+        for (name, scheduled) in &mut self.checks.devices {
+            let due = !scheduled.running && scheduled.next <= now && running < MAX_AT_ONCE;
+            if due && !attempts.values().any(|a| a.outcome.is_none() && a.devices.contains(name)) {
+                scheduled.running = true;
+                running += 1;
+                let (device, target) = (scheduled.device.clone(), scheduled.target.clone());
+                self.effects.push(Effect::Check { name: name.clone(), device, target });
+            }
+        }
+        self.report_checks();
+    }
+
+    /// Takes the devices of a new commit over. What is checked already, and as it was, goes on.
+    fn schedule_checks(&mut self) {
+        let spec = self.state.target.as_ref().map_or_else(Digest::default, |target| target.spec);
+        let made_for = Some((spec, self.is_leaving()));
+        if self.checks.made_for == made_for {
+            return;
+        }
+        self.checks.made_for = made_for;
         let wanted = if self.is_leaving() { BTreeMap::new() } else { self.devices_to_check() };
         self.checks
             .devices
             .retain(|name, scheduled| wanted.get(name).is_some_and(|(_, device)| *device == scheduled.device));
-        let mut running = self.checks.devices.values().filter(|scheduled| scheduled.running).count();
         for (name, (target, device)) in wanted {
-            let (now, delay) = (self.now, self.first_delay(&name, &device));
-            let fresh = || Scheduled { device: device.clone(), next: now + delay, running: false, last: None };
-            let in_use = self.state.attempts.values().any(|a| a.outcome.is_none() && a.devices.contains(&name));
-            let scheduled = self.checks.devices.entry(name.clone()).or_insert_with(fresh);
-            if !scheduled.running && scheduled.next <= now && running < MAX_AT_ONCE && !in_use {
-                scheduled.running = true;
-                running += 1;
-                self.effects.push(Effect::Check { name, device, target });
-            }
+            let next = self.now + self.first_delay(&name, &device);
+            let fresh = Scheduled { device, target, next, running: false, last: None };
+            self.checks.devices.entry(name).or_insert(fresh);
         }
-        self.report_checks();
     }
 
     /// Proposes what differs from what is agreed.
@@ -124,7 +141,7 @@ impl Node {
         for (target, node) in spec.nodes.iter().filter(|(target, _)| **target != self.config.node) {
             for name in node.fencing.iter().flatten() {
                 let Some(device) = spec.devices.get(name) else { continue };
-                if device.agent != WATCHDOG && !device.check.is_zero() {
+                if !device.is_watchdog() && !device.check.is_zero() {
                     wanted.entry(name.clone()).or_insert_with(|| (target.clone(), device.clone()));
                 }
             }
@@ -167,7 +184,8 @@ mod tests {
     }
 
     fn node(state: State) -> Node {
-        let facts = JoinFacts { addresses: Vec::new(), port: 7443, version: "0".into(), feature_level: 1 };
+        let facts =
+            JoinFacts { addresses: Vec::new(), port: 7443, version: "0".into(), feature_level: 1, recipient: None };
         let mut node = Node::new(Config { node: "n1".into(), incarnation: incarnation("n1"), facts, cores: 2 }, BEGAN);
         node.step(BEGAN, 0, Event::Committed(Arc::new(state)));
         node

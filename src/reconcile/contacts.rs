@@ -57,6 +57,17 @@ impl Contacts {
         self.peers.get(peer).is_some_and(|contact| contact.age <= within)
     }
 
+    /// Whether a boot of a peer, by its own last words, has not heard half of the voters within the given time: then it has
+    /// lost the quorum, and stops what needs one, although it is heard. What has passed since those words does not count.
+    pub fn is_deaf(&self, peer: &NodeId, boot: &BootId, voters: &[NodeId], within: Duration) -> bool {
+        let Some(contact) = self.peers.get(peer).filter(|contact| &contact.boot == boot) else { return false };
+        let missed = |voter: &&NodeId| {
+            let said = contact.heard.get(*voter).map(|(_, age)| age.saturating_sub(contact.age));
+            *voter != peer && said.is_some_and(|age| age > within)
+        };
+        voters.iter().filter(missed).count() * 2 >= voters.len().max(1)
+    }
+
     /// Whether `voter` says that it heard this boot of `peer` within the given time. None: it says nothing, or hears
     /// another boot of it.
     pub fn says_heard(&self, voter: &NodeId, peer: &NodeId, boot: &BootId, within: Duration) -> Option<bool> {
@@ -73,6 +84,25 @@ impl Contacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_hears_half_of_the_voters_or_fewer_is_deaf_by_its_own_last_words() {
+        let millis = Duration::from_millis;
+        let voters = ["n1", "n2", "n3"].map(NodeId::new);
+        let deaf = |peer: &str, age: u64, n1: u64, n3: u64| {
+            let heard = [("n1", n1), ("n3", n3)];
+            let heard = heard.map(|(name, age)| (NodeId::new(name), (Some("b".into()), millis(age)))).into();
+            let contact = Contact { boot: "b".into(), age: millis(age), echoed: None, others: BTreeMap::new(), heard };
+            let contacts = Contacts { sent: 1, peers: [(peer.into(), contact)].into() };
+            contacts.is_deaf(&peer.into(), &"b".into(), &voters, millis(1500))
+        };
+        assert!(deaf("n2", 100, 1601, 1601));
+        assert!(!deaf("n2", 100, 100, 9000), "it hears one other, that is two of three");
+        assert!(!deaf("n2", 100, 1600, 1600), "what has passed since then does not count");
+        assert!(deaf("w", 0, 1501, 1501), "who does not vote needs two of three");
+        assert!(!deaf("w", 0, 1501, 0), "it said nothing of n2");
+        assert!(!Contacts::default().is_deaf(&"n2".into(), &"b".into(), &voters, millis(1500)));
+    }
 
     #[test]
     fn a_silence_is_watched_until_it_is_decided() {

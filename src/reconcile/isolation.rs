@@ -5,13 +5,14 @@
 
 use super::node::Tag;
 use super::{Effect, Node};
-use crate::model::{ActionKind, Epoch, Outcome, QuorumLoss, Role};
+use crate::model::planted::{Planted, planted};
+use crate::model::{Epoch, QuorumLoss, Role};
 use crate::plan::{self, StepKind};
-use crate::state::{Claim, ClaimKey, Command, Phase, State};
+use crate::state::{Claim, ClaimKey, Command, Membership, Phase, State};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Isolation {
     /// Since when a majority of the voters has not been heard.
     pub since: Option<Duration>,
@@ -26,14 +27,19 @@ impl Isolation {
         self.stopped.contains_key(key)
     }
 
+    /// Whether this very claim was stopped here.
+    pub fn has_stopped_epoch(&self, key: &ClaimKey, epoch: Epoch) -> bool {
+        self.stopped.get(key) == Some(&epoch)
+    }
+
     /// Whether something that was stopped here still looks in the log as if it ran.
     pub fn is_settling(&self) -> bool {
         !self.stopped.is_empty()
     }
 
-    /// Takes the end of a stop in that no commit asked for.
-    pub fn stopped(&mut self, key: &ClaimKey, epoch: Epoch, outcome: &Outcome) {
-        let list = if outcome.succeeded(ActionKind::Stop) { &mut self.stopped } else { &mut self.failed };
+    /// Takes the end of a stop in that no commit asked for. Stopped is what a probe saw after it.
+    pub fn stopped(&mut self, key: &ClaimKey, epoch: Epoch, stopped: bool) {
+        let list = if stopped { &mut self.stopped } else { &mut self.failed };
         list.insert(key.clone(), epoch);
     }
 }
@@ -48,10 +54,16 @@ impl Node {
         let quorum = voters.is_empty() || heard > voters.len() / 2;
         // A daemon that just started, or stood still, has not had the time to hear anybody.
         let early = self.now < self.deaf_until.max(self.started + within);
-        match (quorum, self.isolation.since) {
-            (false, None) if !early => {
+        let low = self.lease_is_low();
+        let count = voters.len();
+        match (quorum && low.is_none(), self.isolation.since) {
+            (false, None) if !early || low.is_some() => {
                 self.isolation.since = Some(self.now);
-                let text = format!("quorum lost: {heard} of {} voters are heard", voters.len());
+                let text = match low {
+                    // Whoever counts on this node's end counts from there: no excuse counts.
+                    Some(age) => format!("the lease runs low: nothing was acknowledged for {} ms", age.as_millis()),
+                    None => format!("quorum lost: {heard} of {count} voters are heard"),
+                };
                 self.effects.push(Effect::Note { key: None, text });
             }
             (true, Some(_)) => {
@@ -101,6 +113,11 @@ impl Node {
             }
         }
         imagined.claims.retain(|key, _| key.node != me || !self.ops.is_releasing(key));
+        // It may have learnt last that it is suspect: for the plan that is a node that nobody reaches, and this one does.
+        if let Some(own) = imagined.nodes.get_mut(&me).filter(|own| own.membership == Membership::Suspect) {
+            own.membership = Membership::Online;
+        }
+        imagined.forget_asked_fence(&me);
         let doomed: Vec<_> = imagined
             .claims_on(&me)
             .filter(|(_, claim)| self.is_leaving() || self.must_stop(claim))
@@ -128,9 +145,16 @@ impl Node {
     }
 
     fn must_stop(&self, claim: &Claim) -> bool {
+        // By the time its lease is over others may run all of it.
+        if self.is_leased() {
+            return true;
+        }
         let Some(definition) = self.state.definitions.get(&claim.definition) else { return false };
+        if planted(Planted::KeepsWithoutQuorum) {
+            return false;
+        }
         match definition.resource.quorum_loss {
-            // Without a watchdog a node cannot cut its own power; stopping is the nearest thing.
+            // With a watchdog it resets itself (`lease`); without one stopping is the nearest thing.
             QuorumLoss::Stop | QuorumLoss::Fence => true,
             QuorumLoss::Demote => claim.role == Role::Promoted,
             QuorumLoss::Freeze => false,

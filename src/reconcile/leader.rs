@@ -2,7 +2,8 @@
 
 use super::node::Tag;
 use super::{Contacts, Effect, Node};
-use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, NodeId};
+use crate::model::planted::{Planted, planted};
+use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, LogIndex, NodeId};
 use crate::plan;
 use crate::state::{Attempt, Command, FEATURE_LEVEL, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,17 +18,22 @@ const RESTART_GRACE: Duration = Duration::from_secs(10);
 /// An attempt's own work ends this much before its deadline, so that its result can still be committed.
 const RESULT_MARGIN: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LeaderDuties {
     /// The state for which the assignment was last computed, in which term.
-    assigned: Option<(u64, crate::model::LogIndex)>,
+    assigned: Option<(u64, LogIndex)>,
     last_tick: Option<(u64, Duration)>,
     executing: BTreeMap<AttemptId, Execution>,
+    /// When each node was seen to have joined, and by which entry.
+    joined: BTreeMap<NodeId, (LogIndex, Duration)>,
     /// Boots known to be proven off, each with a number that only a boot that lives after that can echo.
     proven_off: BTreeMap<NodeId, (BootId, u64)>,
+    /// Since when each node that is heard says that it hears too few.
+    deaf: BTreeMap<NodeId, Duration>,
+    pub(super) watch: super::trial::Watch,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Execution {
     Fencing,
     Fenced { outcome: FenceOutcome, proposed: bool },
@@ -42,6 +48,24 @@ impl LeaderDuties {
 
     pub fn switched_on(&mut self, attempt: AttemptId, error: Option<String>) {
         self.executing.insert(attempt, Execution::SwitchedOn { error, proposed: false });
+    }
+
+    /// Takes a newer state. A join is a word of its node, though its first heartbeat may still be on its way.
+    pub fn heed_joins(&mut self, state: &State, now: Duration) {
+        // What a daemon finds when it starts may have joined at any time.
+        let seen = if self.joined.is_empty() { Duration::ZERO } else { now };
+        self.joined.retain(|name, _| state.nodes.contains_key(name));
+        for (name, node) in &state.nodes {
+            match self.joined.get(name) {
+                Some((index, _)) if *index == node.joined_at => {}
+                Some(_) | None => _ = self.joined.insert(name.clone(), (node.joined_at, seen)),
+            }
+        }
+    }
+
+    /// How long ago the current boot of a node was seen to have joined, or its daemon to have joined again.
+    pub fn since_join(&self, name: &NodeId, now: Duration) -> Duration {
+        self.joined.get(name).map_or(Duration::MAX, |(_, at)| now.saturating_sub(*at))
     }
 
     pub fn reported(&mut self, attempt: AttemptId) {
@@ -179,9 +203,12 @@ impl Node {
             let incarnation = self.config.incarnation.clone();
             self.duties.last_tick = None;
             self.duties.assigned = None;
+            self.duties.deaf.clear();
             return self.propose_as_leader(Command::LeaderStart { node, incarnation, term });
         }
         let planned = self.assignment(term);
+        let judged = self.judge_target(planned.is_empty());
+        let words = self.words(planned.is_empty());
         // Deadlines of attempts count from the agreed time, which may lie half a minute back.
         let fences = planned.iter().any(|command| matches!(command, Command::FenceStart { .. }));
         let mut commands = self.tick(term, fences);
@@ -193,9 +220,12 @@ impl Node {
         commands.extend(over.into_iter().map(rebooted));
         commands.extend(suspicions);
         commands.extend(planned);
+        commands.extend(self.elapsed());
         commands.extend(self.done_overrides());
         commands.extend(self.forgotten());
         commands.extend(self.level());
+        commands.extend(judged);
+        commands.extend(words);
         for command in commands {
             self.propose_as_leader(command);
         }
@@ -235,11 +265,13 @@ impl Node {
     }
 
     /// Who is silent, and who is heard again.
-    fn suspicions(&self, over: &BTreeMap<NodeId, BootId>) -> Vec<Command> {
+    fn suspicions(&mut self, over: &BTreeMap<NodeId, BootId>) -> Vec<Command> {
         let usual = self.suspect_after();
         if self.now < self.deaf_until {
+            self.duties.deaf.clear();
             return Vec::new();
         }
+        self.note_deaf();
         let grace = self.state.spec().map_or(Duration::from_secs(120), |spec| spec.cluster.join_grace);
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
@@ -252,16 +284,22 @@ impl Node {
                 true => Some(Duration::ZERO),
                 false => self.contacts.age(name, boot),
             };
+            let joined = self.duties.since_join(name, self.now);
             let within = if node.restarting { usual.max(RESTART_GRACE) } else { usual };
+            let deaf_for = self.duties.deaf.get(name).map(|since| self.now.saturating_sub(*since));
             match node.membership {
                 Membership::Online | Membership::Joining => {
                     // Never heard by this daemon: it may not have looked for long enough.
                     let silent = match age {
-                        Some(age) => age > within,
+                        Some(age) => age.min(joined) > within,
                         None => self.now.saturating_sub(self.started) > grace || self.others_lost(name, boot, within),
                     };
-                    if silent && self.majority_misses(name, boot, within) {
+                    // Its own word is enough: by it, it has lost the quorum and stops what others could run.
+                    // The first that comes after both were cut off tells of the past: it must go on saying so.
+                    let deaf = joined > within && deaf_for.is_some_and(|long| long >= within / 2);
+                    if deaf || silent && self.majority_misses(name, boot, within) {
                         let reason = match age {
+                            Some(_) if deaf => format!("it hears too few of the voters for {} ms", within.as_millis()),
                             Some(age) => format!("not heard for {} ms", age.as_millis()),
                             None => "not heard since this leader started".into(),
                         };
@@ -270,13 +308,13 @@ impl Node {
                     }
                 }
                 Membership::Suspect => {
-                    let heard = age.is_some_and(|age| age <= within);
-                    let asked = self.state.fence_asked(name).is_some();
+                    let heard = deaf_for.is_none() && age.is_some_and(|age| age <= within);
+                    let asked = self.state.fence_asked(name).is_some() && self.state.may_be_proven_off(name);
                     if let Some(suspicion) = &node.suspicion
                         && heard
                         && !node.burnt.contains(boot)
                         && !asked
-                        && self.state.open_attempt(name).is_none()
+                        && (self.state.open_attempt(name).is_none() || planted(Planted::ClearedInFence))
                     {
                         let number = suspicion.number;
                         let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
@@ -286,7 +324,7 @@ impl Node {
                 Membership::Fenced => {
                     let nonce =
                         self.duties.proven_off.get(name).filter(|(off, _)| off == boot).map(|(_, nonce)| *nonce);
-                    if nonce.is_some_and(|nonce| self.contacts.answered(name, boot, nonce)) {
+                    if nonce.is_some_and(|nonce| self.contacts.answered(name, boot, nonce)) && !self.may_linger(name) {
                         let (leader, node, boot) = (leader.clone(), name.clone(), boot.clone());
                         commands.push(Command::Contradiction { leader, node, boot });
                     }
@@ -295,6 +333,17 @@ impl Node {
             }
         }
         commands
+    }
+
+    /// Notes who is heard and says that it hears too few of the voters.
+    fn note_deaf(&mut self) {
+        let (within, voters) = (self.suspect_after(), &self.leadership.voters);
+        let is_deaf = |name: &NodeId, boot: &BootId| {
+            self.contacts.hears(name, within) && self.contacts.is_deaf(name, boot, voters, within)
+        };
+        let deaf = self.state.nodes.iter().filter(|(name, node)| is_deaf(name, &node.incarnation.boot));
+        let since = |name: &NodeId| self.duties.deaf.get(name).copied().unwrap_or(self.now);
+        self.duties.deaf = deaf.map(|(name, _)| (name.clone(), since(name))).collect();
     }
 
     /// Another voter heard this boot since it started, and has lost it: then it was there in this life of the cluster.
@@ -315,7 +364,7 @@ impl Node {
                 *voter == &self.config.node || self.contacts.says_heard(voter, name, boot, within) == Some(false)
             })
             .count();
-        misses > voters.len() / 2
+        misses > voters.len() / 2 || planted(Planted::SuspectedByOne)
     }
 
     /// Where everything is to run, whenever the state has changed.
@@ -325,7 +374,9 @@ impl Node {
         }
         let Some(spec) = self.state.spec() else { return Vec::new() };
         let plan = plan::assign(spec, &self.state);
+        self.lease.awaited = plan.awaited.clone();
         let changes = plan.changes(&self.state);
+        self.duties.watch.verdicts = plan.verdicts;
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
         for decision in plan.fence {
@@ -367,7 +418,9 @@ impl Node {
                 | OverrideKind::Disarm
                 | OverrideKind::Stop
                 | OverrideKind::Shutdown
-                | OverrideKind::Fence => false,
+                | OverrideKind::Fence
+                | OverrideKind::TestFence { .. }
+                | OverrideKind::Suspend => false,
             }
         };
         let finished = self.state.overrides.iter().filter(|(_, o)| o.expires_ms.is_none() && done(&o.scope, &o.kind));

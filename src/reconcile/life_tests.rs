@@ -13,7 +13,7 @@ fn incarnation(boot: &str) -> Incarnation {
 }
 
 fn facts() -> JoinFacts {
-    JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL }
+    JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL, recipient: None }
 }
 
 fn apply(state: &mut State, command: Command) {
@@ -327,4 +327,32 @@ fn a_daemon_that_starts_on_a_burnt_boot_looks_around_and_names_what_it_may_not_t
     assert_eq!(noted.iter().filter_map(named).collect::<Vec<_>>(), ["db"]);
     let told = node.troubles();
     assert!(told[0].contains("reboot n2") && told[0].contains("not touched: db)"), "{told:?}");
+}
+
+#[test]
+fn a_start_that_an_earlier_daemon_began_waits_for_what_it_rests_on() {
+    use crate::model::{ActionKind, Digest, Role};
+    use crate::plan::testing::{self, World, id, key};
+    use crate::state::Phase;
+    let mut w = World::new(&["n1", "n2"]);
+    w.resources(&["a", "b"]).runs(&["a@n1"]).order("a", "b");
+    w.claim("b@n2", Phase::Starting, Role::Started).after = vec![id("a")];
+    w.probe_all().assigned("a@n1", Role::Started).assigned("b@n2", Role::Started);
+    let started = |phase| {
+        let mut state = w.state.clone();
+        state.claims.get_mut(&key("a@n1")).unwrap().phase = phase;
+        state.specs.insert(Digest::default(), Arc::new(w.spec.clone()));
+        let (revision, by) = (crate::model::Revision::new("a".repeat(40)), "ann".into());
+        let target =
+            crate::state::Target { revision, spec: Digest::default(), accepted_at: state.index, accepted_ms: 0, by };
+        state.target = Some(target);
+        let config = Config { node: "n2".into(), incarnation: testing::incarnation("n2"), facts: facts(), cores: 2 };
+        let mut node = Node::new(config, BEGAN);
+        let effects = node.step(BEGAN, 0, Event::Committed(Arc::new(state)));
+        let start =
+            |effect: &Effect| matches!(effect, Effect::Run { request, .. } if request.kind == ActionKind::Start);
+        effects.iter().any(start)
+    };
+    assert!(started(Phase::Running));
+    assert!(!started(Phase::Stopping), "it was stopped by a node that was alone");
 }

@@ -13,35 +13,40 @@
 //!
 //! Files: `node` the step · `ops` operations under claims · `notices` what copies of a clone are told · `probes` what runs
 //! here unasked · `leader` what only the leader proposes · `rebooted` boots that are over · `checks` fencing devices
-//! looked at · `isolation` without quorum · `burnt` after it was declared off · `contacts` who is heard.
+//! looked at · `outbox` what is told of commits · `isolation` without quorum · `lease` where a watchdog fences · `burnt` after it was declared off · `contacts` who is heard.
 
 mod burnt;
 mod checks;
 mod contacts;
 mod isolation;
 mod leader;
+mod lease;
+#[cfg(test)]
+mod lease_tests;
 #[cfg(test)]
 mod life_tests;
 mod node;
 mod notices;
 mod ops;
+mod outbox;
 #[cfg(test)]
 mod probe_tests;
 mod probes;
 mod rebooted;
-#[cfg(test)]
-mod tests;
-
+mod trial;
 pub use checks::Checked;
 pub use contacts::{Contact, Contacts};
 pub use leader::desired_voters;
 pub use node::Node;
 
 use crate::model::{
-    AgentRef, AgentRequest, AttemptId, DeviceId, FencingDevice, Incarnation, InstanceId, NodeId, Outcome,
+    AgentRef, AgentRequest, AttemptId, CommitStatus, Delivery, DeviceId, FencingDevice, Incarnation, InstanceId,
+    NodeId, Outcome, ReportTo, WatchdogFacts,
 };
+use crate::plan::Graph;
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{ClaimKey, Command, FenceOutcome, JoinFacts, State};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +77,11 @@ pub struct OpId(pub u64);
 pub enum Event {
     /// A newer state was applied.
     Committed(Arc<State>),
+    /// The same, with the graph of that state: for whoever runs several nodes in one place.
+    CommittedWith {
+        state: Arc<State>,
+        graph: Arc<Graph>,
+    },
     /// What became of a proposal.
     Answered {
         id: ProposalId,
@@ -102,7 +112,27 @@ pub enum Event {
         instance: InstanceId,
     },
     Contacts(Contacts),
+    /// The leader acknowledged the heartbeat that this node sent at this time.
+    Lease {
+        sent: Duration,
+    },
+    /// As the leader of this term: a majority has confirmed it, in a round that began at `began`. `heard`: the newest
+    /// heartbeat of each node that had come in before.
+    Round {
+        term: u64,
+        began: Duration,
+        heard: BTreeMap<NodeId, (Incarnation, u64)>,
+    },
+    /// What came of [`Effect::Arm`].
+    Armed(Result<WatchdogFacts, String>),
     Leadership(Leadership),
+    /// What came of [`Effect::Report`]. `after`: the forge wants to be left alone for so long.
+    Reported {
+        number: u64,
+        status: CommitStatus,
+        delivery: Delivery,
+        after: Option<Duration>,
+    },
     /// Time passed.
     Tick,
     /// This daemon is to end and to be started again: resources run on, the cluster is told, then [`Effect::Exit`].
@@ -150,6 +180,27 @@ pub enum Effect {
         name: DeviceId,
         device: FencingDevice,
         target: NodeId,
+    },
+    /// Let these nodes know that these heartbeats of theirs count. Replaces what was acknowledged before.
+    Acknowledge {
+        acks: BTreeMap<NodeId, (Incarnation, u64)>,
+    },
+    /// Open the watchdog, set its time-out as near as it can be, and pet it as [`Effect::Pet`] allows.
+    Arm {
+        path: String,
+        timeout: Duration,
+    },
+    /// Pet the watchdog until this moment, and never beyond.
+    Pet {
+        until: Duration,
+    },
+    /// Close the watchdog so that it does not fire.
+    Disarm,
+    /// Tell a forge what is so of a commit. `number`: of the word in the outbox.
+    Report {
+        number: u64,
+        status: CommitStatus,
+        to: ReportTo,
     },
     /// For the log: one line per decision.
     Note {

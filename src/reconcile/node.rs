@@ -4,11 +4,14 @@ use super::burnt::Burnt;
 use super::checks::Checks;
 use super::isolation::Isolation;
 use super::leader::LeaderDuties;
+use super::lease::Lease;
 use super::ops::Ops;
+use super::outbox::{self, Courier, Retry};
 use super::probes::Probes;
 use super::rebooted::Barred;
 use super::{Config, Contacts, Effect, Event, LONGEST_REST, OpId, ProposalId};
 use crate::model::NodeId;
+use crate::model::planted::{Planted, planted};
 use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{ClaimKey, Command, Membership, OverrideKind, Scope, State};
@@ -45,17 +48,20 @@ const TELL: Duration = Duration::from_secs(1);
 const FINISH: Duration = Duration::from_secs(5);
 
 /// The core of a node. See the module.
+#[derive(Clone)]
 pub struct Node {
     pub(super) config: Config,
     pub(super) state: Arc<State>,
-    pub(super) graph: Graph,
+    pub(super) graph: Arc<Graph>,
     pub(super) ops: Ops,
     pub(super) probes: Probes,
     pub(super) duties: LeaderDuties,
     pub(super) isolation: Isolation,
+    pub(super) lease: Lease,
     pub(super) burnt: Burnt,
     pub(super) barred: Barred,
     pub(super) checks: Checks,
+    pub(super) courier: Courier,
     pub(super) contacts: Contacts,
     pub(super) leadership: Leadership,
     pub(super) now: Duration,
@@ -96,6 +102,8 @@ pub(super) enum Tag {
     Shutdown,
     /// Of the check of a fencing device.
     Check(crate::model::DeviceId),
+    /// Of what this node has for a watchdog.
+    Watchdog,
     /// Of an operation under a claim.
     Op(crate::state::ClaimKey),
     Probe(crate::model::ResourceId),
@@ -110,14 +118,16 @@ impl Node {
         Self {
             config,
             state: Arc::default(),
-            graph: Graph::default(),
+            graph: Arc::default(),
             ops: Ops::default(),
             probes: Probes::default(),
             duties: LeaderDuties::default(),
             isolation: Isolation::default(),
+            lease: Lease::default(),
             burnt: Burnt::default(),
             barred: Barred::default(),
             checks: Checks::default(),
+            courier: Courier::default(),
             contacts: Contacts::default(),
             leadership: Leadership::default(),
             now,
@@ -181,38 +191,30 @@ impl Node {
     pub fn next_wake(&self) -> Option<Duration> {
         let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
         let refused = self.refused.values().min().copied();
-        let times = [
-            self.retry_at,
-            self.lead_again_at,
-            refused,
-            self.ops.next_due(held_up),
-            self.probes.next_due(),
-            self.checks.next_due(self.now),
-        ];
-        times.into_iter().flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
+        // A daemon that is to end begins nothing: what is due then would wake it for nothing.
+        let due = match self.restarting {
+            Some(_) => [None; 4],
+            None => [
+                self.ops.next_due(held_up),
+                self.probes.next_due(),
+                self.checks.next_due(self.now),
+                self.courier.next_due(&self.state, self.now).filter(|_| self.leadership.is_self),
+            ],
+        };
+        let times = [self.retry_at, self.lead_again_at, refused, self.next_lease()].into_iter().chain(due);
+        times.flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }
 
     fn take(&mut self, event: Event) {
         match event {
             Event::Committed(state) => {
-                if state.index >= self.state.index {
-                    self.note_burning(&state);
-                    self.state = state;
-                    self.graph = match self.state.spec() {
-                        Some(spec) => plan::order(spec, &self.state),
-                        None => Graph::default(),
-                    };
-                    self.ops.forget_lost(&self.state, &self.config, &mut self.effects);
-                    let seen = self.state.index;
-                    let known: Vec<_> =
-                        self.early.iter().filter(|(_, applied)| applied.index <= seen).map(|(id, _)| *id).collect();
-                    for id in known {
-                        if let Some(applied) = self.early.remove(&id) {
-                            self.take_answer(id, Ok(applied));
-                        }
-                    }
-                }
+                let graph = match state.spec() {
+                    Some(spec) if state.index >= self.state.index => plan::order(spec, &state),
+                    Some(_) | None => Graph::default(),
+                };
+                self.take_state(state, Arc::new(graph));
             }
+            Event::CommittedWith { state, graph } => self.take_state(state, graph),
             // What was done is decided by the state, never by the answer alone: until the state has it, the proposal
             // counts as under way. Else an operation whose end was just committed would be started once more.
             Event::Answered { id, result: Ok(applied) } if applied.index > self.state.index => {
@@ -236,6 +238,13 @@ impl Node {
                 self.duties.listen(&self.state, &contacts);
                 self.contacts = contacts;
             }
+            Event::Lease { sent } => self.renew_lease(sent),
+            Event::Round { term, began, heard } => self.take_round(term, began, heard),
+            Event::Armed(result) => self.watchdog_armed(result),
+            Event::Reported { number, status, delivery, after } => {
+                let told = Retry { now: self.now, after };
+                self.courier.came_back(&status, number, outbox::cut(delivery), told);
+            }
             Event::Leadership(leadership) => self.leadership = leadership,
             Event::Tick => {}
             Event::Restart => {
@@ -252,6 +261,24 @@ impl Node {
             self.lead_again_at = None;
         }
         self.refused.retain(|_, until| *until > self.now);
+    }
+
+    fn take_state(&mut self, state: Arc<State>, graph: Arc<Graph>) {
+        if state.index < self.state.index {
+            return;
+        }
+        self.note_burning(&state);
+        self.state = state;
+        self.graph = graph;
+        self.duties.heed_joins(&self.state, self.now);
+        self.ops.forget_lost(&self.state, &self.config, &mut self.effects);
+        let seen = self.state.index;
+        let known: Vec<_> = self.early.iter().filter(|(_, applied)| applied.index <= seen).map(|(id, _)| *id).collect();
+        for id in known {
+            if let Some(applied) = self.early.remove(&id) {
+                self.take_answer(id, Ok(applied));
+            }
+        }
     }
 
     fn take_answer(&mut self, id: ProposalId, result: Result<Applied, ProposeError>) {
@@ -274,6 +301,7 @@ impl Node {
                             | Tag::Shutdown
                             | Tag::Leader
                             | Tag::Check(_)
+                            | Tag::Watchdog
                             | Tag::Announce(..)
                             | Tag::Withdraw(..),
                             _,
@@ -283,6 +311,7 @@ impl Node {
                         // A refusal is an answer: the next pass decides from the newer state.
                         self.effects.push(Effect::Note { key: tag.key(), text: format!("refused: {refusal}") });
                         let pause = self.pauses.get(tag).map_or(REFUSED, |last| (*last * 2).min(REFUSED_LONGEST));
+                        let pause = if planted(Planted::RefusedSpins) { Duration::ZERO } else { pause };
                         self.pauses.insert(tag.clone(), pause);
                         self.refused.insert(tag.clone(), self.now + pause);
                     } else {
@@ -307,6 +336,7 @@ impl Node {
                         | Tag::Restart
                         | Tag::Shutdown
                         | Tag::Check(_)
+                        | Tag::Watchdog
                         | Tag::Announce(..)
                         | Tag::Withdraw(..) => {}
                     }
@@ -317,7 +347,9 @@ impl Node {
 
     /// Everything this node does is decided here, in this order, from the newest state.
     fn decide(&mut self) {
+        self.count_leases();
         self.watch_quorum();
+        self.keep_lease();
         if self.is_burnt() {
             self.stop_everything();
             if self.leaving.is_some() {
@@ -326,6 +358,10 @@ impl Node {
             }
         } else if !self.has_joined() {
             self.join();
+            if planted(Planted::ActsBeforeJoin) {
+                self.run_steps();
+                self.run_monitors();
+            }
         } else if self.restarting.is_some() {
             // Nothing new is begun; what is under way is reported.
             self.report_ops();
@@ -496,6 +532,7 @@ impl Tag {
             | Self::Probe(_)
             | Self::Attempt(_)
             | Self::Check(_)
+            | Self::Watchdog
             | Self::Announce(..)
             | Self::Leader => None,
         }

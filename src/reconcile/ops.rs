@@ -6,6 +6,7 @@
 use super::node::Tag;
 use super::notices::Round;
 use super::{Config, Effect, Node, OpId};
+use crate::model::planted::{Planted, planted};
 use crate::model::{
     ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, OpName, Outcome, Reading, Role,
 };
@@ -23,7 +24,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const MAX_TEXT: usize = 200;
 
 /// What this node is doing to the instances it holds claims on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ops {
     running: BTreeMap<ClaimKey, Op>,
     monitors: BTreeMap<ClaimKey, Monitor>,
@@ -31,7 +32,7 @@ pub(super) struct Ops {
     watched: BTreeMap<ClaimKey, Epoch>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Op {
     epoch: Epoch,
     kind: ActionKind,
@@ -41,7 +42,7 @@ struct Op {
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     Running(OpId),
     /// A stop has ended; a probe must see it.
@@ -53,7 +54,7 @@ enum Stage {
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Monitor {
     epoch: Epoch,
     due: Duration,
@@ -115,8 +116,21 @@ impl Node {
     pub(super) fn run_steps(&mut self) {
         let ready: Vec<_> =
             self.graph.ready(&self.config.node).map(|step| (step.kind.clone(), step.key.clone())).collect();
+        let mut ready = ready;
+        let unordered = planted(Planted::OrderIgnored) || planted(Planted::StartsUntold);
+        if unordered {
+            let all =
+                self.graph.steps().filter(|step| step.key.node == self.config.node && step.kind == StepKind::Start);
+            ready.extend(all.map(|step| (step.kind.clone(), step.key.clone())));
+        }
         for (kind, key) in ready {
-            if self.ops.running.contains_key(&key) || self.isolation.since.is_some() {
+            let busy = self.ops.running.get(&key);
+            let over = |op: &Op| {
+                planted(Planted::ActsAfterRelease)
+                    && op.kind == ActionKind::Stop
+                    && matches!(op.stage, Stage::Reporting { proposed: true, .. })
+            };
+            if busy.is_some_and(|op| !over(op)) || self.isolation.since.is_some() {
                 continue;
             }
             // What was stopped without a quorum still looks as if it ran: nothing may be built on it until it is settled.
@@ -127,7 +141,9 @@ impl Node {
             match (kind, claim) {
                 (StepKind::Start, None) => self.claim(key),
                 (StepKind::Start, Some(claim)) if claim.phase == Phase::Starting => {
-                    self.start_op(key, &claim, ActionKind::Start);
+                    if self.may_start_still(&claim) {
+                        self.start_op(key, &claim, ActionKind::Start);
+                    }
                 }
                 (StepKind::Stop, Some(claim)) => self.go(key, &claim, Phase::Stopping, ActionKind::Stop),
                 (StepKind::Promote, Some(claim)) => self.go(key, &claim, Phase::Promoting, ActionKind::Promote),
@@ -154,9 +170,23 @@ impl Node {
         }
     }
 
+    /// Whether what a claim was granted after still runs. A start that an earlier daemon began is begun again; what it
+    /// rests on may have been stopped meanwhile, by a node that was alone.
+    fn may_start_still(&self, claim: &Claim) -> bool {
+        let runs = |first: &InstanceId| {
+            let mut claims = self.state.claims_of(&first.resource).filter(|(key, _)| &key.instance == first);
+            claims.any(|(_, claim)| claim.is_running())
+        };
+        claim.after.iter().all(runs) || planted(Planted::OrderIgnored)
+    }
+
     /// The claim of this incarnation on a key.
     pub(super) fn own_claim(&self, key: &ClaimKey) -> Option<&Claim> {
-        self.state.claims.get(key).filter(|claim| claim.incarnation == self.config.incarnation)
+        let mine = |claim: &&Claim| {
+            let same = claim.incarnation.boot == self.config.incarnation.boot && planted(Planted::ActsBeforeJoin);
+            claim.incarnation == self.config.incarnation || same
+        };
+        self.state.claims.get(key).filter(mine)
     }
 
     fn claim(&mut self, key: ClaimKey) {
@@ -192,11 +222,14 @@ impl Node {
     pub(super) fn start_op(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind) {
         let definition = match kind {
             ActionKind::Reload => self.state.reloading(&key),
+            ActionKind::Stop if planted(Planted::StopsWithNewParams) => {
+                self.state.current_definition(&key.instance.resource).map(|(_, definition)| definition)
+            }
             _ => self.state.definitions.get(&claim.definition),
         };
         let Some(definition) = definition.cloned() else { return };
         // A commit that changes this claim is on its way: its outcome comes first.
-        if self.is_proposed(&Tag::Op(key.clone())) {
+        if self.is_proposed(&Tag::Op(key.clone())) && !planted(Planted::ActsAfterRelease) {
             return;
         }
         self.begin(key, claim, kind, &definition);
@@ -289,19 +322,25 @@ impl Node {
         let Some(claim) = self.own_claim(&key).filter(|claim| claim.epoch == op.epoch).cloned() else { return };
         // Begun without a commit, it ends without one, even if the quorum came back meanwhile.
         let alone = op.kind == ActionKind::Stop && (self.isolation.since.is_some() || claim.phase != Phase::Stopping);
-        if alone {
-            return self.isolation.stopped(&key, op.epoch, &outcome);
-        }
         let verifying = matches!(op.stage, Stage::Verifying(_));
+        if alone && (verifying || !outcome.succeeded(ActionKind::Stop)) {
+            let stopped = verifying && outcome.reading().proves_stopped();
+            return self.isolation.stopped(&key, op.epoch, stopped);
+        }
         match op.kind {
-            ActionKind::Stop if !verifying && outcome.succeeded(ActionKind::Stop) => {
+            ActionKind::Stop
+                if !verifying && outcome.succeeded(ActionKind::Stop) && !planted(Planted::ReleasedUnseen) =>
+            {
                 // Only what a probe sees is released.
                 let Some(definition) = self.state.definitions.get(&claim.definition).cloned() else { return };
                 let probe = self.run(&key, Some(claim.epoch), ActionKind::Probe, &definition, claim.role);
                 self.ops.running.insert(key, Op { stage: Stage::Verifying(probe), ..op });
                 return;
             }
-            ActionKind::Stop if verifying && outcome.reading().proves_stopped() => {
+            ActionKind::Stop
+                if (verifying && outcome.reading().proves_stopped())
+                    || (planted(Planted::ReleasedUnseen) && outcome.succeeded(ActionKind::Stop)) =>
+            {
                 let command = Command::Release {
                     key: key.clone(),
                     epoch: claim.epoch,

@@ -28,7 +28,13 @@ fn pushed(resources: &[String]) -> State {
         spec: digest,
         by: "ann".into(),
     });
-    let facts = || JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL };
+    let facts = || JoinFacts {
+        addresses: Vec::new(),
+        port: 7470,
+        version: "0".into(),
+        feature_level: FEATURE_LEVEL,
+        recipient: None,
+    };
     let mut state = State::default();
     let mut joins = Vec::new();
     for (node, boot) in [("n1", "a"), ("n2", "b")] {
@@ -44,7 +50,13 @@ fn pushed(resources: &[String]) -> State {
 
 /// A follower on a machine with two processors, and what it does about the push.
 fn follower(state: &State) -> (Node, Vec<Effect>) {
-    let facts = JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL };
+    let facts = JoinFacts {
+        addresses: Vec::new(),
+        port: 7470,
+        version: "0".into(),
+        feature_level: FEATURE_LEVEL,
+        recipient: None,
+    };
     let mut node = Node::new(Config { node: "n2".into(), incarnation: incarnation("b"), facts, cores: 2 }, NOW);
     let leadership = Leadership {
         leader: Some("n1".into()),

@@ -22,7 +22,7 @@ const LEAST_AT_ONCE: usize = 4;
 /// A hundred of them at once would starve the rest.
 const MOST_AT_ONCE: usize = 16;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Probes {
     running: BTreeMap<ResourceId, Probing>,
 }
@@ -34,7 +34,7 @@ struct Room {
     reports: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Probing {
     identity: Digest,
     began: LogIndex,
@@ -42,7 +42,7 @@ struct Probing {
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     Running(OpId),
     Waiting { until: Duration },
@@ -50,6 +50,14 @@ enum Stage {
 }
 
 impl Probes {
+    /// Whether a probe saw that a resource does not run here, and only its report is on its way.
+    pub fn saw_stopped(&self, resource: &ResourceId) -> bool {
+        self.running.get(resource).is_some_and(|probing| match &probing.stage {
+            Stage::Reporting { reading, .. } => reading.proves_stopped(),
+            Stage::Running(_) | Stage::Waiting { .. } => false,
+        })
+    }
+
     pub fn next_due(&self) -> Option<Duration> {
         self.running
             .values()

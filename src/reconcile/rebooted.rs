@@ -21,7 +21,7 @@ const LISTEN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why this daemon is not let in.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Barred {
     /// Since when, and which boot counts.
     by: Option<(Duration, BootId)>,
@@ -60,13 +60,22 @@ impl Node {
         over.map(|(name, node)| (name.clone(), node.incarnation.boot.clone())).collect()
     }
 
-    /// Whether a node is there with another boot than this. Beats that answered nothing may be recordings.
+    /// Whether a node is there with a newer boot than this. Beats that answered nothing may be recordings. A boot that is
+    /// known to be over is an older one: its last beats may be younger than the join of its successor, whose own beats
+    /// are still on their way.
     fn is_back(&self, name: &NodeId, old: &BootId, within: Duration) -> bool {
+        let newer = |boot: &BootId| {
+            let known = self.state.nodes.get(name);
+            boot != old && !known.is_some_and(|node| node.burnt.contains(boot))
+        };
         if name == &self.config.node {
-            return self.config.incarnation.boot != *old;
+            return newer(&self.config.incarnation.boot);
         }
+        // One that was there for a moment, and never joined, is known to nobody: what was heard of it before its successor
+        // joined says nothing.
+        let since = self.duties.since_join(name, self.now).min(within);
         let contact = self.contacts.peers.get(name);
-        contact.is_some_and(|contact| contact.boot != *old && contact.age <= within && contact.echoed.is_some())
+        contact.is_some_and(|contact| newer(&contact.boot) && contact.age < since && contact.echoed.is_some())
     }
 
     /// Whether this node, or a voter that is heard, lately heard this boot.
@@ -78,6 +87,7 @@ impl Node {
     /// What an operator must know that the agreed state does not say.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = self.burnt_troubles();
+        troubles.extend(self.lease_troubles());
         let me = &self.config.node;
         if let Some((since, boot)) = &self.barred.by
             && self.now.saturating_sub(*since) >= PATIENCE

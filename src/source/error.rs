@@ -29,6 +29,8 @@ pub enum SourceError {
     },
     #[error("the program `git` is not installed or not in PATH")]
     GitMissing,
+    #[error("the program `{program}` is not installed or not in PATH")]
+    ProgramMissing { program: &'static str },
     #[error("git {found} is too old, {needed} is needed")]
     GitTooOld { found: String, needed: &'static str },
     #[error("`git {command}` failed: {stderr}")]
@@ -51,6 +53,12 @@ pub enum SourceError {
     TooMany { revision: Revision, what: &'static str, limit: usize },
     #[error("revision {revision} cannot be used: {}", list(problems))]
     Unusable { revision: Revision, problems: Vec<FileProblem> },
+    #[error("`{}` is in no git repository", path.display())]
+    NoRepository { path: PathBuf },
+    #[error("`{name}` names no commit of this repository")]
+    NoSuchName { name: String },
+    #[error("the file of signers `{file}` cannot be used: {why}")]
+    BadSigners { file: String, why: String },
     #[error("`{branch}` is not a valid name of a branch")]
     BadBranch { branch: String },
     #[error(
@@ -72,15 +80,19 @@ impl SourceError {
             Self::BadRevision { .. }
             | Self::TooLarge { .. }
             | Self::NoSuchDirectory { .. }
+            | Self::NoRepository { .. }
+            | Self::NoSuchName { .. }
             | Self::TooMany { .. }
             | Self::Unusable { .. }
             | Self::BadBranch { .. }
+            | Self::BadSigners { .. }
             | Self::PasswordInUrl => true,
             // A missing or damaged object may arrive whole from another peer.
             Self::DiskFull { .. }
             | Self::Io { .. }
             | Self::Git { .. }
             | Self::GitMissing
+            | Self::ProgramMissing { .. }
             | Self::GitTooOld { .. }
             | Self::Command { .. }
             | Self::TimedOut { .. }

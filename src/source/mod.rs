@@ -18,21 +18,26 @@
 //! transport and every check, and which survives a full disk (libgit2 writes packs through a memory map and would be
 //! killed by SIGBUS there).
 
+mod blame;
 mod connectivity;
 mod error;
 mod fetch;
 mod hooks;
+mod local;
 mod pack;
 mod process;
 mod read;
 pub mod receive;
 mod repo;
+mod signatures;
 mod watch;
 
 pub use error::{FileProblem, ProblemKind, SourceError};
+pub use local::Place;
 pub use pack::MAX_PACK_BYTES;
 pub use read::{CommitInfo, ReadLimits};
 pub use repo::Repo;
+pub use signatures::{Policy, PushedRules, Signature, Signer};
 pub use watch::{LocalWatch, watch_local};
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ const TERM_GRACE: Duration = Duration::from_millis(500);
 /// For a stream held open by a process that left the group.
 const STREAM_GRACE: Duration = Duration::from_millis(500);
 
+/// Of a process that was given none.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// `git rev-parse --local-env-vars`, and the two of the quarantine.
 const NOT_INHERITED: [&str; 18] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -76,17 +79,14 @@ pub(super) fn run(call: &GitCall<'_>) -> Result<Stdout, SourceError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let mut child = command.spawn().map_err(|error| match error.kind() {
+    let missing = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound if call.git_dir.is_dir() => SourceError::GitMissing,
         _ => SourceError::io("starting git", call.git_dir, error),
-    })?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
-    let Some(status) = wait(&mut child, call)? else {
+    };
+    let child = command.spawn().map_err(missing)?;
+    let Some(Ended { status, stdout, stderr }) = end(child, call.git_dir, call.timeout)? else {
         return Err(SourceError::TimedOut { command: call.name, after: call.timeout });
     };
-    let text = |stream: mpsc::Receiver<Vec<u8>>| stream.recv_timeout(STREAM_GRACE).unwrap_or_default();
-    let (stdout, stderr) = (text(stdout), text(stderr));
     if status.success() {
         return Ok(stdout);
     }
@@ -99,9 +99,54 @@ pub(super) fn run(call: &GitCall<'_>) -> Result<Stdout, SourceError> {
     Err(SourceError::Command { command: call.name, stderr })
 }
 
+/// A program that ended by itself.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Stdout,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Runs another program, with nothing of this process's environment but what is set here, in a group of its own, and waits
+/// for its end. None: it took longer than `timeout`, and was killed. `directory` is where it works, and is its home.
+pub(super) fn run_alone(
+    program: &'static str,
+    args: &[&str],
+    directory: &Path,
+    stdin: Stdio,
+    timeout: Duration,
+) -> Result<Option<Ended>, SourceError> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()))
+        .env("LC_ALL", "C")
+        .env("HOME", directory)
+        .env("GNUPGHOME", directory)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let child = command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if directory.is_dir() => SourceError::ProgramMissing { program },
+        _ => SourceError::io("starting a program", directory, error),
+    })?;
+    end(child, directory, timeout)
+}
+
+/// Waits for a child with both of its streams piped. None after a timeout.
+fn end(mut child: Child, directory: &Path, timeout: Duration) -> Result<Option<Ended>, SourceError> {
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let Some(status) = wait(&mut child, directory, timeout)? else { return Ok(None) };
+    let text = |stream: mpsc::Receiver<Vec<u8>>| stream.recv_timeout(STREAM_GRACE).unwrap_or_default();
+    Ok(Some(Ended { status, stdout: text(stdout), stderr: text(stderr) }))
+}
+
 /// Waits for the leader of the group, then ends whatever is left of the group. `None` after a timeout.
-fn wait(child: &mut Child, call: &GitCall<'_>) -> Result<Option<ExitStatus>, SourceError> {
-    let failed = |error| SourceError::io("waiting for git", call.git_dir, error);
+fn wait(child: &mut Child, directory: &Path, timeout: Duration) -> Result<Option<ExitStatus>, SourceError> {
+    let failed = |error| SourceError::io("waiting for a program", directory, error);
     let pid = i32::try_from(child.id()).map_err(|_| failed(io::Error::other("the process id is out of range")))?;
     let pid = Pid::from_raw(pid);
     let (ended, end) = mpsc::channel();
@@ -110,7 +155,7 @@ fn wait(child: &mut Child, call: &GitCall<'_>) -> Result<Option<ExitStatus>, Sou
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let _ = ended.send(());
     });
-    let in_time = waiter.is_ok() && end.recv_timeout(call.timeout).is_ok();
+    let in_time = waiter.is_ok() && end.recv_timeout(timeout).is_ok();
     if !in_time {
         let _ = killpg(pid, Signal::SIGTERM);
         let _ = end.recv_timeout(TERM_GRACE);

@@ -1,11 +1,12 @@
 //! What a revision holds: its manifests, who wrote it, what changed.
 //!
-//! A file is a manifest if its name ends in `.yaml` or `.yml` and neither it nor a directory above it (below the
+//! A file is a manifest if its name ends in `.yaml` or `.yml` (`.enc.json` and `.sops.json`: a SOPS file beside them) and neither it nor a directory above it (below the
 //! configured one) starts with a dot: `.github/` and `.gitlab-ci.yml` belong to others.
 
 use super::error::{FileProblem, ProblemKind, SourceError};
 use super::repo::Repo;
 use crate::model::Revision;
+use crate::model::sealed::is_of_manifests;
 use git2::{ObjectType, Repository, Tree};
 use std::collections::BTreeSet;
 
@@ -173,7 +174,7 @@ impl Reader<'_> {
                 continue;
             }
             let path = format!("{prefix}{}", String::from_utf8_lossy(name));
-            let is_manifest = name.ends_with(b".yaml") || name.ends_with(b".yml");
+            let is_manifest = is_of_manifests(name);
             match entry.kind() {
                 Some(ObjectType::Tree) => {
                     let tree = self.git.find_tree(entry.id()).map_err(|e| self.failed(e))?;

@@ -291,10 +291,16 @@ impl Repo {
         self.path.join("hafen-incoming")
     }
 
+    /// Where signatures are looked at.
+    pub(super) fn signing(&self) -> PathBuf {
+        self.path.join("hafen-signatures")
+    }
+
     /// Removes what an earlier run of the daemon or a power cut left.
     fn sweep(&self) {
         self.sweep_packs();
         let _ = fs::remove_dir_all(self.incoming());
+        let _ = fs::remove_dir_all(self.signing());
         for name in ["config.lock", "HEAD.lock", "packed-refs.lock"] {
             remove_stale_lock(&self.path.join(name));
         }

@@ -3,7 +3,8 @@
 //! Total and deterministic: every command has an answer, none panics, a refused one leaves the state as it was.
 
 use super::{Alarm, Command, Entry, Event, EventKind, Refusal, State};
-use crate::model::{Incarnation, InstanceId, LogIndex, NodeId};
+use crate::model::planted::{Planted, planted};
+use crate::model::{Incarnation, InstanceId, LogIndex, NodeId, Reason};
 
 /// Alarms kept. Older ones are in the events; a flood must not grow the state.
 const MAX_ALARMS: usize = 64;
@@ -23,8 +24,16 @@ impl Ctx<'_> {
             kind,
             node: node.cloned(),
             instance: instance.cloned(),
+            reason: None,
             text,
         });
+    }
+
+    /// Notes with the last event what was given as its reason.
+    pub fn because(&mut self, reason: &Reason) {
+        if let Some(last) = self.events.last_mut() {
+            last.reason = Some(reason.clone());
+        }
     }
 }
 
@@ -39,6 +48,9 @@ impl State {
         let mut answers = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             let answer = self.apply_command(&mut ctx, command);
+            if answer.is_err() && planted(Planted::RefusalLeavesTrace) {
+                self.last_override.0 += 1;
+            }
             if answer.is_ok() {
                 self.follow_reloads();
                 self.follow_notices();
@@ -77,12 +89,19 @@ impl State {
             Command::SwitchedOn { attempt, executor, error } => {
                 self.apply_switched_on(ctx, *attempt, executor, error.as_deref())
             }
-            // Leases are not built yet: nothing may rest on them.
-            Command::WatchdogElapsed { .. } => {
-                Err(Refusal::NotAllowed { why: "the watchdog is no evidence in this version".into() })
+            Command::WatchdogElapsed { leader, node, boot, suspicion, waited_ms } => {
+                self.apply_watchdog_elapsed(ctx, leader, node, boot, *suspicion, *waited_ms)
+            }
+            Command::Recover { node, generation, off, by, reason } => {
+                self.apply_recover(ctx, node, *generation, off, by, reason)
+            }
+            Command::Watchdog { node, incarnation, report } => {
+                self.apply_watchdog(ctx, node, incarnation, report.as_ref())
             }
             Command::ConfirmOff { node, boot, by, reason } => self.apply_confirm_off(ctx, node, boot, by, reason),
-            Command::Trust { node, level, digest, by } => self.apply_trust(ctx, node, *level, *digest, by),
+            Command::Trust { node, level, digest, by, reason } => {
+                self.apply_trust(ctx, node, *level, *digest, by, reason)
+            }
             Command::SetOverride { scope, kind, by, reason, expires_ms } => {
                 self.apply_set_override(ctx, scope, kind, by, reason, *expires_ms)
             }
@@ -105,6 +124,16 @@ impl State {
             Command::Announce(announcement) => self.apply_announce(ctx, announcement),
             Command::Notified(told) => self.apply_notified(ctx, told),
             Command::Withdraw { notice, key, incarnation } => self.apply_withdraw(*notice, key, incarnation),
+            Command::Confirm { leader, revision, by } => self.apply_confirm(ctx, leader.as_ref(), revision, by),
+            Command::Overdue { leader, revision, why } => self.apply_overdue(ctx, leader, revision, why),
+            Command::Rollback { from, by, reason } => self.apply_rollback(ctx, from, by, reason),
+            Command::ReleaseHold { revision, by } => self.apply_release_hold(ctx, revision, by),
+            Command::NoteStatus { leader, revision, state, text } => {
+                self.apply_note_status(ctx, leader, revision, *state, text)
+            }
+            Command::StatusSent { leader, revision, number, delivery } => {
+                self.apply_status_sent(ctx, leader, revision, *number, delivery)
+            }
         }
     }
 
@@ -112,6 +141,7 @@ impl State {
     pub(super) fn check_leader(&self, incarnation: &Incarnation) -> Result<(), Refusal> {
         match &self.leader {
             Some(leader) if leader.incarnation == *incarnation => Ok(()),
+            Some(_) if planted(Planted::OtherTermAccepted) => Ok(()),
             _ => Err(Refusal::NotLeader),
         }
     }

@@ -9,6 +9,7 @@ use super::{
     Claim, ClaimKey, EventKind, Fact, FactPhase, Failure, FailureKind, Membership, OpRecord, OpReport, Phase, Probe,
     ProbeKey, ProbeReport, Refusal, State,
 };
+use crate::model::planted::{Planted, planted};
 use crate::model::{
     ActionKind, Definition, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex, NodeId, OnFail, OpName, Reading, Role,
 };
@@ -35,6 +36,7 @@ impl State {
         }
         let assigned = match self.assignment.get(&key.instance) {
             Some(assigned) if assigned.to.node == key.node && assigned.index == assignment => &assigned.to,
+            Some(assigned) if planted(Planted::StaleAssignment) => &assigned.to,
             _ => return Err(Refusal::NotAssigned { key: key.clone() }),
         };
         let Some((digest, definition)) = self.current_definition(resource) else {
@@ -48,19 +50,28 @@ impl State {
             let why = format!("{} is a remote node, which plans but does not run in this version", key.node);
             return Err(Refusal::NotAllowed { why });
         }
+        if self.is_disarmed(&key.node) {
+            let why = format!("the watchdog of {} is disarmed: nothing may be started there", key.node);
+            return Err(Refusal::NotAllowed { why });
+        }
         let role = if definition.clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some()) {
             Role::Unpromoted
         } else {
             Role::Started
         };
         self.check_not_renamed(key, definition)?;
-        if let Some(node) = self.unprobed(resource) {
+        if let Some(node) = self.unprobed(resource)
+            && !(planted(Planted::ProbedByOne) && self.is_probed(resource, &key.node))
+        {
             return Err(Refusal::NotProbed { resource: resource.clone(), node: node.clone() });
         }
-        if self.exceeded(resource).is_some() {
+        let past = planted(Planted::GrantedPastLimit);
+        if !past && self.exceeded(resource).is_some() {
             return Err(Refusal::OverLimit { resource: resource.clone() });
         }
-        self.check_room(key)?;
+        if !past {
+            self.check_room(key)?;
+        }
         self.check_facts(&assigned.after)?;
         self.check_told(ActionKind::Start, key)?;
 
@@ -81,7 +92,7 @@ impl State {
         };
         self.claims.insert(key.clone(), claim);
         // The check above counted before, this one counts after: they must agree, or nothing happened.
-        if let Some(limit) = self.exceeded(resource) {
+        if let Some(limit) = self.exceeded(resource).filter(|_| !past) {
             self.claims.remove(key);
             self.alarm(ctx, format!("granting {key} would have broken a limit ({limit}); it was not granted"));
             return Err(Refusal::LimitReached { resource: resource.clone(), limit });
@@ -130,7 +141,7 @@ impl State {
     }
 
     fn check_facts(&self, facts: &[Fact]) -> Result<(), Refusal> {
-        match facts.iter().find(|fact| !self.holds(fact)) {
+        match facts.iter().find(|fact| !self.holds(fact) && !planted(Planted::OrderIgnored)) {
             Some(fact) => {
                 let place = fact.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
                 Err(Refusal::FactMissing { fact: format!("{} {:?}{place}", fact.instance, fact.phase) })
@@ -186,17 +197,29 @@ impl State {
                 if assigned.to.node != key.node || assigned.to.role != Role::Promoted {
                     return Err(Refusal::NotAssigned { key: key.clone() });
                 }
-                self.check_facts(&assigned.to.after_promote)?;
+                if !planted(Planted::PromotedPastLimit) {
+                    self.check_facts(&assigned.to.after_promote)?;
+                }
                 self.check_told(ActionKind::Promote, key)?;
             }
             Phase::Starting | Phase::Running | Phase::MigratingTo | Phase::MigratingFrom => return wrong,
         }
         let before = claim.clone();
         let claim = self.claims.get_mut(key).expect("check_owner found it");
+        // A promotion that failed, or whose end nobody knows, may have worked: it counts until a demotion or a stop is over.
+        if claim.phase == Phase::Promoting && to != Phase::Promoting {
+            claim.role = Role::Promoted;
+        }
         claim.phase = to;
         claim.changed_at = ctx.index;
+        // From here on it is down (`durations`).
+        if to == Phase::Stopping && before.phase != Phase::Stopping && self.feature_level >= super::reload::RELOAD_LEVEL
+        {
+            claim.since_ms = ctx.at_ms;
+        }
         if to == Phase::Promoting
             && let Some(limit) = self.exceeded(&key.instance.resource)
+            && !planted(Planted::PromotedPastLimit)
         {
             self.claims.insert(key.clone(), before);
             return Err(Refusal::LimitReached { resource: key.instance.resource.clone(), limit });
@@ -215,7 +238,9 @@ impl State {
         if claim.phase != Phase::Stopping {
             return Err(Refusal::WrongPhase { key: key.clone() });
         }
+        let (claim, resource) = (claim.clone(), &key.instance.resource);
         let identity = self.definitions.get(&claim.definition).map(|definition| Self::identity(definition));
+        self.keep_stop(resource, &claim, ctx.at_ms);
         self.claims.remove(key);
         if let Some(identity) = identity {
             let probe = Probe {
@@ -236,7 +261,7 @@ impl State {
     pub(super) fn apply_report(&mut self, ctx: &mut Ctx<'_>, report: &OpReport) -> Result<(), Refusal> {
         let key = &report.key;
         let claim = self.check_owner(key, report.epoch, &report.incarnation)?;
-        if report.began < claim.changed_at {
+        if report.began < claim.changed_at && !planted(Planted::KeyWithoutEpoch) {
             return Err(Refusal::StaleObservation);
         }
         let expected = match report.action {
@@ -252,6 +277,10 @@ impl State {
             return Err(Refusal::WrongPhase { key: key.clone() });
         }
         let failed = failure_of(report, claim);
+        if planted(Planted::ReleasedByMonitor) && failed == Some(FailureKind::Died) {
+            self.claims.remove(key);
+            return Ok(());
+        }
         let record = self.history.entry(key.clone()).or_insert_with(|| OpRecord::new(report.action, report.status));
         record.last_action = report.action;
         record.last_status = report.status;
@@ -265,6 +294,7 @@ impl State {
     }
 
     fn succeed(&mut self, ctx: &mut Ctx<'_>, report: &OpReport) {
+        self.keep_report(report);
         let key = &report.key;
         let Some(claim) = self.claims.get_mut(key) else { return };
         let (node, instance) = (Some(&key.node), Some(&key.instance));
@@ -477,7 +507,9 @@ impl State {
     }
 
     pub(super) fn next_epoch(&mut self) -> Epoch {
-        self.last_epoch.0 += 1;
+        if !(planted(Planted::EpochRepeats) && self.last_epoch.0 % 7 == 6) {
+            self.last_epoch.0 += 1;
+        }
         self.last_epoch
     }
 
@@ -488,7 +520,7 @@ impl State {
         incarnation: &Incarnation,
     ) -> Result<&Claim, Refusal> {
         let claim = self.claims.get(key).ok_or_else(|| Refusal::NoClaim { key: key.clone() })?;
-        if claim.epoch != epoch {
+        if claim.epoch != epoch && !planted(Planted::KeyWithoutEpoch) {
             return Err(Refusal::WrongEpoch { key: key.clone() });
         }
         if claim.incarnation != *incarnation {

@@ -1,9 +1,9 @@
 //! The commands of the log, and the answers to them.
 
-use super::{Announcement, ClaimKey, OverrideKind, Phase, Scope, Token, Told};
+use super::{Announcement, ClaimKey, OverrideKind, Phase, Scope, Token, Told, WatchdogReport};
 use crate::model::{
-    ActionKind, AttemptId, BootId, DeviceId, Digest, Epoch, ExecStatus, FencingAction, Incarnation, InstanceId,
-    LogIndex, NodeId, OverrideId, Reading, Reason, ResourceId, Revision, Role,
+    ActionKind, AttemptId, BootId, CommitState, Delivery, DeviceId, Digest, Epoch, ExecStatus, FencingAction,
+    Incarnation, InstanceId, LogIndex, NodeId, OverrideId, Reading, Reason, ResourceId, Revision, Role,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -132,11 +132,14 @@ pub enum Command {
         executor: Incarnation,
         error: Option<String>,
     },
-    /// The lease and watchdog of this boot have provably run out (with the watchdog only).
+    /// The lease and watchdog of this boot have provably run out: nothing that it sent within `waited_ms` was acknowledged.
     WatchdogElapsed {
         leader: Incarnation,
         node: NodeId,
         boot: BootId,
+        /// The suspicion during which that was counted.
+        suspicion: u64,
+        waited_ms: u64,
     },
     /// An operator states that this boot is off.
     ConfirmOff {
@@ -151,6 +154,7 @@ pub enum Command {
         level: u32,
         digest: Digest,
         by: String,
+        reason: String,
     },
     SetOverride {
         scope: Scope,
@@ -212,6 +216,21 @@ pub enum Command {
         device: DeviceId,
         error: Option<String>,
     },
+    /// What a node has for a watchdog, armed; None: it could not arm one.
+    Watchdog {
+        node: NodeId,
+        incarnation: Incarnation,
+        report: Option<WatchdogReport>,
+    },
+    /// This node goes on alone, in a new generation: an operator states that the nodes in `off` are off. What the others
+    /// knew is worth nothing here; they come back by a new token.
+    Recover {
+        node: NodeId,
+        generation: u64,
+        off: Vec<NodeId>,
+        by: String,
+        reason: String,
+    },
     /// An operation on a copy of a clone with `notify` is about to be done. From here on: format and feature level 2.
     Announce(Announcement),
     /// A copy was told of an announced operation.
@@ -222,12 +241,60 @@ pub enum Command {
         key: ClaimKey,
         incarnation: Incarnation,
     },
+    /// The target is what it should be: its leader saw that everything is healthy, or (without one) a person says so.
+    Confirm {
+        leader: Option<Incarnation>,
+        revision: Revision,
+        by: String,
+    },
+    /// The target's time on trial is over, and it is not healthy or nobody confirmed it.
+    Overdue {
+        leader: Incarnation,
+        revision: Revision,
+        why: String,
+    },
+    /// Back to the last target that was good.
+    Rollback {
+        from: Revision,
+        by: String,
+        reason: String,
+    },
+    /// Manifests that were returned from are meant all the same.
+    ReleaseHold {
+        revision: Revision,
+        by: String,
+    },
+    /// What a forge is to be told of a commit.
+    NoteStatus {
+        leader: Incarnation,
+        revision: Revision,
+        state: CommitState,
+        text: String,
+    },
+    /// What came of telling it. `number`: of the word that was told.
+    StatusSent {
+        leader: Incarnation,
+        revision: Revision,
+        number: u64,
+        delivery: Delivery,
+    },
 }
 
 impl Command {
     /// The format of stored bytes in which it first appeared.
     pub fn format(&self) -> u8 {
-        let newer = matches!(self, Self::Announce(_) | Self::Notified(_) | Self::Withdraw { .. });
+        let newer = matches!(
+            self,
+            Self::Announce(_)
+                | Self::Notified(_)
+                | Self::Withdraw { .. }
+                | Self::Confirm { .. }
+                | Self::Overdue { .. }
+                | Self::Rollback { .. }
+                | Self::ReleaseHold { .. }
+                | Self::NoteStatus { .. }
+                | Self::StatusSent { .. }
+        );
         let of_report = if let Self::Report(report) = self { report.action.format() } else { 1 };
         if newer || matches!(self, Self::Advance { to: Phase::Reloading, .. }) { 2 } else { of_report }
     }
@@ -241,6 +308,8 @@ pub struct JoinFacts {
     pub version: String,
     /// The highest level it can apply.
     pub feature_level: u32,
+    /// For whom secrets are encrypted that it is to open (`age1…`); None: it has no key.
+    pub recipient: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -398,6 +467,11 @@ pub enum Refusal {
     TargetMoved {
         current: Option<Revision>,
     },
+    /// The cluster returned from these manifests.
+    Held {
+        revision: Revision,
+        why: String,
+    },
     AttemptOpen {
         attempt: AttemptId,
     },
@@ -442,6 +516,9 @@ impl fmt::Display for Refusal {
                 write!(f, "another push was accepted meanwhile, the target is now {}", revision.short())
             }
             Self::TargetMoved { current: None } => f.write_str("there is no target yet"),
+            Self::Held { revision, why } => {
+                write!(f, "the cluster returned from {}, which has the same manifests: {why}", revision.short())
+            }
             Self::AttemptOpen { attempt } => write!(f, "fencing attempt {attempt} is still open"),
             Self::NoAttempt { attempt } => write!(f, "no open fencing attempt {attempt}"),
             Self::NothingToDo => f.write_str("nothing to do"),

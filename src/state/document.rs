@@ -4,16 +4,19 @@
 //! → a [`StateDocument`], and back.
 //!
 //! What equals the spec is left out: a claim without a `definition` was started as the manifests say, a node is described
-//! by its own document. Read beside other manifests than it was written beside, a document means those.
+//! by its own document. A document with a `target` brings these manifests along (`export`); one without means those that it
+//! is read beside.
 //!
 //! Invariant: read beside the same spec it is the same state again, apart from what no plan asks for: specs and their
-//! uploads, tokens, who was admitted, the leader, trust in devices, alarms.
+//! uploads, tokens, who was admitted, the leader, trust in devices, alarms, what a forge is told.
 //!
 //! Deliberately absent: reading and writing files. A state that was read is no evidence; no cluster takes one.
 
+use super::export::TargetEntry;
 use super::{
-    Assigned, Assignment, Attempt, BadDevice, Claim, ClaimKey, Failure, Leader, Membership, NodeDocument, NodeState,
-    OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion, TicketState,
+    Assigned, Assignment, Attempt, BadDevice, Claim, ClaimKey, Durations, Failure, Leader, Membership, NodeDocument,
+    NodeState, OpRecord, Override, OverrideKind, Phase, Probe, ProbeKey, Scope, State, Suspicion, TicketState,
+    WatchdogReport,
 };
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, Incarnation, InstanceId, LogIndex,
@@ -105,6 +108,12 @@ documents! {
         /// Stopped for running more than once, until an operator's cleanup.
         #[serde(default, skip_serializing_if = "usual")]
         halted: BTreeSet<ResourceId>,
+        /// How long the last actions took, by resource and action, in ms.
+        #[serde(default, skip_serializing_if = "usual")]
+        durations: Durations,
+        /// What the cluster follows. None: what the manifests say that this is read beside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<TargetEntry>,
     }
 
     struct NodeEntry {
@@ -125,6 +134,8 @@ documents! {
         version: String,
         #[serde(default, skip_serializing_if = "usual")]
         feature_level: u32,
+        #[serde(default, skip_serializing_if = "usual")]
+        recipient: Option<String>,
         /// Set by agents; gone with the boot.
         #[serde(default, skip_serializing_if = "usual")]
         attributes: BTreeMap<String, String>,
@@ -149,6 +160,11 @@ documents! {
         fenced_ms: Vec<u64>,
         #[serde(default, skip_serializing_if = "usual")]
         bad_devices: BTreeMap<DeviceId, BadDevice>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        watchdog: Option<WatchdogReport>,
+        /// The boot whose lease was the last to run out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease_over: Option<BootId>,
     }
 
     struct ClaimEntry {
@@ -288,11 +304,19 @@ impl StateDocument {
             tickets: state.tickets.clone(),
             attempts: state.attempts.clone(),
             halted: state.halted.clone(),
+            durations: state.durations.clone(),
+            target: None,
         }
     }
 
     /// The state that this is beside these manifests.
     pub fn state(&self, spec: &Spec) -> State {
+        let mut revealed = self.clone();
+        revealed.reveal(spec);
+        revealed.beside(spec)
+    }
+
+    fn beside(&self, spec: &Spec) -> State {
         let mut state = State {
             feature_level: self.feature_level,
             index: self.index,
@@ -304,9 +328,14 @@ impl StateDocument {
             last_attempt: self.attempts.keys().next_back().copied().unwrap_or_default(),
             last_override: self.overrides.keys().next_back().copied().unwrap_or_default(),
             halted: self.halted.clone(),
+            durations: self.durations.clone(),
             ..State::default()
         };
-        state.define_all(spec);
+        let followed = self.target.as_ref().map(|target| target.enter(&mut state));
+        let spec = followed.as_ref().unwrap_or(spec);
+        if self.target.is_none() {
+            state.define_all(spec);
+        }
         state.nodes = self.nodes.iter().map(|(name, node)| (name.clone(), node.state(name, spec))).collect();
         state.leader = self.leader.as_ref().map(|node| {
             let (node, incarnation) = (node.clone(), state.own_incarnation(node));
@@ -373,6 +402,7 @@ impl NodeEntry {
             port: node.port,
             version: node.version,
             feature_level: node.feature_level,
+            recipient: node.recipient,
             attributes: node.attributes,
             permanent_attributes: node.permanent_attributes,
             burnt: node.burnt,
@@ -384,6 +414,8 @@ impl NodeEntry {
             document: node.document.filter(|_| !node.listed).map(Arc::unwrap_or_clone),
             fenced_ms: node.fenced_ms,
             bad_devices: node.bad_devices,
+            watchdog: node.watchdog,
+            lease_over: node.lease_over,
         }
     }
 
@@ -398,6 +430,7 @@ impl NodeEntry {
             port: entry.port,
             version: entry.version,
             feature_level: entry.feature_level,
+            recipient: entry.recipient,
             attributes: entry.attributes,
             permanent_attributes: entry.permanent_attributes,
             burnt: entry.burnt,
@@ -409,6 +442,8 @@ impl NodeEntry {
             listed: entry.listed,
             fenced_ms: entry.fenced_ms,
             bad_devices: entry.bad_devices,
+            watchdog: entry.watchdog,
+            lease_over: entry.lease_over,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, for people: `hafen events`, `status`, the logs.
 
-use crate::model::{InstanceId, LogIndex, NodeId};
+use crate::model::{InstanceId, LogIndex, NodeId, Reason};
 use serde::{Deserialize, Serialize};
 
 /// One line of history, made by applying a command; equal on every node.
@@ -15,6 +15,9 @@ pub struct Event {
     pub node: Option<NodeId>,
     #[serde(default)]
     pub instance: Option<InstanceId>,
+    /// Of `Assigned`: what the planner said, so that the event behind it can be found.
+    #[serde(default)]
+    pub reason: Option<Reason>,
     /// The whole story in one line.
     pub text: String,
 }
@@ -48,4 +51,6 @@ pub enum EventKind {
     Announced,
     // Changed parameters were taken over in place.
     Reloaded,
+    // A forge cannot be told of commits, or can again.
+    Report,
 }

@@ -6,6 +6,7 @@ use super::{
     Attempt, BadDevice, Command, EventKind, FenceOutcome, Membership, OverrideKind, Refusal, Scope, State, SwitchOn,
     Trust, TrustKey,
 };
+use crate::model::planted::{Planted, planted};
 use crate::model::{AttemptId, DeviceId, Digest, FencingAction, Incarnation, NodeId};
 
 /// Attempts kept for `status` and for choosing the next level. Open ones are never dropped.
@@ -103,12 +104,24 @@ impl State {
     /// Why a node is to be fenced although it may be heard: a failed operation or an operator.
     pub fn fence_asked(&self, node: &NodeId) -> Option<String> {
         let scope = Scope::Node(node.clone());
-        let by_hand = self.overrides.values().find(|o| o.scope == scope && matches!(o.kind, OverrideKind::Fence));
+        let by_hand = self.overrides.values().find(|o| o.scope == scope && o.kind.is_fence());
         if let Some(o) = by_hand {
             return Some(format!("{} asked for it: {}", o.by, o.reason));
         }
         self.claims_on(node)
             .find_map(|(_, claim)| claim.failure.as_ref().filter(|failure| failure.fence).map(|f| f.text.clone()))
+    }
+
+    /// Takes back what asks for a node to be fenced. For the imagination of a node that acts alone: whether the fence comes
+    /// is not its business, and it is not to wait for it.
+    pub fn forget_asked_fence(&mut self, node: &NodeId) {
+        let scope = Scope::Node(node.clone());
+        self.overrides.retain(|_, o| o.scope != scope || !o.kind.is_fence());
+        for (_, claim) in self.claims.iter_mut().filter(|(key, _)| key.node == *node) {
+            if let Some(failure) = &mut claim.failure {
+                failure.fence = false;
+            }
+        }
     }
 
     pub(super) fn apply_fence_result(
@@ -168,6 +181,13 @@ impl State {
     /// Open attempts whose deadline has passed are unknown: another may start, and a new boot that waited may go on.
     pub(super) fn end_overdue_attempts(&mut self, ctx: &mut Ctx<'_>) {
         let now_ms = self.now_ms;
+        if planted(Planted::OverdueIsOff) {
+            let over = self.attempts.iter().find(|(_, a)| a.outcome.is_none() && now_ms >= a.deadline_ms);
+            if let Some((id, attempt)) = over.map(|(id, attempt)| (*id, attempt.clone())) {
+                self.end_attempt(ctx, id, FenceOutcome::Off);
+                self.prove_off(ctx, &attempt.node, &attempt.boot, &Evidence::FenceConfirmed);
+            }
+        }
         self.end_attempts(ctx, "its deadline passed", |attempt| now_ms >= attempt.deadline_ms);
     }
 
@@ -198,6 +218,13 @@ impl State {
             ),
         };
         let name = attempt.node.clone();
+        if outcome != FenceOutcome::Off {
+            // A test is one attempt: its node lives, and nobody wants it off.
+            let scope = Scope::Node(name.clone());
+            let tests = |kind: &OverrideKind| matches!(kind, OverrideKind::TestFence { .. });
+            self.overrides.retain(|_, o| !(o.scope == scope && tests(&o.kind)));
+        }
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.outcome = Some(outcome);
         attempt.ended_ms = self.now_ms;
         ctx.event(kind, Some(&name), None, text);
@@ -277,6 +304,7 @@ impl State {
         level: u32,
         digest: Digest,
         by: &str,
+        reason: &str,
     ) -> Result<(), Refusal> {
         let node = self.nodes.get(name).ok_or_else(|| Refusal::UnknownNode { node: name.clone() })?;
         if Self::level_digest(node, level) != Some(digest) {
@@ -285,7 +313,11 @@ impl State {
         // Earlier trust in another shape of this level is worth nothing.
         self.trust.retain(|key, _| !(&key.node == name && key.level == level));
         let at_ms = ctx.at_ms;
-        self.trust.insert(TrustKey { node: name.clone(), level, digest }, Trust { by: by.to_owned(), at_ms });
+        let reason: String = reason.chars().take(MAX_WHY).collect();
+        let text = format!("{by} vouches for level {} of the fencing of {name}: {reason}", level + 1);
+        let trust = Trust { by: by.to_owned(), reason, at_ms };
+        self.trust.insert(TrustKey { node: name.clone(), level, digest }, trust);
+        ctx.event(EventKind::FenceCheck, Some(name), None, text);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ fn incarnation(boot: &str, counter: u64) -> Incarnation {
 }
 
 fn facts() -> JoinFacts {
-    JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL }
+    JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL, recipient: None }
 }
 
 fn apply(state: &mut State, command: Command) -> Result<(), Refusal> {
@@ -140,7 +140,7 @@ fn the_level_that_lied_is_trusted_no_more() {
     state.attempts.insert(AttemptId(1), attempt);
     let key = |level| TrustKey { node: node.clone(), level, digest: Digest::of(b"pdu") };
     for level in [0, 1] {
-        state.trust.insert(key(level), Trust { by: "me".into(), at_ms: 0 });
+        state.trust.insert(key(level), Trust { by: "me".into(), reason: String::new(), at_ms: 0 });
     }
     contradict(&mut state).unwrap();
     assert!(!state.trust.contains_key(&key(0)));

@@ -6,6 +6,7 @@ use super::{
     Admitted, EventKind, JoinFacts, Leader, Membership, NodeState, OverrideKind, Refusal, Scope, State, Suspicion,
     Token, TokenFor,
 };
+use crate::model::planted::{Planted, planted};
 use crate::model::{BootId, Incarnation, LogIndex, NodeId};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ const MAX_TOKENS: usize = 1_000;
 pub(super) enum Evidence {
     Rebooted,
     FenceConfirmed,
+    WatchdogElapsed { waited_ms: u64 },
     ConfirmedOff { by: String },
 }
 
@@ -25,6 +27,9 @@ impl std::fmt::Display for Evidence {
         match self {
             Self::Rebooted => f.write_str("it is there with a new boot"),
             Self::FenceConfirmed => f.write_str("fencing confirmed"),
+            Self::WatchdogElapsed { waited_ms } => {
+                write!(f, "its lease ran out, {waited_ms} ms after it was last acknowledged, and its watchdog with it")
+            }
             Self::ConfirmedOff { by } => write!(f, "{by} states that it is off"),
         }
     }
@@ -108,7 +113,7 @@ impl State {
         let mut followed = None;
         let mut restarted = None;
         if let Some(node) = self.nodes.get(name) {
-            if node.burnt.contains(&incarnation.boot) {
+            if node.burnt.contains(&incarnation.boot) && !planted(Planted::OldBootAccepted) {
                 return Err(Refusal::BurntBoot { node: name.clone(), boot: incarnation.boot.clone() });
             }
             if node.incarnation == *incarnation && node.membership != Membership::Left {
@@ -152,6 +157,7 @@ impl State {
         node.port = facts.port;
         node.version = facts.version.clone();
         node.feature_level = facts.feature_level;
+        node.recipient = facts.recipient.clone();
         node.suspicion = None;
         node.restarting = false;
         node.listed = false;
@@ -163,6 +169,9 @@ impl State {
         }
         let admitted = Admitted { addresses: facts.addresses.clone(), port: facts.port };
         self.admitted.insert(name.clone(), admitted);
+        if planted(Planted::JoinDropsClaims) {
+            self.claims.retain(|key, _| &key.node != name);
+        }
         // A restarted daemon takes its claims over; whatever it saw before is seen anew.
         for (key, claim) in &mut self.claims {
             if &key.node == name {
@@ -215,6 +224,7 @@ impl State {
             node.restarting = false;
             node.since_ms = ctx.at_ms;
             node.bad_devices.clear();
+            node.watchdog = None;
         }
         ctx.event(EventKind::Left, Some(name), None, format!("{name} left"));
         Ok(())
@@ -328,7 +338,7 @@ impl State {
         number: u64,
     ) -> Result<(), Refusal> {
         self.check_leader(leader)?;
-        if let Some((attempt, _)) = self.open_attempt(name) {
+        if let Some((attempt, _)) = self.open_attempt(name).filter(|_| !planted(Planted::ClearedInFence)) {
             return Err(Refusal::AttemptOpen { attempt });
         }
         let node = self.nodes.get_mut(name).ok_or_else(|| Refusal::UnknownNode { node: name.clone() })?;
@@ -376,12 +386,51 @@ impl State {
         Ok(())
     }
 
+    /// What an operator stated when this node was made to go on alone (`hafen recover`). The others are no members any
+    /// more; what those hold that were not named stays theirs until evidence.
+    pub(super) fn apply_recover(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        me: &NodeId,
+        generation: u64,
+        off: &[NodeId],
+        by: &str,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        if generation <= self.generation {
+            return Err(Refusal::NothingToDo);
+        }
+        if off.contains(me) {
+            return Err(Refusal::NotAllowed { why: format!("{me} itself goes on: it is not off") });
+        }
+        self.generation = generation;
+        self.admitted.retain(|name, _| name == me);
+        let text = format!("{by} made {me} go on alone, in generation {generation}: {reason}");
+        ctx.event(EventKind::Override, Some(me), None, text.clone());
+        self.alarm(ctx, text);
+        for name in off {
+            let Some(node) = self.nodes.get(name) else { continue };
+            let (boot, membership) = (node.incarnation.boot.clone(), node.membership);
+            match membership {
+                Membership::Joining | Membership::Online | Membership::Suspect => {}
+                Membership::Left if self.claims_on(name).next().is_some() => {}
+                Membership::Fenced | Membership::Left => continue,
+            }
+            for attempt in self.attempts.values_mut().filter(|a| &a.node == name && a.outcome.is_none()) {
+                attempt.outcome = Some(super::FenceOutcome::Unknown("an operator stated that it is off".into()));
+            }
+            self.prove_off(ctx, name, &boot, &Evidence::ConfirmedOff { by: format!("{by} ({reason})") });
+        }
+        Ok(())
+    }
+
     /// A boot is proven to be over: its claims end, and it never comes back.
     pub(super) fn prove_off(&mut self, ctx: &mut Ctx<'_>, name: &NodeId, boot: &BootId, evidence: &Evidence) {
         let ended: Vec<_> = self
             .claims
             .iter()
             .filter(|(key, claim)| &key.node == name && claim.incarnation.boot == *boot)
+            .filter(|_| !planted(Planted::BurntKeepsClaims))
             .map(|(key, _)| key.clone())
             .collect();
         for key in &ended {
@@ -402,11 +451,12 @@ impl State {
                 node.since_ms = ctx.at_ms;
                 node.attributes.clear();
                 node.bad_devices.clear();
+                node.watchdog = None;
             }
         }
         // An operator wanted that boot powered off; however it ended, its successor is not meant.
         let scope = Scope::Node(name.clone());
-        self.overrides.retain(|_, o| !(o.scope == scope && matches!(o.kind, OverrideKind::Fence)));
+        self.overrides.retain(|_, o| !(o.scope == scope && o.kind.is_fence()));
         self.end_shutdown(name);
         self.forget_unreferenced();
         let text = format!("{name} boot {boot} is over: {evidence}; {} claims ended", ended.len());
@@ -424,7 +474,10 @@ impl State {
         for level in worked {
             let Some(digest) = self.nodes.get(name).and_then(|node| Self::level_digest(node, level)) else { continue };
             let key = super::TrustKey { node: name.clone(), level, digest };
-            self.trust.insert(key, super::Trust { by: "a fencing that worked".into(), at_ms: ctx.at_ms });
+            self.trust.insert(
+                key,
+                super::Trust { by: "a fencing that worked".into(), reason: String::new(), at_ms: ctx.at_ms },
+            );
         }
     }
 
@@ -435,7 +488,8 @@ impl State {
 }
 
 impl NodeState {
-    fn new(incarnation: &Incarnation) -> Self {
+    /// A node that asks to be let in, of which nothing else is known.
+    pub fn new(incarnation: &Incarnation) -> Self {
         Self {
             membership: Membership::Joining,
             incarnation: incarnation.clone(),
@@ -445,6 +499,7 @@ impl NodeState {
             port: 0,
             version: String::new(),
             feature_level: 0,
+            recipient: None,
             attributes: Default::default(),
             permanent_attributes: Default::default(),
             burnt: Default::default(),
@@ -456,6 +511,8 @@ impl NodeState {
             listed: false,
             fenced_ms: Vec::new(),
             bad_devices: BTreeMap::new(),
+            watchdog: None,
+            lease_over: None,
         }
     }
 

@@ -12,42 +12,52 @@
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
 //! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
-//! `reload`, `halt` a
-//! concern each · `event` what people read · `snapshot` bytes · `document` for people and for plans made elsewhere · `query` questions that more than one module asks.
+//! `reload`, `halt`, `durations`, `watchdog` a
+//! concern each · `event` what people read · `snapshot` bytes · `document` for people and for plans made elsewhere, `export` without secrets · `query` questions that more than one module asks.
 
 mod apply;
 mod claims;
 pub mod command;
 pub mod document;
+mod durations;
 pub mod event;
+mod export;
 mod fencing;
 mod halt;
 #[cfg(test)]
 mod life_tests;
 mod members;
 mod notices;
+mod outbox;
 mod overrides;
 pub mod port;
 pub mod query;
 mod reload;
+pub mod rollout;
 pub mod snapshot;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use command::{
     AssignChange, Assigned, Command, Entry, Fact, FactPhase, FailureKind, FenceOutcome, JoinFacts, OpReport,
     ProbeReport, Refusal,
 };
 pub use document::{DocumentError, StateDocument};
+pub use durations::Durations;
 pub use event::{Event, EventKind};
+pub use export::TargetEntry;
 pub use fencing::PAUSE_BETWEEN_CYCLES_MS;
 pub use notices::{Announcement, Member, Notice, NoticeStage, Told};
+pub use outbox::{Failing, LONGEST_WORD, OUTBOX_LEVEL, Outbox, Sent, Word};
 pub use reload::RELOAD_LEVEL;
+pub use rollout::Rollout;
 
 use crate::model::{
     ActionKind, AttemptId, BootId, Definition, DeviceId, Digest, Epoch, ExecStatus, FencingAction, FencingDevice,
-    Incarnation, InstanceId, LogIndex, Node, NodeId, OverrideId, Reading, ResourceId, Revision, Role, Spec,
+    Incarnation, InstanceId, LeaseTiming, LogIndex, Node, NodeId, OverrideId, Reading, ResourceId, Revision, Role,
+    Spec, WatchdogFacts,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +65,7 @@ use std::sync::Arc;
 
 /// The feature level of this build: the highest one it can apply.
 ///
-/// 2: notices of clones, reload in place.
+/// 2: notices of clones, reload in place, reports of commits.
 pub const FEATURE_LEVEL: u32 = 2;
 
 /// Everything agreed. Equal on every replica that applied the same entries.
@@ -72,12 +82,13 @@ pub struct State {
     /// Source of epochs.
     pub last_epoch: Epoch,
     pub target: Option<Target>,
+    /// What the cluster returns to if the target turns out badly. Its spec is kept.
     pub last_good: Option<Target>,
-    /// Revisions not to return to.
+    /// Nothing uses it any more; format 1 has it here. [`Rollout::held`] is what counts.
     pub held: BTreeSet<Revision>,
     /// Specs on their way in chunks.
     pub uploads: BTreeMap<Digest, Upload>,
-    /// Complete specs: the target's and those not yet targeted.
+    /// Complete specs: those of the target and of the last good one.
     pub specs: BTreeMap<Digest, Arc<Spec>>,
     /// What the target says of each resource: its definition by digest.
     pub current: BTreeMap<ResourceId, Digest>,
@@ -113,6 +124,15 @@ pub struct State {
     /// Permissions of this site, by name; what is not here is not held. Format 2, as above.
     #[serde(skip)]
     pub tickets: BTreeMap<String, TicketState>,
+    /// How long the last actions took. Format 2, as above.
+    #[serde(skip)]
+    pub durations: Durations,
+    /// How the target does, and what was returned from. Format 2, as above.
+    #[serde(skip)]
+    pub rollout: Rollout,
+    /// What a forge is to be told of commits. Format 2, as above.
+    #[serde(skip)]
+    pub outbox: Outbox,
     /// The nodes of this state are no majority. Only of states that were read from elsewhere: this cluster agrees on
     /// nothing without a quorum, so it has no such state of its own. Never stored.
     #[serde(skip)]
@@ -194,6 +214,8 @@ pub struct NodeState {
     pub port: u16,
     pub version: String,
     pub feature_level: u32,
+    /// For whom secrets are encrypted that it is to open, as it said when it joined.
+    pub recipient: Option<String>,
     /// Set by agents (`crm_attribute`); gone with the boot.
     pub attributes: BTreeMap<String, String>,
     /// Set by agents with `--lifetime forever`.
@@ -215,6 +237,18 @@ pub struct NodeState {
     pub fenced_ms: Vec<u64>,
     /// Fencing devices that this node, by its last check, could not use. Gone with the boot.
     pub bad_devices: BTreeMap<DeviceId, BadDevice>,
+    /// The watchdog that this boot has armed, and the times it goes by.
+    pub watchdog: Option<WatchdogReport>,
+    /// The boot that was last proven off because its lease ran out. It may live, having let go of everything in time.
+    pub lease_over: Option<BootId>,
+}
+
+/// What a node says of its armed watchdog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchdogReport {
+    pub facts: WatchdogFacts,
+    /// What it goes by; longer or shorter than git asks for until it says otherwise.
+    pub timing: LeaseTiming,
 }
 
 /// A fencing device that failed its check.
@@ -399,6 +433,8 @@ pub struct TrustKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trust {
     pub by: String,
+    /// How they know; empty where it worked.
+    pub reason: String,
     pub at_ms: u64,
 }
 
@@ -450,6 +486,10 @@ pub enum OverrideKind {
     Shutdown,
     /// An operator wants this node powered off (and on again, where the policy says so), heard or not.
     Fence,
+    /// The same to see whether one level works: that level alone, once, however it ends.
+    TestFence { level: u32 },
+    /// No other target is taken: what runs stays as the current one says, and is recovered as ever.
+    Suspend,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@
 
 use super::apply::Ctx;
 use super::{Claim, ClaimKey, EventKind, Membership, OverrideKind, Phase, Refusal, Scope, State};
+use crate::model::planted::{Planted, planted};
 use crate::model::{
     ActionKind, Copies, CopyAt, Epoch, ExecStatus, Incarnation, InstanceId, Moment, NodeId, ResourceId, Role,
 };
@@ -108,14 +109,15 @@ impl State {
         self.notices.iter().find(|(_, notice)| is_it(notice)).map(|(number, notice)| (*number, notice))
     }
 
-    /// Refuses what was asked for before it was announced and comes late. Ends are never refused.
+    /// Refuses what was asked for before it was announced, or when that was withdrawn, and comes late. Ends are never refused.
     pub(super) fn check_told(&self, operation: ActionKind, key: &ClaimKey) -> Result<(), Refusal> {
-        match self.notice_of(operation, key) {
-            Some((_, notice)) if notice.stage == NoticeStage::Before => {
-                Err(Refusal::NotAllowed { why: format!("the other copies are still being told of the {operation}") })
-            }
-            Some(_) | None => Ok(()),
-        }
+        let why = match self.notice_of(operation, key) {
+            _ if planted(Planted::StartsUntold) => return Ok(()),
+            Some((_, notice)) if notice.stage == NoticeStage::Before => "the other copies are still being told of",
+            None if self.notifies(&key.instance.resource) => "nobody announced",
+            Some(_) | None => return Ok(()),
+        };
+        Err(Refusal::NotAllowed { why: format!("{why} the {operation}") })
     }
 
     pub(super) fn apply_announce(&mut self, ctx: &mut Ctx<'_>, what: &Announcement) -> Result<(), Refusal> {
@@ -135,7 +137,11 @@ impl State {
                 let assigned = self.assignment.get(&key.instance);
                 *operation == ActionKind::Start && assigned.is_some_and(|assigned| assigned.to.node == key.node)
             }
-            Some(_) => *operation != ActionKind::Start,
+            // What is under way was announced.
+            Some(claim) => {
+                let under_way = *operation == ActionKind::Promote && claim.phase == Phase::Promoting;
+                *operation != ActionKind::Start && !under_way
+            }
         };
         let members: BTreeMap<ClaimKey, Member> = keys
             .iter()

@@ -5,7 +5,8 @@ use super::{
     EventKind, FEATURE_LEVEL, FenceOutcome, Membership, Override, OverrideKind, PAUSE_BETWEEN_CYCLES_MS, Refusal,
     Scope, State,
 };
-use crate::model::{BootId, Incarnation, NodeId, OverrideId, ResourceId};
+use crate::model::planted::{Planted, planted};
+use crate::model::{BootId, Incarnation, InstanceId, NodeId, OverrideId, ResourceId};
 
 /// Far more than an operator sets by hand.
 const MAX_OVERRIDES: usize = 1_000;
@@ -40,10 +41,20 @@ impl State {
         {
             return Err(Refusal::UnknownNode { node: node.clone() });
         }
-        let same = |o: &Override| o.scope == *scope && std::mem::discriminant(&o.kind) == std::mem::discriminant(kind);
         if self.overrides.len() >= MAX_OVERRIDES {
             return Err(Refusal::TooLarge { what: "the number of overrides".into() });
         }
+        if let (OverrideKind::Disarm, Scope::Node(node)) = (kind, scope) {
+            if let Some((key, _)) = self.claims_on(node).next() {
+                let why = format!("{node} still holds the claim on {key}: `hafen drain {node}` first");
+                return Err(Refusal::NotAllowed { why });
+            }
+            // From here on it proves nothing, and must be reported anew.
+            if let Some(node) = self.nodes.get_mut(node) {
+                node.watchdog = None;
+            }
+        }
+        let same = |o: &Override| o.scope == *scope && std::mem::discriminant(&o.kind) == std::mem::discriminant(kind);
         self.overrides.retain(|_, o| !same(o));
         self.last_override.0 += 1;
         let set = Override {
@@ -54,7 +65,9 @@ impl State {
             since_ms: ctx.at_ms,
             expires_ms,
         };
-        ctx.event(EventKind::Override, scope.node(), None, format!("{by}: {} for {scope}: {reason}", kind.word()));
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let text = format!("{by}: {} for {scope}{why}", kind.word());
+        ctx.event(EventKind::Override, scope.node(), scope.instance().as_ref(), text);
         self.overrides.insert(self.last_override, set);
         Ok(())
     }
@@ -62,8 +75,22 @@ impl State {
     pub(super) fn apply_clear_override(&mut self, ctx: &mut Ctx<'_>, id: OverrideId, by: &str) -> Result<(), Refusal> {
         let Some(cleared) = self.overrides.remove(&id) else { return Err(Refusal::NothingToDo) };
         let text = format!("{by}: {} for {} ended", cleared.kind.word(), cleared.scope);
-        ctx.event(EventKind::Override, cleared.scope.node(), None, text);
+        ctx.event(EventKind::Override, cleared.scope.node(), cleared.scope.instance().as_ref(), text);
+        self.look_again_after(&cleared);
         Ok(())
+    }
+
+    /// While nobody touched it, people may have started, stopped and moved what maintenance covered: what was seen before
+    /// counts no more, and nothing is started before every node has looked again.
+    fn look_again_after(&mut self, over: &Override) {
+        if !matches!(over.kind, OverrideKind::Maintenance) {
+            return;
+        }
+        let meant: Option<Vec<ResourceId>> = match (&over.scope, self.spec()) {
+            (Scope::Resource(name), Some(spec)) => Some(spec.primitives_of(name).into_iter().cloned().collect()),
+            (Scope::Resource(_) | Scope::Cluster | Scope::Node(_), _) => None,
+        };
+        self.probes.retain(|key, _| meant.as_ref().is_some_and(|list| !list.contains(&key.resource)));
     }
 
     /// Whether git names this resource, group or clone.
@@ -169,6 +196,8 @@ impl State {
         {
             leader.may_set_clock = false;
             self.now_ms = self.now_ms.max(wall_ms);
+        } else if planted(Planted::WallClockBelieved) {
+            self.now_ms = wall_ms;
         } else if elapsed_ms > MAX_TICK_MS {
             self.now_ms = self.now_ms.saturating_add(MAX_TICK_MS);
             let text = format!("the leader's time stood still for {} s: nothing expired", elapsed_ms / 1_000);
@@ -184,11 +213,13 @@ impl State {
     fn expire(&mut self, ctx: &mut Ctx<'_>) {
         let now_ms = self.now_ms;
         let over = |o: &Override| o.expires_ms.is_some_and(|at| at <= now_ms);
-        for o in self.overrides.values().filter(|o| over(o)) {
-            let text = format!("{} for {} expired", o.kind.word(), o.scope);
-            ctx.event(EventKind::Override, o.scope.node(), None, text);
-        }
+        let ended: Vec<Override> = self.overrides.values().filter(|o| over(o)).cloned().collect();
         self.overrides.retain(|_, o| !over(o));
+        for o in &ended {
+            let text = format!("{} for {} expired", o.kind.word(), o.scope);
+            ctx.event(EventKind::Override, o.scope.node(), o.scope.instance().as_ref(), text);
+            self.look_again_after(o);
+        }
         self.end_overdue_attempts(ctx);
         let (current, definitions) = (&self.current, &self.definitions);
         self.history.retain(|key, record| {
@@ -218,7 +249,8 @@ impl State {
                 let next_ms = last.ended_ms.saturating_add(PAUSE_BETWEEN_CYCLES_MS);
                 (failed && next_ms > self.now_ms).then_some(next_ms)
             });
-        overrides.chain(attempts).chain(failures).chain(rounds).min()
+        let trial = self.rollout.until_ms();
+        overrides.chain(attempts).chain(failures).chain(rounds).chain(trial).min()
     }
 }
 
@@ -227,6 +259,14 @@ impl Scope {
         match self {
             Self::Node(node) => Some(node),
             Self::Cluster | Self::Resource(_) => None,
+        }
+    }
+
+    /// For events: what a resource's own are found by.
+    fn instance(&self) -> Option<InstanceId> {
+        match self {
+            Self::Resource(resource) => Some(InstanceId::plain(resource.clone())),
+            Self::Cluster | Self::Node(_) => None,
         }
     }
 }
@@ -243,6 +283,23 @@ impl OverrideKind {
             Self::Stop => "stop",
             Self::Shutdown => "shutdown",
             Self::Fence => "fence",
+            Self::TestFence { .. } => "fence test",
+            Self::Suspend => "suspend",
+        }
+    }
+
+    /// It asks for an attempt against its node.
+    pub fn is_fence(&self) -> bool {
+        match self {
+            Self::Fence | Self::TestFence { .. } => true,
+            Self::Drain
+            | Self::Move { .. }
+            | Self::Ban { .. }
+            | Self::Maintenance
+            | Self::Disarm
+            | Self::Stop
+            | Self::Shutdown
+            | Self::Suspend => false,
         }
     }
 }

@@ -108,6 +108,12 @@ impl State {
         self.claims.range(from..).take_while(move |(key, _)| &key.instance.resource == resource)
     }
 
+    /// Whether an instance runs as it was last told to, and nothing went wrong since.
+    pub fn runs_as_told(&self, instance: &InstanceId) -> bool {
+        let mut claims = self.claims_of(&instance.resource).filter(|(key, _)| &key.instance == instance).peekable();
+        claims.peek().is_some() && claims.all(|(_, claim)| claim.phase == Phase::Running && claim.failure.is_none())
+    }
+
     pub fn claims_on<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = (&'a ClaimKey, &'a Claim)> {
         self.claims.iter().filter(move |(key, _)| &key.node == node)
     }

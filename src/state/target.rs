@@ -3,8 +3,8 @@
 use super::apply::Ctx;
 use super::query::definition_of;
 use super::reload::RELOAD_LEVEL;
-use super::{AssignChange, Assignment, EventKind, NodeDocument, Refusal, State, Target, Upload};
-use crate::model::{Digest, Incarnation, Revision, Spec};
+use super::{AssignChange, Assignment, EventKind, NodeDocument, OverrideKind, Refusal, State, Target, Upload};
+use crate::model::{Digest, Incarnation, ResourceId, Revision, Spec};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -16,6 +16,15 @@ const MAX_CHUNKS: u32 = 256;
 const MAX_UPLOADS: usize = 4;
 /// Decompressed. A guard against bombs.
 const MAX_SPEC_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A target that is about to be followed.
+pub(super) struct Accepted {
+    pub revision: Revision,
+    pub digest: Digest,
+    pub by: String,
+    /// The cluster was there before.
+    pub returned: bool,
+}
 
 /// A spec as it travels: its digest and the compressed chunks.
 pub fn spec_to_chunks(spec: &Spec) -> (Digest, Vec<Vec<u8>>) {
@@ -94,10 +103,15 @@ impl State {
     ) -> Result<(), Refusal> {
         let current = self.target.as_ref().map(|target| &target.revision);
         if current == Some(revision) {
+            // Somebody took `main` back to where the cluster went by itself.
+            self.rollout.tip = None;
             return Ok(());
         }
         if current != parent {
             return Err(Refusal::TargetMoved { current: current.cloned() });
+        }
+        if let Some(suspended) = self.suspended() {
+            return Err(Refusal::NotAllowed { why: suspended });
         }
         let spec = match (self.specs.get(&digest), self.uploads.get(&digest)) {
             (Some(spec), _) => Arc::clone(spec),
@@ -111,20 +125,44 @@ impl State {
             }
             (None, _) => return Err(Refusal::IncompleteSpec { digest }),
         };
+        if let Some(held) = self.rollout.hold_on(&spec) {
+            return Err(Refusal::Held { revision: held.revision.clone(), why: held.why.clone() });
+        }
         self.uploads.remove(&digest);
-        self.last_good = self.target.take();
-        self.target = Some(Target {
-            revision: revision.clone(),
-            spec: digest,
-            accepted_at: ctx.index,
-            accepted_ms: ctx.at_ms,
-            by: by.to_owned(),
-        });
+        let before = self.target.as_ref().map(|target| target.revision.clone());
+        let accepted = Accepted { revision: revision.clone(), digest, by: by.to_owned(), returned: false };
+        self.take_target(ctx, accepted, spec);
+        ctx.event(EventKind::Target, None, None, format!("following {} ({by})", revision.short()));
+        self.note_target(ctx, before.as_ref());
+        Ok(())
+    }
+
+    /// Why no other target is taken now; None: one may be.
+    pub fn suspended(&self) -> Option<String> {
+        let found = self.overrides.values().find(|o| matches!(o.kind, OverrideKind::Suspend))?;
+        let reason = if found.reason.is_empty() { String::new() } else { format!(": {}", found.reason) };
+        Some(format!("{} has suspended changes{reason}; `hafen resume` ends that", found.by))
+    }
+
+    /// Follows a spec from now on.
+    pub(super) fn take_target(&mut self, ctx: &Ctx<'_>, accepted: Accepted, spec: Arc<Spec>) {
+        let Accepted { revision, digest, by, returned } = accepted;
+        self.look_again_at_managed(&spec);
+        let ailing = self.before_trial();
+        self.target = Some(Target { revision, spec: digest, accepted_at: ctx.index, accepted_ms: ctx.at_ms, by });
         self.follow(&spec);
+        self.begin_trial(&spec, ailing, returned);
         self.specs.insert(digest, spec);
         self.forget_unreferenced();
-        ctx.event(EventKind::Target, None, None, format!("following {} ({by})", revision.short()));
-        Ok(())
+    }
+
+    /// What git gives into hafen's charge may have been started by hand meanwhile: every node looks again first.
+    fn look_again_at_managed(&mut self, next: &Spec) {
+        let in_charge = |spec: &Spec, name: &ResourceId| {
+            spec.resources.get(name).is_some_and(|resource| resource.managed && !resource.maintenance)
+        };
+        let Some(now) = self.spec().cloned() else { return };
+        self.probes.retain(|key, _| in_charge(&now, &key.resource) || !in_charge(next, &key.resource));
     }
 
     /// Takes over what a spec says of resources and nodes.
@@ -147,11 +185,12 @@ impl State {
 
     /// Drops definitions, specs, assignments, probes and history that nothing refers to any more.
     pub(super) fn forget_unreferenced(&mut self) {
-        let wanted = self.target.as_ref().map(|target| target.spec);
-        self.specs.retain(|digest, _| Some(*digest) == wanted);
+        let wanted: Vec<Digest> = self.target.iter().chain(&self.last_good).map(|target| target.spec).collect();
+        self.specs.retain(|digest, _| wanted.contains(digest));
         let pinned = self.claims.values().map(|claim| claim.definition).chain(self.reloads.values().copied());
         let used: std::collections::BTreeSet<Digest> = pinned.chain(self.current.values().copied()).collect();
         self.definitions.retain(|digest, _| used.contains(digest));
+        self.forget_durations();
         let (current, claims) = (&self.current, &self.claims);
         self.probes.retain(|key, _| current.contains_key(&key.resource));
         self.halted.retain(|resource| current.contains_key(resource));
@@ -181,6 +220,7 @@ impl State {
                     if moved {
                         let text = format!("{} is to be {} on {}: {}", change.instance, to.role, to.node, to.reason);
                         ctx.event(EventKind::Assigned, Some(&to.node), Some(&change.instance), text);
+                        ctx.because(&to.reason);
                     }
                     let since_ms = match self.assignment.get(&change.instance) {
                         Some(old) if !moved => old.since_ms,

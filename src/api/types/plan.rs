@@ -1,6 +1,6 @@
 //! What would be done, and why: `hafen plan`, `hafen why`, the answer to a push.
 
-use super::{ApiVersion, CheckKind, PlanKind, Verdict, VerdictView, WhyKind};
+use super::{ApiVersion, ChainLink, Change, CheckKind, LineCommit, PlanKind, Verdict, VerdictView, WhyKind};
 use crate::model::{Diagnostic, Role, Severity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,24 @@ pub struct PlanView {
     pub api_version: ApiVersion,
     #[serde(default)]
     pub kind: PlanKind,
+    /// For `git push -o plan=ID`: refused if target, manifests or cluster are not those of this plan. None where nothing
+    /// can be pushed.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The target it was made against.
     pub from: Option<String>,
     /// What the documents say differently.
     pub changes: Vec<Change>,
     /// In an order in which they could be done.
     pub actions: Vec<PlannedAction>,
-    /// Resources that do not run for a while, or at all.
-    pub outages: Vec<String>,
+    /// What does not run, or is not promoted, for a while, or for good.
+    pub outages: Vec<OutageView>,
+    /// Resources that are changed, and yet left alone.
+    #[serde(default)]
+    pub untouched: Vec<Untouched>,
+    /// How many resources are as they were.
+    #[serde(default)]
+    pub unchanged: u32,
     /// What cannot be placed.
     pub unplaced: Vec<Unplaced>,
     /// What makes it unsafe to do.
@@ -28,23 +38,17 @@ pub struct PlanView {
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    pub change: ChangeKind,
-    /// `Resource/db`.
-    pub object: String,
-    /// `file:line:column`.
-    pub at: Option<String>,
-    /// `params.ip: 192.0.2.1 -> 192.0.2.2`.
-    pub fields: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum ChangeKind {
-    Added,
-    Changed,
-    Removed,
+impl PlanView {
+    /// What people who use a service may notice: each instance or node once.
+    pub fn disturbed(&self) -> Vec<String> {
+        let noticed = |action: &&PlannedAction| match action.impact {
+            Impact::Stop | Impact::Restart | Impact::Move | Impact::Demote | Impact::Fence => true,
+            Impact::Start | Impact::Reload | Impact::Migrate | Impact::Promote => false,
+        };
+        let mut names: Vec<String> = self.actions.iter().filter(noticed).map(|action| action.object.clone()).collect();
+        names.dedup();
+        names
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,9 +64,56 @@ pub struct PlannedAction {
     pub reason: String,
     /// `file:line:column` of what asks for it.
     pub at: Option<String>,
+    /// Without what it waits for. None: it cannot be told.
+    #[serde(default)]
+    pub takes: Option<EstimateView>,
     /// Positions (from 0) in the list of actions that come before this one.
     #[serde(default)]
     pub after: Vec<u32>,
+}
+
+/// How long something takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EstimateView {
+    pub ms: u64,
+    pub basis: EstimateBasis,
+}
+
+/// What an estimate rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum EstimateBasis {
+    /// The slowest of the last times on this cluster.
+    Measured,
+    /// At least in part time-outs, since nothing was measured: it is no longer than that.
+    TimeOut,
+}
+
+/// A time in which something does not run, or is not promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutageView {
+    /// An instance.
+    pub object: String,
+    /// Where it ran; None: not told.
+    pub node: Option<String>,
+    /// `Promoted`: only that role is missing.
+    pub role: Option<Role>,
+    /// How long it lasts; None: it cannot be told, or `returns` is false.
+    pub lasts: Option<EstimateView>,
+    /// False: it stays down.
+    pub returns: bool,
+    /// `file:line:column` of the resource.
+    pub at: Option<String>,
+}
+
+/// A resource that is changed, and yet left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Untouched {
+    pub resource: String,
+    pub reason: String,
+    pub at: Option<String>,
 }
 
 /// What an action means for those who use the service.
@@ -153,6 +204,31 @@ pub struct WhyView {
     pub kind: WhyKind,
     pub resource: String,
     pub instances: Vec<WhyInstance>,
+    /// Of the node that was asked about: what would send it there, one thing or two. None: nothing as small as that.
+    #[serde(default)]
+    pub otherwise: Vec<Otherwise>,
+    /// There was no time to try all that might.
+    #[serde(default)]
+    pub otherwise_cut_short: bool,
+    /// The commits that last changed the lines that this names.
+    #[serde(default)]
+    pub commits: Vec<LineCommit>,
+}
+
+/// What would have to be otherwise, all of it together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Otherwise {
+    pub node: String,
+    pub changes: Vec<OtherwiseChange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherwiseChange {
+    pub what: String,
+    /// `file:line:column`
+    pub at: Option<String>,
 }
 
 impl WhyView {
@@ -177,6 +253,9 @@ pub struct WhyInstance {
     /// Of promotable clones: what speaks for and against promotion where it is.
     #[serde(default)]
     pub promotion: Vec<Contribution>,
+    /// The last event about it, and what led to that, nearest first.
+    #[serde(default)]
+    pub story: Vec<ChainLink>,
 }
 
 /// What one constraint, preference or fact adds to the score of a node.

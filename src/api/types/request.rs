@@ -1,7 +1,8 @@
 //! What is asked of the daemon, and what it answers.
 
 use super::{
-    ApiVersion, CheckView, FenceKindMarker, OperationKind, OutputKind, PlanView, PushKind, StatusView, TokenKind,
+    ApiVersion, CheckView, FenceKindMarker, KeyKind, OperationKind, OutputKind, PlanView, PushKind, StatusView,
+    TokenKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,15 @@ pub enum Operation {
         resource: Option<String>,
         node: Option<String>,
     },
+    /// No other target is taken, by push or from the source.
+    Suspend,
+    Resume,
+    /// The target is good. Named: only if it is this one.
+    Confirm {
+        revision: Option<String>,
+    },
+    /// Back to the last target that was good.
+    Rollback,
     /// An operator states that the node, in its last known boot, is off.
     ConfirmOff {
         node: String,
@@ -251,6 +261,9 @@ pub struct FenceRequest {
     pub node: String,
     pub what: FenceKind,
     pub reason: String,
+    /// From 1; none: the first for a test, all to be trusted.
+    #[serde(default)]
+    pub level: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -261,6 +274,12 @@ pub enum FenceKind {
     Test,
     /// Vouch for its devices without a test.
     Trust,
+    /// Take back the wish to fence or test it.
+    Cancel,
+    /// Close the watchdog of a node that runs nothing.
+    Disarm,
+    /// Take that back.
+    Arm,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -303,6 +322,20 @@ pub struct TokenView {
     pub token: String,
     pub role: TokenRoleName,
     pub expires_ms: u64,
+}
+
+/// The keys of a node for secrets in git (`hafen keygen`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyView {
+    #[serde(default)]
+    pub api_version: ApiVersion,
+    #[serde(default)]
+    pub kind: KeyKind,
+    /// Where the keys are, which nobody prints.
+    pub file: String,
+    /// For whom to encrypt (`age1…`); the first is the newest.
+    pub recipients: Vec<String>,
 }
 
 /// What an agent's helper (`crm_attribute` and the like) was called with.

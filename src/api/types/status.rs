@@ -1,6 +1,6 @@
 //! What is: `hafen status`, `hafen events`.
 
-use super::{ApiVersion, EventsKind, StatusKind};
+use super::{ApiVersion, EventsKind, SignatureView, StatusKind};
 use crate::model::{FencingAction, NodeRole, Role};
 use crate::state::{Event, EventKind};
 use schemars::JsonSchema;
@@ -46,6 +46,67 @@ pub struct StatusView {
     pub overrides: Vec<OverrideView>,
     /// Newest first.
     pub alarms: Vec<AlarmView>,
+    /// How the target does, and what the cluster returned from.
+    #[serde(default)]
+    pub rollout: RolloutView,
+    /// Messages of webhooks that came to the answering node since its daemon started; none: no message came.
+    #[serde(default)]
+    pub webhook: Option<WebhookView>,
+}
+
+/// Whether the target turned out well (`Cluster.spec.confirmation`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutView {
+    pub trial: TrialView,
+    /// When it must be confirmed at the latest.
+    pub until_ms: Option<u64>,
+    /// Who may confirm it, or did.
+    pub by: Option<String>,
+    /// What `main` of git names, where the cluster returned from it.
+    pub tip: Option<String>,
+    /// What was returned from, newest first: the same manifests are refused.
+    pub held: Vec<HeldView>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrialView {
+    /// Nobody asked for one.
+    #[default]
+    Off,
+    /// Under way.
+    On,
+    /// Under way, after a return: nothing is behind it.
+    Returned,
+    Passed,
+    /// In vain, and there was nothing to return to.
+    Failed,
+}
+
+/// A revision that the cluster returned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldView {
+    pub revision: String,
+    pub at_ms: u64,
+    pub why: String,
+}
+
+/// What became of messages that said that the source has something new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookView {
+    pub accepted: u64,
+    pub refused: u64,
+    pub last_refusal: Option<WebhookRefusalView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookRefusalView {
+    /// By the clock of the answering node.
+    pub at_ms: u64,
+    pub why: String,
 }
 
 /// A fencing device.
@@ -89,6 +150,9 @@ pub struct TargetView {
     pub revision: String,
     pub accepted_ms: u64,
     pub by: String,
+    /// Who signed it. None: the manifests have no rules about signatures, or this node has not looked yet.
+    #[serde(default)]
+    pub signature: Option<SignatureView>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -104,10 +168,38 @@ pub struct NodeView {
     /// The boot it joined with.
     pub boot: Option<String>,
     pub version: Option<String>,
+    /// For whom to encrypt secrets that it is to open (`age1…`); none: it had no key when it joined (`hafen keygen`).
+    #[serde(default)]
+    pub recipient: Option<String>,
     /// As the answering node measures them; none to itself.
     pub links: Vec<LinkView>,
     /// What is odd about it: drained, in maintenance, suspected and why.
     pub notes: Vec<String>,
+    /// What switches it off, in the order in which it is tried.
+    #[serde(default)]
+    pub fencing: Vec<LevelView>,
+}
+
+/// One level of a node's fencing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LevelView {
+    /// From 1.
+    pub level: u32,
+    pub devices: Vec<String>,
+    /// None: nobody has seen it work.
+    pub trust: Option<TrustView>,
+}
+
+/// Why a level is believed to work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustView {
+    /// Who vouches for it, or what proved it.
+    pub by: String,
+    /// How they know; empty where it worked.
+    pub reason: String,
+    pub at_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

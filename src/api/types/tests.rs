@@ -37,6 +37,7 @@ fn fail_on_finds_what_it_names_and_nothing_else() {
         role: None,
         reason: String::new(),
         at: None,
+        takes: None,
         after: vec![],
     };
     let plan = PlanView { actions: vec![action(Impact::Migrate)], ..PlanView::default() };

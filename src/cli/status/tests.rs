@@ -1,7 +1,7 @@
 //! The picture of a status, held by `golden/*.txt`; `UPDATE_EXPECT=1` rewrites them.
 
 use super::*;
-use crate::api::types::{AlarmView, LinkView, OverrideView, TargetView, VerdictView};
+use crate::api::types::{AlarmView, LevelView, LinkView, OverrideView, TargetView, TrustView, VerdictView};
 use crate::model::{FencingAction, NodeRole, Role};
 
 const NOW_MS: u64 = 1_777_636_800_000;
@@ -28,8 +28,22 @@ fn node(name: &str, membership: MembershipView, up: bool) -> NodeView {
         leader: name == "n1",
         boot: Some("b1".into()),
         version: Some("0.1.0".into()),
+        recipient: None,
         links: if name == "n1" { vec![] } else { vec![link(name, 0, up), link(name, 1, true)] },
         notes: vec![],
+        fencing: levels(name, up),
+    }
+}
+
+fn levels(name: &str, up: bool) -> Vec<LevelView> {
+    let trust = |by: &str, reason: &str| {
+        Some(TrustView { by: by.into(), reason: reason.into(), at_ms: NOW_MS - 3_600_000 * 72 })
+    };
+    let level = |level, device: &str, trust| LevelView { level, devices: vec![device.into()], trust };
+    match (name, up) {
+        ("n1", _) => vec![level(1, "ipmi-n1", trust("a fencing that worked", ""))],
+        (_, true) => vec![level(1, "ipmi", trust("ann", "tested by hand"))],
+        (_, false) => vec![level(1, "ipmi", trust("ann", "tested by hand")), level(2, "pdu", None)],
     }
 }
 
@@ -62,7 +76,12 @@ pub fn healthy() -> StatusView {
         health: Health::Healthy,
         summary: "healthy: 2 nodes online, 1 resource running".into(),
         problems: vec![],
-        target: Some(TargetView { revision: "a".repeat(40), accepted_ms: NOW_MS - 300_000, by: "anna".into() }),
+        target: Some(TargetView {
+            revision: "a".repeat(40),
+            accepted_ms: NOW_MS - 300_000,
+            by: "anna".into(),
+            signature: None,
+        }),
         last_good: None,
         generation: 0,
         leader: Some("n1".into()),
@@ -76,6 +95,8 @@ pub fn healthy() -> StatusView {
         overrides: vec![],
         devices: vec![],
         alarms: vec![],
+        rollout: Default::default(),
+        webhook: None,
     }
 }
 

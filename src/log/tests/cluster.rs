@@ -225,6 +225,20 @@ fn the_default_times_elect_before_anybody_is_suspected_and_survive_a_lost_heartb
     assert!(heartbeat * 2 + patience <= election_max + election_min);
 }
 
+/// Both have the same time-out, and each stands before it hears that the other does.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_voters_that_stand_at_the_same_moment_do_not_do_so_for_ever() {
+    let config =
+        Config { election_min: Duration::from_millis(200), election_max: Duration::from_millis(201), ..CONFIG };
+    let cluster = Cluster::of(&THREE, config).await;
+    let leader = cluster.leader().await;
+    *cluster.net.vote_takes.lock().expect("lock") = config.patience * 2;
+    cluster.cut(leader.as_str());
+    let next = cluster.leader().await;
+    assert!(next != leader && cluster.standing(next.as_str()).leadership.is_self);
+    cluster.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_off_voter_that_may_not_stand_disturbs_nobody_when_it_returns() {
     let cluster = Cluster::of(&THREE, CONFIG).await;

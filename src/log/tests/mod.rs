@@ -2,8 +2,10 @@
 
 mod chaos;
 mod cluster;
+mod crash;
 mod disk;
 mod measure;
+mod reverted;
 
 use super::network::{RpcKind, Transport, TransportError};
 use super::{Config, Identity, RaftLog, RaftNode, Standing};
@@ -67,6 +69,8 @@ struct Net {
     nodes: Mutex<BTreeMap<NodeId, RaftLog<Wire>>>,
     /// Nodes that nobody reaches and that reach nobody.
     cut: Mutex<BTreeSet<NodeId>>,
+    /// How long a vote request is under way.
+    vote_takes: Mutex<Duration>,
 }
 
 #[derive(Clone)]
@@ -94,7 +98,15 @@ impl Transport for Wire {
         let Some(node) = node.filter(|_| self.reaches(peer)) else {
             return Err(TransportError::NotSent("cut".to_owned()));
         };
-        let answer = tokio::time::timeout(timeout, node.handle(kind, body)).await;
+        let takes = match kind {
+            RpcKind::Vote => *self.net.vote_takes.lock().expect("lock"),
+            RpcKind::Append | RpcKind::Snapshot | RpcKind::Forward | RpcKind::Known => Duration::ZERO,
+        };
+        let answer = tokio::time::timeout(timeout, async {
+            tokio::time::sleep(takes).await;
+            node.handle(kind, body).await
+        })
+        .await;
         match answer {
             Ok(Ok(answer)) if self.reaches(peer) => Ok(answer),
             Ok(Ok(_)) => Err(TransportError::Unknown("cut meanwhile".to_owned())),

@@ -4,6 +4,7 @@
 //! ends the wait.
 
 use super::{Builder, Made, may_be_promoted};
+use crate::model::planted::{Planted, planted};
 use crate::model::{FenceWhen, InstanceId, Reason, Requires, ResourceId};
 use crate::plan::Verdict;
 use crate::plan::graph::{At, StepKind};
@@ -20,8 +21,7 @@ impl Builder<'_, '_> {
             let Some(clone) = world.res[place].clone.filter(|_| !self.of[place].is_empty()) else { continue };
             let info = &world.clones[clone];
             let full = world.res[place].claims.len() >= info.max;
-            let promoted = world.res[place].claims.iter().filter(|live| may_be_promoted(live)).count();
-            let no_more = info.spec.promotable.is_none_or(|promotable| promoted >= promotable.max as usize);
+            let no_more = self.no_more_promoted(place);
             let mut made = self.made_of(place);
             made.sort_by_key(|made| made.node);
             let was_promoted = |made: &&Made| {
@@ -50,6 +50,14 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// Whether as many copies as allowed may be promoted already.
+    fn no_more_promoted(&self, place: usize) -> bool {
+        let res = &self.world.res[place];
+        let promotable = res.clone.and_then(|clone| self.world.clones[clone].spec.promotable);
+        let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
+        promotable.is_some_and(|promotable| promoted >= promotable.max as usize) && !planted(Planted::PromotedPastLimit)
+    }
+
     /// A start waits for every node's word on its resource, and for lost nodes that may run it.
     pub(super) fn probe_and_fence_edges(&mut self) {
         let world = self.world;
@@ -66,6 +74,7 @@ impl Builder<'_, '_> {
                 // In an outline nobody asks where else something runs that is known to run.
                 let asks = |start: &&Made| !world.outline || self.wants.insts[start.inst].claims.is_empty();
                 let starts = starts.iter().filter(|start| start.kind == StepKind::Start).filter(asks);
+                let starts = starts.filter(|start| start.node == node || !planted(Planted::ProbedByOne));
                 for start in starts.collect::<Vec<_>>() {
                     self.wait_for_word(place, node, start.at);
                 }
@@ -98,9 +107,7 @@ impl Builder<'_, '_> {
         let res = &world.res[place];
         let limits = res.clone.map(|clone| &world.clones[clone]);
         let full = limits.is_none_or(|info| res.claims.len() >= info.max);
-        let promoted = res.claims.iter().filter(|live| may_be_promoted(live)).count();
-        let no_more =
-            limits.and_then(|info| info.spec.promotable).is_some_and(|promotable| promoted >= promotable.max as usize);
+        let no_more = self.no_more_promoted(place);
         let claims =
             wants.by_res[place].iter().flat_map(|inst| wants.insts[*inst].claims.iter().map(move |c| (*inst, c)));
         let lasting: Vec<(usize, &(Live<'_>, Fate))> =

@@ -126,3 +126,52 @@ fn a_probe_is_asked_for_what_the_state_means() {
     let definition = Definition { resource: w.spec.resources["a"].clone(), clone: None };
     assert_eq!(crate::plan::instances::identity(&definition.resource), crate::state::State::identity(&definition));
 }
+
+/// What is down for how long, as `a@n1 40000 TimeOut`.
+fn outages(world: &World, spec: &crate::model::Spec) -> Vec<String> {
+    let told = |outage: &crate::plan::Outage| {
+        let lasts = outage.lasts.map_or("for good".to_owned(), |lasts| format!("{} {:?}", lasts.ms, lasts.basis));
+        let role = if outage.role == Role::Promoted { " promoted" } else { "" };
+        format!("{}@{}{role} {lasts}", outage.instance, outage.node)
+    };
+    crate::plan::foretell(spec, &world.state).outages.iter().map(told).collect()
+}
+
+#[test]
+fn an_outage_lasts_as_long_as_the_chain_of_what_is_done_meanwhile() {
+    let mut w = two();
+    w.resources(&["a", "b", "c"]).runs(&["a@n1", "b@n2", "c@n1"]).order("a", "b");
+    for name in ["a", "b", "c"] {
+        for operation in w.resource(name).operations.values_mut() {
+            operation.timeout = std::time::Duration::from_secs(10);
+        }
+    }
+    let mut spec = w.spec.clone();
+    spec.resources.get_mut("a").unwrap().params.insert("x".into(), "1".into());
+    // b stops, a stops, a starts, b starts; c is left alone. Stops have the 20 s that were theirs when they started.
+    assert_eq!(outages(&w, &spec), ["a@n1 30000 TimeOut", "b@n2 60000 TimeOut"]);
+    let measured = |times: &[(ActionKind, &[u32])]| times.iter().map(|(action, ms)| (*action, ms.to_vec())).collect();
+    let a = measured(&[(ActionKind::Start, &[300, 900, 100]), (ActionKind::Stop, &[50])]);
+    w.state.durations.insert("a".into(), a);
+    assert_eq!(outages(&w, &spec), ["a@n1 950 Measured", "b@n2 30950 TimeOut"], "a's slowest, b's time-outs");
+    w.state.durations.insert("b".into(), measured(&[(ActionKind::Start, &[7]), (ActionKind::Stop, &[3])]));
+    assert_eq!(outages(&w, &spec), ["a@n1 950 Measured", "b@n2 960 Measured"]);
+    spec.resources.remove("b");
+    spec.orders.clear();
+    assert_eq!(outages(&w, &spec), ["a@n1 950 Measured", "b@n2 for good"]);
+}
+
+#[test]
+fn what_a_lost_node_ran_is_down_until_it_is_proven_off_and_started_elsewhere() {
+    let mut w = two();
+    w.resources(&["a"]).runs(&["a@n1"]).suspect("n1");
+    w.spec.cluster.fencing.timeout = std::time::Duration::from_secs(60);
+    let times = [(ActionKind::Start, vec![500])].into_iter().collect();
+    w.state.durations.insert("a".into(), times);
+    assert_eq!(outages(&w, &w.spec), ["a@n1 60500 TimeOut"]);
+    let now_ms = w.state.now_ms;
+    let before = w.attempt("n1", 0, "n2");
+    (before.outcome, before.started_ms, before.ended_ms) = (Some(FenceOutcome::Off), now_ms - 1_500, now_ms);
+    before.boot = crate::model::BootId::new("an earlier one");
+    assert_eq!(outages(&w, &w.spec), ["a@n1 2000 Measured"]);
+}

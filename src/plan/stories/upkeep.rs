@@ -345,6 +345,23 @@ fn changed_parameters_restart_it() {
 }
 
 #[test]
+fn a_secret_that_was_sealed_anew_restarts_it_and_one_that_only_moved_does_not() {
+    let sealed = |line: u32, text: &[u8]| {
+        let at = Origin { file: "a.yaml".into(), line, column: 1 };
+        SecretRef::Age(AgeSecret { at, seal: Digest::of(text), recipients: Vec::new(), armor: line.to_string() })
+    };
+    let mut w = two();
+    w.resources(&["a"]).resource("a").secrets.insert("passwd".into(), sealed(7, b"one"));
+    w.runs(&["a@n1"]).probe("a", "n2", Reading::Stopped);
+    w.resource("a").secrets.insert("passwd".into(), sealed(9, b"one"));
+    assert_eq!(w.steps(), "");
+    w.resource("a").secrets.insert("passwd".into(), sealed(9, b"two"));
+    assert_eq!(w.play(), "Stop a@n1, Start a@n1");
+    w.resource("a").secrets.clear();
+    assert_eq!(w.play(), "Stop a@n1, Start a@n1");
+}
+
+#[test]
 fn a_node_that_an_operator_wants_off_is_fenced_while_it_is_heard() {
     let mut w = two();
     w.resources(&["a"]).runs(&["a@n2"]).over(Scope::Node("n1".into()), OverrideKind::Fence);
@@ -415,4 +432,21 @@ fn parameters_that_the_agent_takes_over_disturb_nobody() {
     assert_eq!(w.steps(), "!Reload a@n1");
     w.failed("a@n1", FailureKind::Failed).action = ActionKind::Reload;
     assert_eq!(w.play(), "Stop b@n1, Stop a@n1, Start a@n1, Start b@n1");
+}
+
+#[test]
+fn a_test_of_one_level_uses_that_level_alone() {
+    let mut w = two();
+    w.spec.nodes.get_mut("n1").unwrap().fencing = vec![vec!["pdu-n1".into()], vec!["pdu-n2".into()]];
+    w.document("n1");
+    w.resources(&["a"]).runs(&["a@n2"]).over(Scope::Node("n1".into()), OverrideKind::TestFence { level: 1 });
+    let fence = w.assign().fence;
+    assert_eq!((fence.len(), fence[0].level, fence[0].devices.clone()), (1, 1, vec!["pdu-n2".into()]));
+    // Tried before, for other reasons: the test is about this level all the same.
+    let now_ms = w.state.now_ms;
+    let before = w.attempt("n1", 1, "n2");
+    (before.outcome, before.ended_ms) = (Some(FenceOutcome::Failed("no".into())), now_ms);
+    assert_eq!(w.assign().fence[0].level, 1);
+    w.state.overrides.clear();
+    assert!(w.assign().fence.is_empty(), "and when it is over nobody wants it off");
 }

@@ -27,6 +27,8 @@ use std::io;
 pub enum ReceiveError {
     #[error("failed to talk to git")]
     Io(#[from] io::Error),
+    #[error("`{text}` is not a folder of the repository: write it from the root on, such as `clusters/prod`")]
+    NoFolder { text: String },
     #[error("git sent something unexpected: {what}")]
     Malformed { what: String },
     #[error("{reason}")]
@@ -35,6 +37,8 @@ pub enum ReceiveError {
     UnknownOption { option: String, hint: Option<String> },
     #[error("push option `{option}` takes no value")]
     OptionWithValue { option: String },
+    #[error("`{text}` is not the id of a plan; `hafen plan --out FILE` prints one")]
+    NoPlanId { text: String },
     #[error("more than {limit} {what} in one push")]
     TooMany { what: &'static str, limit: usize },
 }

@@ -1,14 +1,16 @@
 //! What the pusher asked for with `git push -o`.
 
 use super::{ReceiveError, printable};
-use crate::model::suggest;
+use crate::model::{PlanId, suggest};
 
 /// More options than exist are a mistake.
 const MAX_OPTIONS: usize = 32;
 const LONGEST_SHOWN: usize = 60;
+/// As long as paths are for Linux (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
 
-/// The options of one push; all off unless given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+/// The options of one push; all off unless they are given.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PushOptions {
     /// `main` may go to a commit that was not built on the current one (needs `git push --force` too).
@@ -17,13 +19,22 @@ pub struct PushOptions {
     pub allow_removals: bool,
     /// Unmanaged resources that are gone from git are let go without being stopped.
     pub abandon: bool,
+    /// Manifests that the cluster returned from are meant all the same.
+    pub allow_held: bool,
+    /// What disturbs services is done although no change window is open.
+    pub outside_window: bool,
     /// Show the plan and refuse.
     pub dry_run: bool,
+    /// Only if this is the plan still.
+    pub plan: Option<PlanId>,
+    /// The folder of the manifests, before the cluster follows any that say it.
+    pub path: Option<String>,
 }
 
 impl PushOptions {
     /// The names, as written after `git push -o`.
-    pub const NAMES: [&str; 4] = ["allow-rewind", "allow-removals", "abandon", "dry-run"];
+    pub const NAMES: [&str; 8] =
+        ["allow-rewind", "allow-removals", "abandon", "allow-held", "outside-window", "dry-run", "plan", "path"];
 
     /// Reads options as git hands them over. Unknown ones are refused: a typing mistake must not change what a push does.
     pub fn parse<'a>(options: impl IntoIterator<Item = &'a str>) -> Result<Self, ReceiveError> {
@@ -36,8 +47,14 @@ impl PushOptions {
                 "allow-rewind" => parsed.allow_rewind = true,
                 "allow-removals" => parsed.allow_removals = true,
                 "abandon" => parsed.abandon = true,
+                "allow-held" => parsed.allow_held = true,
+                "outside-window" => parsed.outside_window = true,
                 "dry-run" => parsed.dry_run = true,
-                other => return Err(unknown(other)),
+                other => match other.split_once('=') {
+                    Some(("plan", id)) => parsed.plan = Some(plan_id(id)?),
+                    Some(("path", folder)) => parsed.path = Some(path(folder)?),
+                    Some(_) | None => return Err(unknown(other)),
+                },
             }
         }
         Ok(parsed)
@@ -60,8 +77,26 @@ impl PushOptions {
     }
 }
 
+fn plan_id(text: &str) -> Result<PlanId, ReceiveError> {
+    text.parse().map_err(|()| ReceiveError::NoPlanId { text: printable(text, LONGEST_SHOWN) })
+}
+
+/// A folder of the repository.
+fn path(text: &str) -> Result<String, ReceiveError> {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let odd =
+        text.len() > LONGEST_PATH || text.starts_with('/') || text.contains(char::is_control) || parts.contains(&"..");
+    match odd {
+        true => Err(ReceiveError::NoFolder { text: printable(text, LONGEST_SHOWN) }),
+        false => Ok(parts.join("/")),
+    }
+}
+
 fn unknown(option: &str) -> ReceiveError {
     let name = option.split('=').next().unwrap_or(option);
+    if option == "plan" {
+        return ReceiveError::NoPlanId { text: String::new() };
+    }
     if name != option && PushOptions::NAMES.contains(&name) {
         return ReceiveError::OptionWithValue { option: name.to_owned() };
     }
@@ -75,9 +110,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_is_one_of_the_repository() {
+        let path = |option| PushOptions::parse([option]).map(|options| options.path);
+        assert_eq!(path("path=./clusters//prod/").unwrap(), Some("clusters/prod".into()));
+        for wrong in ["path=/etc", "path=../x", "path=a/../..", "path=a\nb"] {
+            assert!(path(wrong).unwrap_err().to_string().contains("clusters/prod"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn known_options_are_read() {
         let options = PushOptions::parse(["allow-rewind", "dry-run", "dry-run"]).unwrap();
         assert_eq!(options, PushOptions { allow_rewind: true, dry_run: true, ..PushOptions::default() });
+    }
+
+    #[test]
+    fn the_id_of_a_plan_is_a_value() {
+        let id = "00010203-ff000001-09090909";
+        let options = PushOptions::parse([format!("plan={id}").as_str()]).unwrap();
+        assert_eq!(options.plan.map(|id| id.to_string()), Some(id.to_owned()));
     }
 
     #[test]
@@ -86,6 +137,8 @@ mod tests {
             ("allow-rewnd", "unknown push option `allow-rewnd`, did you mean `allow-rewind`?"),
             ("allow_removals", "unknown push option `allow_removals`, did you mean `allow-removals`?"),
             ("ci.skip", "unknown push option `ci.skip`"),
+            ("plan=1234", "`1234` is not the id of a plan; `hafen plan --out FILE` prints one"),
+            ("plan", "`` is not the id of a plan; `hafen plan --out FILE` prints one"),
             ("abandon=false", "push option `abandon` takes no value"),
             ("a\u{1b}[31m\nb", "unknown push option `a [31m b`"),
             ("", "unknown push option ``"),

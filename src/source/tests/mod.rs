@@ -5,6 +5,7 @@ mod fetching;
 mod packs;
 mod pushing;
 mod reading;
+mod signing;
 
 use super::Repo;
 use crate::model::Revision;

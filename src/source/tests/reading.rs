@@ -5,6 +5,7 @@ use super::{World, git};
 use crate::model::Revision;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 fn names(files: &[(String, Vec<u8>)]) -> Vec<&str> {
     files.iter().map(|(path, _)| path.as_str()).collect()
@@ -213,4 +214,30 @@ fn locks_and_a_damaged_main_left_by_a_power_cut_stop_nothing() {
     assert!(fresh.exists());
     repo.set_main(&revision).unwrap();
     assert_eq!(repo.main().unwrap(), Some(revision));
+}
+
+#[test]
+fn each_line_is_blamed_on_the_commit_that_changed_it_last() {
+    let world = World::new();
+    let long = Duration::from_secs(60);
+    world.write("-a/web.yaml", "one\ntwo\nthree\n");
+    let first = world.commit("first");
+    world.write("-a/web.yaml", "one\n2\nthree\nfour");
+    let second = world.commit("second: of two lines\n\nbody");
+    world.write("-a/web.yaml", "other\n2\nthree\nfour");
+    world.commit("third");
+    let repo = world.clone_as_repo();
+    let blame = |lines: &[u32]| repo.blame(&second, "-a/web.yaml", &lines.iter().copied().collect(), long);
+    let found = blame(&[1, 2, 4, 5, 0, u32::MAX]).unwrap();
+    let told: Vec<_> = found.iter().map(|(line, by)| (*line, by.revision.clone(), by.subject.as_str())).collect();
+    let expected = [(1, first.clone(), "first"), (2, second.clone(), "second: of two lines")];
+    assert_eq!(told[..2], expected);
+    assert_eq!(told[2..], [(4, second.clone(), "second: of two lines")]);
+    assert_eq!(found[&1].author, "Ada Admin <ada@example.org>");
+    assert!(blame(&[7]).unwrap().is_empty());
+    assert!(repo.blame(&second, "nothing.yaml", &[1].into(), long).is_err());
+    let late = repo.blame(&second, "-a/web.yaml", &[1].into(), Duration::ZERO).unwrap_err();
+    assert!(matches!(late, SourceError::TimedOut { .. }), "{late}");
+    assert_eq!(repo.find_by_prefix(first.short()).unwrap().unwrap().revision, first);
+    assert!(repo.find_by_prefix("0123456789").unwrap().is_none() && repo.find_by_prefix("main").unwrap().is_none());
 }

@@ -470,3 +470,25 @@ fn nothing_is_granted_to_a_remote_node_and_it_never_joins() {
     assert!(matches!(case.claim("db@n3"), Err(Refusal::NotAllowed { .. })));
     assert!(matches!(case.ask(Case::join("n3", 1, 2)), Err(Refusal::NotAllowed { .. })));
 }
+
+#[test]
+fn how_long_the_last_actions_took_is_kept_and_bounded() {
+    let mut case = Case::new();
+    case.state.feature_level = 2;
+    for _ in 0..9 {
+        case.run("db@n1");
+        case.stop("db@n1");
+    }
+    assert_eq!(case.state.durations["db"][&ActionKind::Start], [5; 5]);
+    assert_eq!(case.state.durations["db"][&ActionKind::Stop].len(), 5);
+    assert_eq!(case.state.took(&"db".into(), ActionKind::Start), Some(std::time::Duration::from_millis(5)));
+    assert_eq!(case.state.took(&"db".into(), ActionKind::Promote), None);
+    // Failures say nothing.
+    case.assign("db@n1", Role::Started);
+    case.claim("db@n1").unwrap();
+    let before = case.state.durations.clone();
+    case.report("db@n1", ActionKind::Start, 1).unwrap();
+    assert_eq!(case.state.durations, before);
+    let kept = crate::state::snapshot::decode(&crate::state::snapshot::encode(&case.state)).unwrap();
+    assert_eq!(kept.durations, before);
+}

@@ -199,7 +199,8 @@ fn untested_levels_do_not_count_where_tests_are_required() {
     case.result(attempt, FenceOutcome::Off).unwrap();
     assert_eq!(case.state.claims.len(), 1);
     let digest = State::level_digest(&case.state.nodes["n3"], 0).unwrap();
-    let trust = |digest| Command::Trust { node: "n3".into(), level: 0, digest, by: "ann".into() };
+    let trust =
+        |digest| Command::Trust { node: "n3".into(), level: 0, digest, by: "ann".into(), reason: "seen".into() };
     assert!(case.ask(trust(Digest::of(b"other"))).is_err());
     case.ok(trust(digest));
     let attempt = case.fence("n3", "n1");
@@ -234,4 +235,42 @@ fn a_node_that_is_fenced_too_often_stays_off() {
         case.ok(Case::join("n3", boot + 1, 1));
     }
     assert!(!case.state.alarms.is_empty());
+}
+
+#[test]
+fn a_test_is_one_attempt_and_leaves_the_node_alone_if_it_fails() {
+    for outcome in [FenceOutcome::Failed("no answer".into()), FenceOutcome::Unknown("lost".into())] {
+        let mut case = Case::new();
+        let (by, reason) = ("ann".to_owned(), String::new());
+        let kind = OverrideKind::TestFence { level: 0 };
+        case.ok(Command::SetOverride { scope: Scope::Node("n3".into()), kind, by, reason, expires_ms: None });
+        assert!(case.state.fence_asked(&"n3".into()).is_some(), "it may be fenced while it is heard");
+        let attempt = case.fence("n3", "n1");
+        case.result(attempt, outcome).unwrap();
+        assert!(case.state.overrides.is_empty() && case.state.fence_asked(&"n3".into()).is_none());
+        let suspicion = case.state.nodes["n3"].suspicion.clone().unwrap();
+        let (node, boot) = ("n3".into(), case.state.nodes["n3"].incarnation.boot.clone());
+        case.ok(Command::Clear { leader: case.leader(), node, boot, number: suspicion.number });
+        assert_eq!(case.membership("n3"), Membership::Online);
+    }
+}
+
+#[test]
+fn a_wish_to_fence_outlives_a_failed_attempt() {
+    let mut case = Case::new();
+    let (by, reason, kind) = ("ann".to_owned(), String::new(), OverrideKind::Fence);
+    case.ok(Command::SetOverride { scope: Scope::Node("n3".into()), kind, by, reason, expires_ms: None });
+    let attempt = case.fence("n3", "n1");
+    case.result(attempt, FenceOutcome::Failed("no answer".into())).unwrap();
+    assert!(case.state.fence_asked(&"n3".into()).is_some());
+}
+
+#[test]
+fn who_vouches_for_a_level_says_why_and_it_is_told() {
+    let mut case = Case::new();
+    let digest = State::level_digest(&case.state.nodes["n3"], 0).unwrap();
+    let (by, reason) = ("ann".to_owned(), "pulled the plug".repeat(100));
+    case.ok(Command::Trust { node: "n3".into(), level: 0, digest, by, reason });
+    let key = TrustKey { node: "n3".into(), level: 0, digest };
+    assert_eq!(case.state.trust[&key].reason.len(), 300, "bounded");
 }

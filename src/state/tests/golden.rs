@@ -51,13 +51,28 @@ fn sample_2() -> (Entry, State) {
     case.change("4", "size");
     case.advance("db@n1", Phase::Reloading).unwrap();
     case.state.halted.insert("web".into());
+    let word = Word { number: 7, state: CommitState::Success, text: "healthy".into(), since_ms: 5, told: Sent::Never };
+    let failing = Some(Failing { since_ms: 6, why: "no route".into() });
+    case.state.outbox = Outbox { last: 9, words: [("4".into(), word)].into(), failing };
     let notice = *case.state.notices.keys().next().unwrap();
     let incarnation = incarnation("n1", 1, 1);
     let commands = vec![
         case.announce_command(ActionKind::Promote, &["drbd:1@n2"]),
         case.told_command("drbd:1@n2", ExecStatus::TimedOut),
         case.report_command("db@n1", ActionKind::Reload, 1, None),
-        Command::Withdraw { notice, key: key("drbd:0@n1"), incarnation },
+        Command::Withdraw { notice, key: key("drbd:0@n1"), incarnation: incarnation.clone() },
+        Command::NoteStatus {
+            leader: incarnation.clone(),
+            revision: "4".into(),
+            state: CommitState::Failure,
+            text: "not healthy".into(),
+        },
+        Command::StatusSent {
+            leader: incarnation,
+            revision: "4".into(),
+            number: 7,
+            delivery: Delivery::GivenUp("not known there".into()),
+        },
     ];
     (Entry { at_ms: 78, commands }, case.state)
 }

@@ -168,17 +168,6 @@ fn an_operator_confirms_only_what_is_silent_with_a_name_and_a_reason() {
 }
 
 #[test]
-fn the_watchdog_is_no_evidence_yet() {
-    let mut case = Case::new();
-    case.run("db@n3");
-    case.suspect("n3");
-    let boot = incarnation("n3", 1, 1).boot;
-    let elapsed = Command::WatchdogElapsed { leader: case.leader(), node: "n3".into(), boot };
-    assert!(case.ask(elapsed).is_err());
-    assert_eq!(case.state.claims.len(), 1);
-}
-
-#[test]
 fn overrides_come_one_of_a_kind_expire_by_ticks_and_name_what_exists() {
     let mut case = Case::new();
     let set = |scope: Scope, kind: OverrideKind, expires_ms| Command::SetOverride {
@@ -269,4 +258,32 @@ fn feature_levels_rise_once_everybody_supports_them() {
     let old = JoinFacts { feature_level: 0, ..facts() };
     let join = Command::Join { node: "n1".into(), incarnation: incarnation("n1", 1, 2), facts: old };
     assert!(matches!(case.ask(join), Err(Refusal::NotAllowed { .. })));
+}
+
+#[test]
+fn going_on_alone_ends_what_the_named_nodes_held_and_nothing_else() {
+    let mut case = Case::new();
+    case.run("db@n2");
+    case.run("drbd:0@n3");
+    let recover = |generation, off: &[&str]| Command::Recover {
+        node: "n1".into(),
+        generation,
+        off: off.iter().map(|name| NodeId::new(*name)).collect(),
+        by: "ann".into(),
+        reason: "the other room burnt down".into(),
+    };
+    assert!(matches!(case.ask(recover(1, &["n1"])), Err(Refusal::NotAllowed { .. })), "who goes on is not off");
+    case.ok(recover(1, &["n2", "nobody"]));
+    assert_eq!(case.state.generation, 1);
+    assert_eq!(case.membership("n2"), Membership::Fenced, "online or not: the statement counts");
+    let held: Vec<String> = case.state.claims.keys().map(ToString::to_string).collect();
+    assert_eq!(held, ["drbd:0@n3"], "nobody said that n3 is off");
+    assert!(case.state.alarms.last().is_some_and(|alarm| alarm.text.contains("burnt down")));
+    // Nobody of the former generation is let in without a new token, not even with a new boot.
+    assert!(matches!(case.ask(Case::join("n2", 2, 1)), Err(Refusal::NotAllowed { .. })));
+    assert_eq!(case.ask(recover(1, &["n3"])), Err(Refusal::NothingToDo), "once is enough");
+    case.state.admitted.insert("n2".into(), Admitted { addresses: Vec::new(), port: 7443 });
+    assert!(matches!(case.ask(Case::join("n2", 1, 2)), Err(Refusal::BurntBoot { .. })));
+    case.ok(Case::join("n2", 2, 1));
+    assert_eq!(case.membership("n2"), Membership::Online);
 }

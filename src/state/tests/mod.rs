@@ -1,4 +1,4 @@
-//! Tests of this module: `claims`, `members`, `fencing`, `target`, `notices`, `reload` hold a rule each, `properties` the invariants on random
+//! Tests of this module: `claims`, `members`, `fencing`, `target`, `rollout`, `notices`, `reload`, `watchdog`, `outbox` hold a rule each, `properties` the invariants on random
 //! sequences, `golden` the stored formats.
 
 mod claims;
@@ -6,9 +6,12 @@ mod fencing;
 mod golden;
 mod members;
 mod notices;
+mod outbox;
 mod properties;
 mod reload;
+mod rollout;
 mod target;
+mod watchdog;
 
 use super::target::spec_to_chunks;
 use super::*;
@@ -27,7 +30,7 @@ pub fn incarnation(node: &str, boot: u64, counter: u64) -> Incarnation {
 }
 
 pub fn facts() -> JoinFacts {
-    JoinFacts { addresses: Vec::new(), port: 7443, version: "1".into(), feature_level: 1 }
+    JoinFacts { addresses: Vec::new(), port: 7443, version: "1".into(), feature_level: 1, recipient: None }
 }
 
 impl Case {
@@ -60,6 +63,12 @@ impl Case {
             assert_eq!(State { index, ..before }, self.state, "refused, and yet it changed something");
         }
         answer
+    }
+
+    /// What people read of it.
+    pub fn events(&mut self, command: Command) -> Vec<Event> {
+        let index = LogIndex(self.state.index.0 + 1);
+        self.state.apply(index, &Entry { at_ms: index.0 * 10, commands: vec![command] }).1
     }
 
     #[track_caller]

@@ -6,12 +6,14 @@ use crate::state::snapshot::encode;
 /// Both copies of `drbd` run, and whoever operates one announces it.
 pub fn notifying() -> Case {
     let mut case = Case::new();
-    case.state.feature_level = 2;
+    case.state.feature_level = 1;
     case.world.spec.clones.get_mut("ms").unwrap().notify = true;
     case.push("2");
     case.probe_all();
+    // Before the level was raised nobody announced anything.
     case.run("drbd:0@n1");
     case.run("drbd:1@n2");
+    case.state.feature_level = 2;
     case
 }
 
@@ -183,7 +185,31 @@ fn one_operation_is_announced_once_and_only_where_somebody_listens() {
 #[test]
 fn what_needs_nothing_of_format_2_is_stored_as_format_1() {
     let mut case = notifying();
+    case.state.durations.clear();
     assert_eq!(encode(&case.state)[0], 1);
     case.announce(ActionKind::Stop, &["drbd:1@n2"]);
     assert_eq!(encode(&case.state)[0], 2);
+}
+
+#[test]
+fn what_was_withdrawn_is_refused_when_it_comes_late_and_what_is_under_way_is_not_announced_again() {
+    let mut case = notifying();
+    case.assign("drbd:0@n1", Role::Promoted);
+    let withdraw = |case: &Case| Command::Withdraw {
+        notice: *case.state.notices.keys().next_back().unwrap(),
+        key: key("drbd:0@n1"),
+        incarnation: case.state.nodes["n1"].incarnation.clone(),
+    };
+    case.announce(ActionKind::Promote, &["drbd:0@n1"]);
+    case.told("drbd:0@n1");
+    case.told("drbd:1@n2");
+    case.ok(withdraw(&case));
+    let late = case.advance("drbd:0@n1", Phase::Promoting);
+    assert!(matches!(&late, Err(Refusal::NotAllowed { why }) if why.contains("nobody announced")), "{late:?}");
+    case.announce(ActionKind::Promote, &["drbd:0@n1"]);
+    case.told("drbd:0@n1");
+    case.told("drbd:1@n2");
+    case.advance("drbd:0@n1", Phase::Promoting).unwrap();
+    case.ok(withdraw(&case));
+    assert_eq!(case.ask(case.announce_command(ActionKind::Promote, &["drbd:0@n1"])), Err(Refusal::NothingToDo));
 }
