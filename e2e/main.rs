@@ -17,6 +17,7 @@ mod lab;
 mod lab_test;
 mod life_test;
 mod mariadb_test;
+mod migrate_test;
 mod notify_test;
 mod operate_test;
 mod overlay_test;

@@ -52,6 +52,7 @@ impl Words<'_> {
             PredictedKind::Restart => Impact::Restart,
             PredictedKind::Reload => Impact::Reload,
             PredictedKind::Move => Impact::Move,
+            PredictedKind::Migrate => Impact::Migrate,
             PredictedKind::Promote => Impact::Promote,
             PredictedKind::Demote => Impact::Demote,
         };
@@ -77,7 +78,7 @@ impl Words<'_> {
         let lost = matches!(action.reason, Reason::NodeLost { .. });
         match resource {
             Some(resource) if resource.migratable && action.kind == PredictedKind::Move && !lost => {
-                format!("{}; stopped and started, since nothing migrates in this version", action.reason)
+                format!("{}; stopped and started: something speaks against moving it live", action.reason)
             }
             Some(_) | None => action.reason.to_string(),
         }

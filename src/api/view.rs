@@ -280,6 +280,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::MigratingTo => "MigratingTo",
         Phase::MigratingFrom => "MigratingFrom",
         Phase::Reloading => "Reloading",
+        Phase::Migrated => "Migrated",
     }
 }
 

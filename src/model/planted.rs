@@ -78,6 +78,8 @@ faults! {
     StartsUntold,
     /// A node without a quorum keeps what needs one.
     KeepsWithoutQuorum,
+    /// When a migration fails, what is claimed at its other end is forgotten.
+    OtherEndForgotten,
 }
 
 /// Whether a fault is switched on in this thread.

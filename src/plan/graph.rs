@@ -37,6 +37,10 @@ pub enum StepKind {
     },
     /// Takes changed parameters over in place.
     Reload,
+    /// Moves what runs here to where it is assigned, while it runs.
+    MigrateTo,
+    /// Takes in what was moved here.
+    MigrateFrom,
     /// This copy is told of an operation on another, or itself.
     Notify {
         notice: Epoch,
@@ -61,8 +65,28 @@ impl StepKind {
             Self::Stop => Some(ActionKind::Stop),
             Self::Promote => Some(ActionKind::Promote),
             Self::Demote => Some(ActionKind::Demote),
-            Self::Probe | Self::Fence { .. } | Self::Reload | Self::Notify { .. } => None,
+            Self::Probe
+            | Self::Fence { .. }
+            | Self::Reload
+            | Self::MigrateTo
+            | Self::MigrateFrom
+            | Self::Notify { .. } => None,
         }
+    }
+
+    /// As what a resource comes up for those that come after it: a start, or an arrival.
+    pub(super) fn comes_as(&self, up: &StepKind) -> bool {
+        self == up || (*up == Self::Start && *self == Self::MigrateFrom)
+    }
+
+    /// What waits until that which it needs is up: a start, or a migration before it begins.
+    pub(super) fn waits_as(&self, up: &StepKind) -> bool {
+        self == up || (*up == Self::Start && *self == Self::MigrateTo)
+    }
+
+    /// What others that need it stop before: a stop, or a migration before it begins.
+    pub(super) fn goes_as(&self, down: &StepKind) -> bool {
+        self == down || (*down == Self::Stop && *self == Self::MigrateTo)
     }
 }
 
@@ -314,9 +338,12 @@ impl Graph {
             StepKind::Promote => {
                 Reason::After { instance: before.key.instance.clone(), role: Some(crate::model::Role::Promoted) }
             }
-            StepKind::Start | StepKind::Stop | StepKind::Demote | StepKind::Reload => {
-                Reason::After { instance: before.key.instance.clone(), role: None }
-            }
+            StepKind::Start
+            | StepKind::Stop
+            | StepKind::Demote
+            | StepKind::Reload
+            | StepKind::MigrateTo
+            | StepKind::MigrateFrom => Reason::After { instance: before.key.instance.clone(), role: None },
         })
     }
 }

@@ -481,9 +481,12 @@ impl<'a> World<'a> {
     /// A move of a running instance that was begun and not ended: from where, to where.
     pub fn migrating(&self, place: usize) -> Option<(usize, usize)> {
         let claims = &self.res[place].claims;
-        let at = |phase: Phase| claims.iter().find(|live| live.claim.phase == phase).map(|live| live.node);
-        let both = at(Phase::MigratingTo).zip(at(Phase::MigratingFrom));
-        both.filter(|_| self.res[place].clone.is_none() && claims.len() == 2)
+        // What failed ends at both ends; others go on.
+        let sound = |live: &&Live<'_>| self.outline || live.claim.failure.is_none();
+        let find = |which: &dyn Fn(Phase) -> bool| claims.iter().filter(sound).find(|live| which(live.claim.phase));
+        let both = find(&Phase::leaves).zip(find(&|phase| phase == Phase::MigratingFrom));
+        let both = both.filter(|_| self.res[place].clone.is_none() && claims.len() == 2);
+        both.map(|(from, to)| (from.node, to.node))
     }
 
     /// Whether something that is to run once is active more than once. What fails is about to end; others count it.

@@ -121,7 +121,11 @@ impl Builder<'_, '_> {
         let wants = self.wants;
         for (live, fate) in &wants.insts[inst].claims {
             match fate {
+                Fate::Stay if !self.world.outline && live.claim.phase.migrates() => self.migration_steps(inst, live),
                 Fate::Stay => self.stay_steps(inst, live),
+                Fate::Stop(why) if !self.world.outline && wants.insts[inst].migrates => {
+                    self.migrate_steps(inst, live, why);
+                }
                 Fate::Stop(why) => self.stop_steps(inst, live, why),
                 Fate::Stuck(_) | Fate::Found | Fate::Lost => {}
             }
@@ -178,13 +182,79 @@ impl Builder<'_, '_> {
             | Phase::Promoting
             | Phase::Demoting
             | Phase::MigratingTo
-            | Phase::MigratingFrom
+            | Phase::Migrated
             | Phase::Reloading => self.add(StepKind::Stop, inst, live.node, why.clone(), false),
+            // Where it may still come to: first the other end stops, which ends what it sends.
+            Phase::MigratingFrom => {
+                self.add(StepKind::Stop, inst, live.node, why.clone(), false);
+                let others = self.wants.insts[inst].claims.iter().map(|(other, _)| other);
+                let sources: Vec<usize> = others.filter(|other| other.claim.phase.leaves()).map(|o| o.node).collect();
+                for source in sources {
+                    self.wait_for_source(inst, StepKind::Stop, live.node, source);
+                }
+            }
+        }
+    }
+
+    /// Whether a claim of this instance on a node is the arriving end of a migration.
+    fn arrives(&self, inst: usize, node: usize) -> bool {
+        let mut claims = self.wants.insts[inst].claims.iter();
+        claims.any(|(live, _)| live.node == node && live.claim.phase == Phase::MigratingFrom)
+    }
+
+    /// It is to move while it runs. A node that speaks against it now gets it neither way; the leader will say where else.
+    fn migrate_steps(&mut self, inst: usize, live: &Live<'_>, why: &Reason) {
+        let want = &self.wants.insts[inst];
+        let (Some(place), Some((to, assigned))) = (want.place, want.assigned) else { return };
+        if !self.banned(place, to) {
+            self.add(StepKind::MigrateTo, inst, live.node, why.clone(), false);
+            self.add(StepKind::MigrateFrom, inst, to, assigned.reason.clone(), false);
+        }
+    }
+
+    /// One end of a migration that is under way.
+    fn migration_steps(&mut self, inst: usize, live: &Live<'_>) {
+        let want = &self.wants.insts[inst];
+        let why = want.assigned.map_or(Reason::InPlace, |(_, assigned)| assigned.reason.clone());
+        match live.claim.phase {
+            Phase::MigratingTo => self.add(StepKind::MigrateTo, inst, live.node, why, true),
+            Phase::MigratingFrom => {
+                let has_left = want.claims.iter().any(|(other, _)| other.claim.phase == Phase::Migrated);
+                self.add(StepKind::MigrateFrom, inst, live.node, why, has_left);
+                let source = want.claims.iter().map(|(other, _)| other.node).find(|node| *node != live.node);
+                if let Some(node) = source.filter(|_| !has_left) {
+                    self.wait_for_source(inst, StepKind::MigrateFrom, live.node, node);
+                }
+            }
+            // It waits for the other end.
+            Phase::Migrated => {}
+            Phase::Starting
+            | Phase::Running
+            | Phase::Promoting
+            | Phase::Demoting
+            | Phase::Stopping
+            | Phase::Reloading => {}
+        }
+    }
+
+    /// What a node that is silent was sending comes or not, until it is proven off.
+    fn wait_for_source(&mut self, inst: usize, kind: StepKind, node: usize, source: usize) {
+        if self.world.nodes[source].class == Class::Online {
+            return;
+        }
+        let made = self.of_inst[inst].iter().map(|made| &self.made[*made]);
+        let step = made.filter(|made| made.kind == kind && made.node == node).map(|made| made.at).next();
+        if let Some(step) = step {
+            self.wait_for_fencing(source, step);
         }
     }
 
     fn start_steps(&mut self, inst: usize) {
         let want = &self.wants.insts[inst];
+        // An outline tells of a stop and a start; `transition` puts them together.
+        if want.migrates && !self.world.outline {
+            return;
+        }
         let (Some(place), Some((node, assigned))) = (want.place, want.assigned) else { return };
         let res = &self.world.res[place];
         let here = want.claims.iter().find(|(live, _)| live.node == node);
@@ -225,6 +295,8 @@ impl Builder<'_, '_> {
                         (StepKind::Start | StepKind::Demote, StepKind::Promote) => here,
                         // One number is one thing: it ends everywhere before it begins.
                         (StepKind::Stop, StepKind::Start) => true,
+                        (StepKind::MigrateTo, StepKind::MigrateFrom) => true,
+                        (StepKind::Stop, StepKind::Stop) => !here && self.arrives(b.inst, b.node),
                         (_, _) => false,
                     };
                     if before {

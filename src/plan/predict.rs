@@ -55,6 +55,8 @@ pub enum PredictedKind {
     Reload,
     /// Stop, or fencing, on one node and start on another.
     Move,
+    /// To another node while it runs.
+    Migrate,
     Promote,
     Demote,
 }
@@ -157,6 +159,8 @@ impl<'a> Dream<'a> {
             StepKind::Demote => self.role(&key, Role::Unpromoted),
             StepKind::Notify { .. } => {}
             StepKind::Reload => self.reload(&key),
+            StepKind::MigrateTo => self.leave(&key),
+            StepKind::MigrateFrom => self.arrive(&key),
             StepKind::Fence { node } => {
                 self.state.claims.retain(|key, _| &key.node != node);
                 if let Some(node) = self.state.nodes.get_mut(node) {
@@ -218,6 +222,32 @@ impl<'a> Dream<'a> {
         }
     }
 
+    fn leave(&mut self, key: &ClaimKey) {
+        let Some(leaving) = self.state.claims.get_mut(key) else { return };
+        leaving.phase = Phase::Migrated;
+        let leaving = leaving.clone();
+        let Some(assigned) = self.state.assignment.get(&key.instance) else { return };
+        let target = ClaimKey { instance: key.instance.clone(), node: assigned.to.node.clone() };
+        let Some(node) = self.state.nodes.get(&target.node) else { return };
+        let epoch = Epoch(self.state.last_epoch.0 + 1);
+        self.state.last_epoch = epoch;
+        let (incarnation, phase) = (node.incarnation.clone(), Phase::MigratingFrom);
+        // What is under way has both claims already.
+        self.state.claims.entry(target).or_insert(Claim { incarnation, epoch, phase, found: false, ..leaving });
+    }
+
+    fn arrive(&mut self, key: &ClaimKey) {
+        let left: Vec<ClaimKey> =
+            self.state.claims_of(&key.instance.resource).map(|(other, _)| other.clone()).collect();
+        for other in left.into_iter().filter(|other| other.instance == key.instance && other != key) {
+            self.state.claims.remove(&other);
+            self.probed(&other);
+        }
+        if let Some(claim) = self.state.claims.get_mut(key) {
+            claim.phase = Phase::Running;
+        }
+    }
+
     fn role(&mut self, key: &ClaimKey, role: Role) {
         if let Some(claim) = self.state.claims.get_mut(key) {
             claim.role = role;
@@ -240,12 +270,27 @@ fn group(spec: &Spec, steps: Vec<Step>, before: &State) -> Vec<PredictedAction> 
             }
             StepKind::Start => PredictedKind::Start,
             StepKind::Reload => PredictedKind::Reload,
+            StepKind::MigrateTo | StepKind::MigrateFrom => PredictedKind::Migrate,
             StepKind::Stop => PredictedKind::Stop,
             StepKind::Promote => PredictedKind::Promote,
             StepKind::Demote => PredictedKind::Demote,
         };
         let id = step.key.instance;
         let instance = (kind != PredictedKind::Fence).then(|| id.clone());
+        if step.kind == StepKind::MigrateFrom {
+            let leaves = |action: &&mut PredictedAction| action.kind == kind && action.instance == instance;
+            match actions.iter_mut().find(leaves) {
+                Some(action) => {
+                    action.from = Some(std::mem::replace(&mut action.node, step.key.node));
+                    action.takes = action.takes.and(takes);
+                }
+                None => {
+                    let (node, reason) = (step.key.node, step.reason);
+                    actions.push(PredictedAction { kind, instance, node, from: None, reason, takes });
+                }
+            }
+            continue;
+        }
         if kind == PredictedKind::Start {
             let stop = actions
                 .iter_mut()

@@ -495,6 +495,8 @@ pub fn show(step: &Step) -> String {
         | StepKind::Stop
         | StepKind::Promote
         | StepKind::Demote
+        | StepKind::MigrateTo
+        | StepKind::MigrateFrom
         | StepKind::Reload => {
             format!("{:?} {}", step.kind, step.key)
         }

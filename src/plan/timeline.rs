@@ -183,6 +183,8 @@ pub(super) fn takes(spec: &Spec, state: &State, step: &Step) -> Estimate {
         StepKind::Promote => (ActionKind::Promote, OpName::Promote),
         StepKind::Demote => (ActionKind::Demote, OpName::Demote),
         StepKind::Reload => (ActionKind::Reload, OpName::Reload),
+        StepKind::MigrateTo => (ActionKind::MigrateTo, OpName::MigrateTo),
+        StepKind::MigrateFrom => (ActionKind::MigrateFrom, OpName::MigrateFrom),
     };
     let name = &step.key.instance.resource;
     let pinned = state.claims.get(&step.key).and_then(|claim| state.definitions.get(&claim.definition));

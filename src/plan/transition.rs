@@ -110,6 +110,8 @@ pub fn transition(spec: &Spec, state: &State) -> Outcome {
     for (place, step) in graph.placed_steps() {
         let doing = Doing { kind: &step.kind, node: &step.key.node, blocked: blocked.contains(&place) };
         match step.kind {
+            // An outline has no such steps: what moves live is put together here.
+            StepKind::MigrateTo | StepKind::MigrateFrom => {}
             StepKind::Probe | StepKind::Fence { .. } | StepKind::Notify { .. } => {}
             StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote | StepKind::Reload => {
                 plan.insts.entry(&step.key.instance).or_default().steps.push(doing);
@@ -406,6 +408,7 @@ fn role_now(claim: &Claim) -> Role {
         | Phase::Stopping
         | Phase::MigratingTo
         | Phase::MigratingFrom
+        | Phase::Migrated
         | Phase::Reloading => claim.role,
     }
 }

@@ -14,7 +14,8 @@ use super::instances::{Live, World};
 use super::links::{Link, Pair, needs};
 use super::needs::position;
 use super::reasons::why_leaves;
-use crate::model::{InstanceId, MultipleActive, OrderAction, Reason, Role};
+use crate::model::{InstanceId, MultipleActive, OrderAction, OrderStrength, Reason, Role};
+use crate::state::migration::MIGRATION_LEVEL;
 use crate::state::{Assigned, Failure, Phase};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub(super) struct Inst<'a> {
     pub assigned: Option<(usize, &'a Assigned)>,
     /// Something it needs for its promotion goes away.
     pub demote: Option<Reason>,
-    /// It moves while it runs. Only in an outline: this program does not do that yet.
+    /// It is to move while it runs.
     pub migrates: bool,
 }
 
@@ -68,7 +69,7 @@ impl Inst<'_> {
             let up = match claim.phase {
                 Phase::Running => true,
                 Phase::Promoting | Phase::Demoting => !promoted,
-                Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom => true,
+                Phase::Reloading | Phase::MigratingTo | Phase::MigratingFrom | Phase::Migrated => true,
                 // What others began to start counts as started.
                 Phase::Starting => world.outline,
                 Phase::Stopping => false,
@@ -157,7 +158,29 @@ fn judge<'a>(world: &World<'a>, links: &[Link], wants: &mut Wants<'a>) {
         for ((_, now), fate) in inst.claims.iter_mut().zip(fates) {
             *now = fate;
         }
-        inst.migrates = world.outline && may_migrate(world, inst);
+        inst.migrates = may_migrate(world, inst);
+    }
+    if !world.outline {
+        stay_apart(world, links, wants);
+    }
+}
+
+/// A live cluster moves one thing at a time: what is ordered after something that comes, goes or moves itself, and what is
+/// never to be changed together with something else, is stopped and started.
+fn stay_apart(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
+    if !wants.insts.iter().any(|inst| inst.migrates) {
+        return;
+    }
+    let moves = |wants: &Wants<'_>, place: usize| wants.by_res[place].iter().any(|inst| wants.insts[*inst].migrates);
+    for link in links {
+        let serial = link.strength == OrderStrength::Serialize;
+        for place in [Some(link.then), serial.then_some(link.first)].into_iter().flatten() {
+            if moves(wants, place) && (serial || moves(wants, link.first) || !lets_migrate(world, link, wants)) {
+                for inst in wants.by_res[place].clone() {
+                    wants.insts[inst].migrates = false;
+                }
+            }
+        }
     }
 }
 
@@ -169,7 +192,12 @@ fn may_migrate(world: &World<'_>, inst: &Inst<'_>) -> bool {
     };
     let res = &world.res[place];
     let clean = |node: usize| world.nodes[node].class == super::nodes::Class::Online && !world.nodes[node].unclean();
+    // By the log's own rules (`state::migration`).
+    let leased = |node: usize| world.state.is_leased(world.nodes[node].id);
+    let runs_here = world.outline
+        || world.state.feature_level >= MIGRATION_LEVEL && !leased(to) && !leased(live.node) && !live.claim.found;
     res.spec.migratable
+        && runs_here
         && res.managed
         && res.clone.is_none()
         && res.stopped.is_none()
@@ -193,7 +221,8 @@ fn lets_migrate(world: &World<'_>, link: &Link, wants: &Wants<'_>) -> bool {
     let stops = |first: &Inst<'_>| !first.claims.is_empty() && first.is_stopping();
     match world.res[link.first].clone {
         Some(_) => !(firsts().any(stops) && firsts().any(starts)),
-        None => !firsts().any(|first| stops(first) && starts(first)),
+        None if world.outline => !firsts().any(|first| stops(first) && starts(first)),
+        None => !firsts().any(|first| stops(first) || starts(first)),
     }
 }
 
@@ -233,6 +262,10 @@ fn fate<'a>(world: &World<'a>, links: &[Link], inst: &Inst<'a>, live: &Live<'a>,
             true => Fate::Stay,
             false => Fate::Stop(Reason::BetterNode { from: info.id.clone() }),
         };
+    }
+    // Its other end is gone: nobody knows how far it got.
+    if claim.phase.migrates() && !world.outline {
+        return Fate::Stop(Reason::Recover { node: info.id.clone() });
     }
     match res.spec.multiple_active {
         MultipleActive::StopStart | MultipleActive::StopOnly if several && !live.settling() => {
@@ -353,7 +386,7 @@ fn follow_connection(world: &World<'_>, connection: usize, node: usize, wants: &
 /// Others take a required order of two stops to mean that the second happens whenever the first does.
 fn follow_stops(world: &World<'_>, links: &[Link], wants: &mut Wants<'_>) {
     let stops = |link: &&Link| {
-        let required = link.strength == crate::model::OrderStrength::Required;
+        let required = link.strength == OrderStrength::Required;
         required && link.first_action == OrderAction::Stop && link.then_action == OrderAction::Stop
     };
     for link in links.iter().filter(stops) {

@@ -15,6 +15,8 @@ const TICK: Duration = Duration::from_secs(30);
 const SWITCH_ON: Duration = Duration::from_secs(60);
 /// How long a daemon that said it restarts may be silent. Longer than any start, shorter than a person would wait.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
+/// The feature level from which assignments say what they were planned from.
+const SEEN_LEVEL: u32 = 2;
 /// An attempt's own work ends this much before its deadline, so that its result can still be committed.
 const RESULT_MARGIN: Duration = Duration::from_secs(1);
 
@@ -394,7 +396,11 @@ impl Node {
             });
         }
         if !changes.is_empty() {
-            commands.push(Command::Assign { leader: leader.clone(), changes });
+            let (leader, seen) = (leader.clone(), self.state.index);
+            commands.push(match self.state.feature_level >= SEEN_LEVEL {
+                true => Command::AssignSeen { leader, seen, changes },
+                false => Command::Assign { leader, changes },
+            });
         }
         self.duties.assigned = Some((term, self.state.index));
         commands

@@ -453,7 +453,12 @@ impl Node {
     /// Whether this node leads while others still have something to start or stop.
     fn is_needed(&self) -> bool {
         let changes = |kind: &StepKind| match kind {
-            StepKind::Start | StepKind::Stop | StepKind::Promote | StepKind::Demote => true,
+            StepKind::Start
+            | StepKind::Stop
+            | StepKind::Promote
+            | StepKind::Demote
+            | StepKind::MigrateTo
+            | StepKind::MigrateFrom => true,
             StepKind::Probe | StepKind::Fence { .. } | StepKind::Reload | StepKind::Notify { .. } => false,
         };
         self.leadership.is_self

@@ -8,7 +8,8 @@ use super::notices::Round;
 use super::{Config, Effect, Node, OpId};
 use crate::model::planted::{Planted, planted};
 use crate::model::{
-    ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, OpName, Outcome, Reading, Role,
+    ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, NodeId, OpName, Outcome, Reading,
+    Role,
 };
 use crate::plan::StepKind;
 use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, State, Told};
@@ -150,6 +151,12 @@ impl Node {
                 (StepKind::Demote, Some(claim)) => self.go(key, &claim, Phase::Demoting, ActionKind::Demote),
                 (StepKind::Reload, Some(claim)) => self.go(key, &claim, Phase::Reloading, ActionKind::Reload),
                 (StepKind::Notify { notice }, Some(_)) => self.notify(key, notice),
+                (StepKind::MigrateTo, Some(claim)) => self.send(key, &claim),
+                (StepKind::MigrateFrom, Some(claim)) if claim.phase == Phase::MigratingFrom => {
+                    if self.state.has_left(&key.instance) {
+                        self.start_op(key, &claim, ActionKind::MigrateFrom);
+                    }
+                }
                 // The state moved on since the graph was made, or the step is not this function's.
                 (
                     StepKind::Start
@@ -159,6 +166,8 @@ impl Node {
                     | StepKind::Probe
                     | StepKind::Fence { .. }
                     | StepKind::Reload
+                    | StepKind::MigrateTo
+                    | StepKind::MigrateFrom
                     | StepKind::Notify { .. },
                     _,
                 ) => {}
@@ -216,6 +225,49 @@ impl Node {
                 to: phase,
             };
             self.propose_once(Tag::Op(key), command);
+        }
+    }
+
+    /// First the claims of both ends, by one commit; then the agent that moves it.
+    fn send(&mut self, key: ClaimKey, claim: &Claim) {
+        let Some(assignment) = self.state.assignment.get(&key.instance) else { return };
+        match claim.phase {
+            Phase::MigratingTo if claim.failure.is_none() => self.start_op(key, claim, ActionKind::MigrateTo),
+            Phase::Running => {
+                let command = Command::Migrate {
+                    key: key.clone(),
+                    epoch: claim.epoch,
+                    incarnation: self.config.incarnation.clone(),
+                    to: assignment.to.node.clone(),
+                    assignment: assignment.index,
+                };
+                self.propose_once(Tag::Op(key), command);
+            }
+            Phase::Starting
+            | Phase::Promoting
+            | Phase::Demoting
+            | Phase::Stopping
+            | Phase::MigratingTo
+            | Phase::MigratingFrom
+            | Phase::Reloading
+            | Phase::Migrated => {}
+        }
+    }
+
+    /// The node at the other end of a migration.
+    fn peer(&self, key: &ClaimKey, kind: ActionKind) -> Option<NodeId> {
+        let (from, to) = self.state.migration(&key.instance)?;
+        match kind {
+            ActionKind::MigrateTo => Some(to.node.clone()),
+            ActionKind::MigrateFrom => Some(from.node.clone()),
+            ActionKind::Probe
+            | ActionKind::Monitor
+            | ActionKind::Start
+            | ActionKind::Stop
+            | ActionKind::Promote
+            | ActionKind::Demote
+            | ActionKind::Notify
+            | ActionKind::Reload => None,
         }
     }
 
@@ -303,7 +355,7 @@ impl Node {
             node: self.config.node.clone(),
             timeout: operation.map_or(DEFAULT_TIMEOUT, |operation| operation.timeout),
             interval,
-            peer: None,
+            peer: self.peer(key, kind),
             notice: self.notice_view(key, kind, round),
             legacy_reload: self.reloads_by_ocf_1_0(definition),
         };

@@ -1,5 +1,6 @@
 //! Agents of the simulated world: they start, stop and look at things, slowly, and sometimes fail, hang or lie.
 
+use super::check::Invariant;
 use super::world::{Sim, What};
 use crate::model::*;
 use crate::reconcile::{Event, OpId};
@@ -169,6 +170,7 @@ impl Sim {
                 let params = Arc::clone(&doing.request.definition);
                 services.entry(thing).and_modify(|service| service.params = params);
             }
+            ActionKind::MigrateTo if done => self.moves(host, doing),
             ActionKind::Start
             | ActionKind::Stop
             | ActionKind::Demote
@@ -182,14 +184,41 @@ impl Sim {
         }
     }
 
+    /// Where something is moved to, if it can be reached.
+    fn peer_of(&self, host: usize, doing: &Doing) -> Option<usize> {
+        let peer = self.host_of(doing.request.peer.as_ref()?);
+        (self.hosts[peer].up && self.linked(host, peer) && self.linked(peer, host)).then_some(peer)
+    }
+
+    /// It goes on there, as it was.
+    fn moves(&mut self, host: usize, doing: &Doing) {
+        let (thing, peer) = (doing.thing(), self.peer_of(host, doing));
+        let Some(peer) = peer else { return };
+        let Some(service) = self.hosts[host].services.remove(&thing) else { return };
+        let there = self.hosts[peer].services.get(&thing);
+        if there.is_some_and(|there| !there.is_nobodys()) && !service.is_nobodys() {
+            self.violated(
+                Invariant::Limits,
+                format!("{thing} moves from n{} to n{}, where it runs", host + 1, peer + 1),
+            );
+        }
+        self.stats.migrations += 1;
+        self.say(|| format!("{thing} goes on on n{}", peer + 1));
+        self.hosts[peer].services.insert(thing, service);
+    }
+
     pub fn agent_done(&mut self, host: usize, boot: u64, serial: u64) {
         if self.hosts[host].boot != boot || !self.hosts[host].up {
             return;
         }
-        let Some(doing) = self.hosts[host].ops.remove(&serial) else { return };
+        let Some(mut doing) = self.hosts[host].ops.remove(&serial) else { return };
         let half = self.rng.one_in(2);
-        self.take_effect(host, &doing, half, false);
         let (kind, thing) = (doing.request.kind, doing.thing());
+        if kind == ActionKind::MigrateTo && doing.mode == Mode::Works {
+            let there = self.hosts[host].services.contains_key(&thing) && self.peer_of(host, &doing).is_some();
+            doing.mode = if there { Mode::Works } else { Mode::Fails };
+        }
+        self.take_effect(host, &doing, half, false);
         let now = self.hosts[host].services.get(&thing).map(|service| service.promoted);
         let truth = doing.early.unwrap_or(now);
         let lies = doing.mode == Mode::Lies;
@@ -211,8 +240,14 @@ impl Sim {
             Mode::Works if matches!(kind, ActionKind::Promote | ActionKind::Demote) && truth.is_none() => {
                 ExecStatus::Exited(7)
             }
+            // What is to be taken in, and has not come.
+            Mode::Works if kind == ActionKind::MigrateFrom && truth.is_none() => ExecStatus::Exited(1),
             Mode::Works | Mode::Lies | Mode::Half => ExecStatus::Exited(0),
         };
+        // It will say that it runs: what depends on it cannot know better.
+        if kind == ActionKind::MigrateFrom && truth.is_none() && status == ExecStatus::Exited(0) {
+            self.checks.died(host, &doing.thing());
+        }
         let line = || format!("n{} ended {kind} {}: {status:?}", host + 1, doing.request.instance);
         if status == ExecStatus::Exited(0) || looks(kind) {
             self.detail(line)

@@ -41,6 +41,7 @@ pub const FOUND_BY: &[(Planted, &[Invariant])] = &[
     (Planted::RefusedSpins, &[I::Rest]),
     (Planted::StartsUntold, &[I::Notices]),
     (Planted::KeepsWithoutQuorum, &[I::Quorum]),
+    (Planted::OtherEndForgotten, &[I::Evidence, I::Limits, I::Claims]),
 ];
 
 /// What a search found.

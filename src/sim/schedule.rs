@@ -136,6 +136,11 @@ fn cluster(nodes: &[&str], rng: &mut Rng) -> Spec {
             resource.stickiness = 0;
         }
     }
+    for name in ["db", "web"] {
+        if rng.one_in(3) {
+            migrates(spec.resources.get_mut(name).expect("it is one of them"));
+        }
+    }
     if rng.one_in(4) {
         let deadline = Duration::from_secs(rng.range(1, 10));
         spec.cluster.confirmation =
@@ -148,6 +153,15 @@ fn cluster(nodes: &[&str], rng: &mut Rng) -> Spec {
         spec.agents.insert(agent, AgentTraits { unique, reload });
     }
     spec
+}
+
+/// It can move while it runs.
+pub fn migrates(resource: &mut Resource) {
+    resource.migratable = true;
+    let operation = Operation { interval: Duration::ZERO, timeout: Duration::from_secs(3), on_fail: OnFail::Restart };
+    for name in [OpName::MigrateTo, OpName::MigrateFrom] {
+        resource.operations.entry(name).or_insert_with(|| operation.clone());
+    }
 }
 
 /// Short time-outs and frequent monitors: a schedule lasts half a minute.
@@ -166,6 +180,26 @@ pub fn operations_of(resource: &mut Resource) {
     }
 }
 
+/// Something moves while it runs, and an agent, a node or a cable goes wrong meanwhile.
+fn on_the_move(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
+    let kind = *rng.pick(&[ActionKind::MigrateTo, ActionKind::MigrateTo, ActionKind::MigrateFrom]);
+    let mode = *rng.pick(&[Mode::Hangs, Mode::Hangs, Mode::Fails, Mode::Lies]);
+    let agent = |host| Planned { at: at + 50, fault: Fault::Agent { host, resource: resource.clone(), kind, mode } };
+    let mut faults: Vec<Planned> = (0..count).map(agent).collect();
+    faults.push(Planned { at: at + 100, fault: Fault::Move { resource: resource.clone(), host: rng.below(count) } });
+    let (host, back) = (rng.below(count), rng.range(200, 6_000));
+    let fault = match rng.range(0, 7) {
+        0 | 1 => Fault::PowerCut { host, back },
+        2 => Fault::DaemonKilled { host, back },
+        3 => Fault::Alone { host, ms: rng.range(1_000, 9_000) },
+        4 => Fault::Drain { host, ms: rng.range(1_000, 9_000) },
+        5 => Fault::Move { resource: resource.clone(), host },
+        _ => return faults,
+    };
+    faults.push(Planned { at: at + rng.range(200, 3_000), fault });
+    faults
+}
+
 /// A link that becomes very slow before it is cut; a node that goes on hearing the others when they hear it no more, and
 /// cannot stop what it runs; a daemon that is killed while an agent of it hangs in a start; or something that was started by hand while nobody looked, is not seen at once, and is
 /// needed elsewhere.
@@ -174,7 +208,12 @@ fn story(spec: &Spec, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     let planned = |after: u64, fault: Fault| Planned { at: at + after, fault };
     let names: Vec<&ResourceId> = spec.resources.keys().collect();
     let resource = (*rng.pick(&names)).clone();
-    match rng.range(0, 5) {
+    let movable: Vec<&ResourceId> = spec.resources.iter().filter(|(_, r)| r.migratable).map(|(name, _)| name).collect();
+    match rng.range(0, 6) {
+        5 if !movable.is_empty() => {
+            let resource = *rng.pick(&movable);
+            on_the_move(resource, count, at, rng)
+        }
         0 => {
             let by = rng.range(3_000, 9_000);
             let cut = rng.range(4_000, 12_000);
@@ -242,8 +281,15 @@ fn fault(spec: &Spec, levels: &BTreeMap<NodeId, u32>, count: usize, rng: &mut Rn
         23 | 24 => Fault::Dies { resource },
         25..=27 => {
             let kinds = [ActionKind::Start, ActionKind::Stop, ActionKind::Monitor, ActionKind::Probe];
-            let more = [ActionKind::Promote, ActionKind::Demote, ActionKind::Notify, ActionKind::Reload];
-            let kind = if rng.one_in(4) { *rng.pick(&more) } else { *rng.pick(&kinds) };
+            let more = [
+                ActionKind::Promote,
+                ActionKind::Demote,
+                ActionKind::Notify,
+                ActionKind::Reload,
+                ActionKind::MigrateTo,
+                ActionKind::MigrateFrom,
+            ];
+            let kind = if rng.one_in(3) { *rng.pick(&more) } else { *rng.pick(&kinds) };
             Fault::Agent { host, resource, kind, mode: *rng.pick(&[Mode::Fails, Mode::Hangs, Mode::Lies]) }
         }
         28 | 29 => {

@@ -103,6 +103,8 @@ pub struct Stats {
     pub announced: u64,
     pub reloads: u64,
     pub contradictions: u64,
+    /// What went on elsewhere without a stop.
+    pub migrations: u64,
 }
 
 /// One simulated cluster.

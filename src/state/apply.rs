@@ -69,6 +69,10 @@ impl State {
                 self.apply_set_target(ctx, revision, parent.as_ref(), *spec, by)
             }
             Command::Assign { leader, changes } => self.apply_assign(ctx, leader, changes),
+            Command::AssignSeen { leader, seen, changes } => {
+                self.check_seen(*seen)?;
+                self.apply_assign(ctx, leader, changes)
+            }
             Command::LeaderStart { node, incarnation, term } => self.apply_leader_start(ctx, node, incarnation, *term),
             Command::Join { node, incarnation, facts } => self.apply_join(ctx, node, incarnation, facts),
             Command::Leave { node, incarnation } => self.apply_leave(ctx, node, incarnation),
@@ -78,6 +82,9 @@ impl State {
             Command::Suspect { leader, node, boot, reason } => self.apply_suspect(ctx, leader, node, boot, reason),
             Command::Clear { leader, node, boot, number } => self.apply_clear(ctx, leader, node, boot, *number),
             Command::Claim { key, incarnation, assignment } => self.apply_claim(ctx, key, incarnation, *assignment),
+            Command::Migrate { key, epoch, incarnation, to, assignment } => {
+                self.apply_migrate(ctx, key, (*epoch, incarnation), to, *assignment)
+            }
             Command::Advance { key, epoch, incarnation, to } => self.apply_advance(ctx, key, *epoch, incarnation, *to),
             Command::Release { key, epoch, incarnation } => self.apply_release(ctx, key, *epoch, incarnation),
             Command::Report(report) => self.apply_report(ctx, report),

@@ -42,18 +42,7 @@ impl State {
         let Some((digest, definition)) = self.current_definition(resource) else {
             return Err(Refusal::UnknownResource { resource: resource.clone() });
         };
-        let bundle = self.spec().and_then(|spec| spec.unrun(resource, &definition.resource));
-        if let Some(what) = bundle.or_else(|| definition.resource.unrun()) {
-            return Err(Refusal::NotAllowed { why: format!("{what} plans but does not run in this version") });
-        }
-        if self.is_remote(&key.node) {
-            let why = format!("{} is a remote node, which plans but does not run in this version", key.node);
-            return Err(Refusal::NotAllowed { why });
-        }
-        if self.is_disarmed(&key.node) {
-            let why = format!("the watchdog of {} is disarmed: nothing may be started there", key.node);
-            return Err(Refusal::NotAllowed { why });
-        }
+        self.check_place(key, definition)?;
         let role = if definition.clone.as_ref().is_some_and(|clone| clone.promoted_max.is_some()) {
             Role::Unpromoted
         } else {
@@ -101,6 +90,23 @@ impl State {
         Ok(())
     }
 
+    /// Refuses what this version does not run, and nodes where nothing may begin.
+    pub(super) fn check_place(&self, key: &ClaimKey, definition: &Definition) -> Result<(), Refusal> {
+        let bundle = self.spec().and_then(|spec| spec.unrun(&key.instance.resource, &definition.resource));
+        if let Some(what) = bundle.or_else(|| definition.resource.unrun()) {
+            return Err(Refusal::NotAllowed { why: format!("{what} plans but does not run in this version") });
+        }
+        if self.is_remote(&key.node) {
+            let why = format!("{} is a remote node, which plans but does not run in this version", key.node);
+            return Err(Refusal::NotAllowed { why });
+        }
+        if self.is_disarmed(&key.node) {
+            let why = format!("the watchdog of {} is disarmed: nothing may be started there", key.node);
+            return Err(Refusal::NotAllowed { why });
+        }
+        Ok(())
+    }
+
     /// Refuses one claim more where it would not fit.
     fn check_room(&self, key: &ClaimKey) -> Result<(), Refusal> {
         let resource = &key.instance.resource;
@@ -140,7 +146,7 @@ impl State {
         }
     }
 
-    fn check_facts(&self, facts: &[Fact]) -> Result<(), Refusal> {
+    pub(super) fn check_facts(&self, facts: &[Fact]) -> Result<(), Refusal> {
         match facts.iter().find(|fact| !self.holds(fact) && !planted(Planted::OrderIgnored)) {
             Some(fact) => {
                 let place = fact.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
@@ -202,9 +208,15 @@ impl State {
                 }
                 self.check_told(ActionKind::Promote, key)?;
             }
-            Phase::Starting | Phase::Running | Phase::MigratingTo | Phase::MigratingFrom => return wrong,
+            Phase::Starting | Phase::Running | Phase::MigratingTo | Phase::MigratingFrom | Phase::Migrated => {
+                return wrong;
+            }
         }
         let before = claim.clone();
+        if before.phase.migrates() {
+            self.check_given_up(key, before.phase)?;
+            self.give_up_migration(key);
+        }
         let claim = self.claims.get_mut(key).expect("check_owner found it");
         // A promotion that failed, or whose end nobody knows, may have worked: it counts until a demotion or a stop is over.
         if claim.phase == Phase::Promoting && to != Phase::Promoting {
@@ -265,13 +277,15 @@ impl State {
             return Err(Refusal::StaleObservation);
         }
         let expected = match report.action {
-            ActionKind::Start | ActionKind::MigrateFrom => claim.phase == Phase::Starting,
+            ActionKind::Start => claim.phase == Phase::Starting,
+            ActionKind::MigrateTo => claim.phase == Phase::MigratingTo && claim.failure.is_none(),
+            ActionKind::MigrateFrom => claim.phase == Phase::MigratingFrom && claim.failure.is_none(),
             ActionKind::Promote => claim.phase == Phase::Promoting,
             ActionKind::Demote => claim.phase == Phase::Demoting,
             ActionKind::Stop => claim.phase == Phase::Stopping,
             ActionKind::Monitor | ActionKind::Probe => true,
             ActionKind::Reload => claim.phase == Phase::Reloading,
-            ActionKind::MigrateTo | ActionKind::Notify => false,
+            ActionKind::Notify => false,
         };
         if !expected {
             return Err(Refusal::WrongPhase { key: key.clone() });
@@ -300,11 +314,22 @@ impl State {
         let (node, instance) = (Some(&key.node), Some(&key.instance));
         let ms = report.duration_ms;
         match report.action {
-            ActionKind::Start | ActionKind::MigrateFrom => {
+            ActionKind::Start => {
                 claim.phase = Phase::Running;
                 claim.changed_at = ctx.index;
                 claim.since_ms = ctx.at_ms;
                 ctx.event(EventKind::Started, node, instance, format!("{key} started in {ms} ms"));
+            }
+            ActionKind::MigrateTo => {
+                claim.phase = Phase::Migrated;
+                claim.changed_at = ctx.index;
+            }
+            ActionKind::MigrateFrom => {
+                claim.phase = Phase::Running;
+                claim.changed_at = ctx.index;
+                claim.since_ms = ctx.at_ms;
+                ctx.event(EventKind::Started, node, instance, format!("{key} has arrived, running, in {ms} ms"));
+                self.settle_source(ctx, key);
             }
             ActionKind::Promote => {
                 claim.phase = Phase::Running;
@@ -338,7 +363,7 @@ impl State {
                 ctx.event(EventKind::Reloaded, node, instance, format!("{key} reloaded in {ms} ms"));
                 self.forget_unreferenced();
             }
-            ActionKind::Stop | ActionKind::MigrateTo | ActionKind::Notify => {}
+            ActionKind::Stop | ActionKind::Notify => {}
         }
     }
 
@@ -388,13 +413,8 @@ impl State {
                     claim.changed_at = ctx.index;
                     return;
                 }
-                ActionKind::Demote | ActionKind::Reload => {}
-                ActionKind::Probe
-                | ActionKind::Monitor
-                | ActionKind::Stop
-                | ActionKind::MigrateTo
-                | ActionKind::MigrateFrom
-                | ActionKind::Notify => return,
+                ActionKind::Demote | ActionKind::Reload | ActionKind::MigrateTo | ActionKind::MigrateFrom => {}
+                ActionKind::Probe | ActionKind::Monitor | ActionKind::Stop | ActionKind::Notify => return,
             },
             OnFail::Restart => {}
             OnFail::Block => failure.blocked = true,
@@ -404,8 +424,11 @@ impl State {
             OnFail::Fence => failure.fence = !claim.found,
             OnFail::Move => record.moved = true,
         }
-        claim.failure = Some(failure);
+        claim.failure = Some(failure.clone());
         claim.changed_at = ctx.index;
+        if matches!(report.action, ActionKind::MigrateTo | ActionKind::MigrateFrom) {
+            self.fail_other_end(ctx, key, &failure);
+        }
     }
 
     pub(super) fn apply_probe(&mut self, ctx: &mut Ctx<'_>, report: &ProbeReport) -> Result<(), Refusal> {

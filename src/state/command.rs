@@ -278,6 +278,21 @@ pub enum Command {
         number: u64,
         delivery: Delivery,
     },
+    /// A running instance is to go on where it is assigned, without a stop: the claims at both ends in one.
+    Migrate {
+        key: ClaimKey,
+        epoch: Epoch,
+        incarnation: Incarnation,
+        to: NodeId,
+        assignment: LogIndex,
+    },
+    /// As [`Command::Assign`], planned from the state of the entry `seen`: refused if a node has joined since. What was
+    /// planned while it counted as lost would move away what it still runs.
+    AssignSeen {
+        leader: Incarnation,
+        seen: LogIndex,
+        changes: Vec<AssignChange>,
+    },
 }
 
 impl Command {
@@ -294,6 +309,8 @@ impl Command {
                 | Self::ReleaseHold { .. }
                 | Self::NoteStatus { .. }
                 | Self::StatusSent { .. }
+                | Self::AssignSeen { .. }
+                | Self::Migrate { .. }
         );
         let of_report = if let Self::Report(report) = self { report.action.format() } else { 1 };
         if newer || matches!(self, Self::Advance { to: Phase::Reloading, .. }) { 2 } else { of_report }

@@ -434,7 +434,9 @@ impl State {
             .map(|(key, _)| key.clone())
             .collect();
         for key in &ended {
-            self.claims.remove(key);
+            if self.claims.remove(key).is_some_and(|claim| claim.phase.migrates()) {
+                self.give_up_migration(key);
+            }
         }
         self.probes.retain(|key, _| &key.node != name);
         self.history.retain(|key, _| &key.node != name);

@@ -27,6 +27,7 @@ mod halt;
 #[cfg(test)]
 mod life_tests;
 mod members;
+pub mod migration;
 mod notices;
 mod outbox;
 mod overrides;
@@ -65,7 +66,7 @@ use std::sync::Arc;
 
 /// The feature level of this build: the highest one it can apply.
 ///
-/// 2: notices of clones, reload in place, reports of commits.
+/// 2: notices of clones, reload in place, reports of commits, live migration.
 pub const FEATURE_LEVEL: u32 = 2;
 
 /// Everything agreed. Equal on every replica that applied the same entries.
@@ -334,10 +335,14 @@ pub enum Phase {
     Promoting,
     Demoting,
     Stopping,
+    /// Its agent moves it to where the claim is that is `MigratingFrom`.
     MigratingTo,
+    /// It is expected, or being taken in.
     MigratingFrom,
     /// Its agent takes changed parameters over while it runs.
     Reloading,
+    /// Its agent has moved it; the other end takes it in.
+    Migrated,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

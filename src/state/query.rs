@@ -135,8 +135,9 @@ impl State {
         let on = |node: &NodeId| claims.iter().filter(|(key, _)| &key.node == node).count() as u32;
         let promoted: Vec<_> = claims.iter().filter(|(_, claim)| claim.may_be_promoted()).collect();
         let promoted_on = |node: &NodeId| promoted.iter().filter(|(key, _)| &key.node == node).count() as u32;
-        if claims.len() as u32 > limits.total {
-            return Some(format!("{} of at most {}", claims.len(), limits.total));
+        let copies = self.copies_claimed(resource);
+        if copies > limits.total {
+            return Some(format!("{copies} of at most {}", limits.total));
         }
         if let Some((key, _)) = claims.iter().find(|(key, _)| on(&key.node) > limits.per_node) {
             return Some(format!("{} on {} of at most {}", on(&key.node), key.node, limits.per_node));

@@ -52,7 +52,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         rollout: state.rollout.clone(),
         outbox: state.outbox.clone(),
     };
-    let new_phase = state.claims.values().any(|claim| claim.phase == Phase::Reloading);
+    let new_phase = state.claims.values().any(|claim| matches!(claim.phase, Phase::Reloading | Phase::Migrated));
     let new_action = state.history.values().any(|record| record.last_action.format() > 1)
         || state.claims.values().filter_map(|claim| claim.failure.as_ref()).any(|failure| failure.action.format() > 1);
     if later == Later::default() && !new_phase && !new_action {

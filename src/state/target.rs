@@ -4,7 +4,7 @@ use super::apply::Ctx;
 use super::query::definition_of;
 use super::reload::RELOAD_LEVEL;
 use super::{AssignChange, Assignment, EventKind, NodeDocument, OverrideKind, Refusal, State, Target, Upload};
-use crate::model::{Digest, Incarnation, ResourceId, Revision, Spec};
+use crate::model::{Digest, Incarnation, LogIndex, ResourceId, Revision, Spec};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -195,6 +195,14 @@ impl State {
         self.probes.retain(|key, _| current.contains_key(&key.resource));
         self.halted.retain(|resource| current.contains_key(resource));
         self.history.retain(|key, _| current.contains_key(&key.instance.resource) || claims.contains_key(key));
+    }
+
+    /// A plan made before a node joined knows nothing of what that node brought along.
+    pub(super) fn check_seen(&self, seen: LogIndex) -> Result<(), Refusal> {
+        match self.nodes.values().any(|node| node.joined_at > seen) {
+            true => Err(Refusal::StaleObservation),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn apply_assign(

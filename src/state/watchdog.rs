@@ -10,7 +10,7 @@
 
 use super::apply::Ctx;
 use super::members::Evidence;
-use super::{EventKind, FenceOutcome, Membership, OverrideKind, Refusal, Scope, State, WatchdogReport};
+use super::{EventKind, FenceOutcome, Membership, OverrideKind, Phase, Refusal, Scope, State, WatchdogReport};
 use crate::model::watchdog::MIN_WATCHDOG_VOTERS;
 use crate::model::{BootId, DeviceId, FencingDevice, Incarnation, LeaseTiming, NodeId, WatchdogKind};
 use std::time::Duration;
@@ -27,6 +27,9 @@ impl State {
         }
         if self.is_disarmed(name) {
             return Err(format!("the watchdog of {name} is disarmed"));
+        }
+        if let Some((key, _)) = self.claims_on(name).find(|(_, claim)| claim.phase == Phase::MigratingFrom) {
+            return Err(format!("{} may still arrive on {name}", key.instance));
         }
         let Some(report) = self.nodes.get(name).and_then(|node| node.watchdog.as_ref()) else {
             return Err(format!("{name} has not reported an armed watchdog"));
@@ -57,6 +60,11 @@ impl State {
             known.is_some_and(FencingDevice::is_watchdog)
         };
         levels.iter().find(|level| !level.is_empty() && level.iter().all(is_watchdog))?.first().cloned()
+    }
+
+    /// Whether time alone may prove this node off.
+    pub fn is_leased(&self, name: &NodeId) -> bool {
+        self.watchdog_of(name).is_some() || self.nodes.get(name).is_some_and(|node| node.watchdog.is_some())
     }
 
     /// Whether anything could come of a fence: a node with nothing but a watchdog that is not armed waits for it in vain, and

@@ -317,6 +317,8 @@ fn meets(failed: &FailedOperation, step: &Step) -> bool {
         StepKind::Stop => failed.operation == OpName::Stop,
         StepKind::Promote => failed.operation == OpName::Promote,
         StepKind::Demote => failed.operation == OpName::Demote,
+        StepKind::MigrateTo => failed.operation == OpName::MigrateTo,
+        StepKind::MigrateFrom => failed.operation == OpName::MigrateFrom,
         StepKind::Probe | StepKind::Fence { .. } | StepKind::Reload | StepKind::Notify { .. } => false,
     };
     same && step.key.instance.resource == failed.resource && step.key.node == failed.node
@@ -332,6 +334,11 @@ fn fail(dream: &mut Dream<'_>, step: &Step) {
         StepKind::Stop => (Phase::Stopping, ActionKind::Stop),
         StepKind::Promote => (Phase::Promoting, ActionKind::Promote),
         StepKind::Demote => (Phase::Demoting, ActionKind::Demote),
+        StepKind::MigrateTo => {
+            dream.pretend(step);
+            (Phase::MigratingTo, ActionKind::MigrateTo)
+        }
+        StepKind::MigrateFrom => (Phase::MigratingFrom, ActionKind::MigrateFrom),
         StepKind::Probe | StepKind::Fence { .. } | StepKind::Reload | StepKind::Notify { .. } => return,
     };
     if let Some(claim) = dream.state.claims.get_mut(&step.key) {

@@ -58,6 +58,10 @@ pub enum StoryWord {
     Promote,
     Demote,
     Reload,
+    /// It is moved live: it goes from here.
+    Leave,
+    /// It is moved live: it goes on here.
+    Arrive,
     /// An operation fails.
     Fail,
     /// The same comes again and again.

@@ -38,6 +38,8 @@ fn word(what: StoryWord) -> String {
         StoryWord::Promote => render::good("promote"),
         StoryWord::Demote => render::warn("demote"),
         StoryWord::Reload => render::busy("reload"),
+        StoryWord::Leave => render::busy("leave"),
+        StoryWord::Arrive => render::busy("arrive"),
         StoryWord::Fail => render::bad("fail"),
         StoryWord::NoEnd => render::bad("no end"),
     }

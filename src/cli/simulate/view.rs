@@ -87,6 +87,8 @@ fn line(spec: &Spec, step: u32, told: &Told) -> StoryLine {
                 StepKind::Promote => StoryWord::Promote,
                 StepKind::Demote => StoryWord::Demote,
                 StepKind::Reload => StoryWord::Reload,
+                StepKind::MigrateTo => StoryWord::Leave,
+                StepKind::MigrateFrom => StoryWord::Arrive,
                 StepKind::Fence { .. } => StoryWord::Fence,
                 StepKind::Probe | StepKind::Notify { .. } => StoryWord::Nothing,
             };

@@ -49,18 +49,19 @@ impl Builder<'_, '_> {
             let at = side(first.inst, first.node);
             let from = thens.partition_point(|then| side(then.inst, then.node) < at);
             for then in thens[from..].iter().take_while(|then| side(then.inst, then.node) == at) {
-                if first.kind == up_first && then.kind == up_then {
+                if first.kind.comes_as(&up_first) && then.kind.waits_as(&up_then) {
                     self.bind(first.at, then.at, up);
                 }
                 // What was promoted may have to stop without a demote of its own.
-                let goes = first.kind == down_first || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
+                let goes =
+                    first.kind.goes_as(&down_first) || (down_first == StepKind::Demote && first.kind == StepKind::Stop);
                 if link.symmetric && goes && then.kind == down_then {
                     // Even if the commit to stop it is there already: it may have come late, or together with a grant
                     // to what needs it. What its owner has begun goes on in any case.
                     self.graph.graph.edge(then.at, first.at, required);
                 }
                 // It was stopped for what restarts, so it is down before that comes up.
-                if restarts && first.kind == up_first && then.kind == down_then {
+                if restarts && first.kind.comes_as(&up_first) && then.kind == down_then {
                     self.edge(then.at, first.at);
                 }
             }
@@ -90,7 +91,7 @@ impl Builder<'_, '_> {
         let down = kind(link.first_action.opposite());
         // What comes up would want to restart what already runs without it.
         let up = |first: &Made| self.world.outline && link.pair == Pair::SameCopy && first.kind == StepKind::Start;
-        let held = self.made_of(link.first).into_iter().filter(|first| first.kind == down || up(first));
+        let held = self.made_of(link.first).into_iter().filter(|first| first.kind.goes_as(&down) || up(first));
         for first in held.collect::<Vec<_>>() {
             if let Some(why) = stuck.get(&side(first.inst, first.node)) {
                 self.block(first.at, Verdict::Blocked((*why).clone()));
@@ -103,7 +104,7 @@ impl Builder<'_, '_> {
         let wants = self.wants;
         for either in needs(links) {
             let (up_then, then) = (kind(either[0].then_action), either[0].then);
-            let made: Vec<Made> = self.made_of(then).into_iter().filter(|made| made.kind == up_then).collect();
+            let made: Vec<Made> = self.made_of(then).into_iter().filter(|made| made.kind.waits_as(&up_then)).collect();
             if made.is_empty() {
                 continue;
             }
@@ -166,7 +167,7 @@ impl Builder<'_, '_> {
         let (node, _) = self.wants.insts[first].assigned?;
         let kind = kind(link.first_action);
         let mut made = self.of_inst[first].iter().map(|made| &self.made[*made]);
-        made.find(|made| made.kind == kind && made.node == node).map(|made| made.at)
+        made.find(|made| made.kind.comes_as(&kind) && made.node == node).map(|made| made.at)
     }
 
     /// `ordered: true`: copies start one after the other and stop in reverse.

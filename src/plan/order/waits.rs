@@ -40,6 +40,8 @@ impl Builder<'_, '_> {
                     | StepKind::Probe
                     | StepKind::Fence { .. }
                     | StepKind::Reload
+                    | StepKind::MigrateTo
+                    | StepKind::MigrateFrom
                     | StepKind::Notify { .. } => continue,
                 };
                 let before = if everywhere { before } else { on_node(before, b.node) };
@@ -63,7 +65,8 @@ impl Builder<'_, '_> {
         let world = self.world;
         for place in 0..world.res.len() {
             let waits = |made: &&Made| {
-                matches!(made.kind, StepKind::Start | StepKind::Promote) && !self.graph.graph[made.at].running
+                let begins = matches!(made.kind, StepKind::Start | StepKind::Promote | StepKind::MigrateTo);
+                begins && !self.graph.graph[made.at].running
             };
             let starts: Vec<Made> =
                 self.of[place].iter().map(|made| &self.made[*made]).filter(waits).cloned().collect();
@@ -73,7 +76,7 @@ impl Builder<'_, '_> {
             for &node in &world.res[place].unprobed {
                 // In an outline nobody asks where else something runs that is known to run.
                 let asks = |start: &&Made| !world.outline || self.wants.insts[start.inst].claims.is_empty();
-                let starts = starts.iter().filter(|start| start.kind == StepKind::Start).filter(asks);
+                let starts = starts.iter().filter(|start| start.kind != StepKind::Promote).filter(asks);
                 let starts = starts.filter(|start| start.node == node || !planted(Planted::ProbedByOne));
                 for start in starts.collect::<Vec<_>>() {
                     self.wait_for_word(place, node, start.at);
@@ -120,12 +123,14 @@ impl Builder<'_, '_> {
                 let own = *other == start.inst && live.node == start.node;
                 let in_the_way = match start.kind {
                     StepKind::Start => *other == start.inst || (full && !holds) || live.node == start.node,
+                    StepKind::MigrateTo => *other == start.inst,
                     StepKind::Promote => no_more && may_be_promoted(live),
                     StepKind::Probe
                     | StepKind::Stop
                     | StepKind::Demote
                     | StepKind::Fence { .. }
                     | StepKind::Reload
+                    | StepKind::MigrateFrom
                     | StepKind::Notify { .. } => false,
                 };
                 if own || !in_the_way {

@@ -25,7 +25,8 @@ impl Sim {
             ActionKind::Probe | ActionKind::Monitor => true,
             ActionKind::Notify => phase.is_some_and(|phase| phase != Phase::Stopping && phase != Phase::Starting),
             ActionKind::Reload => phase == Some(Phase::Reloading),
-            ActionKind::MigrateTo | ActionKind::MigrateFrom => false,
+            ActionKind::MigrateTo => phase == Some(Phase::MigratingTo),
+            ActionKind::MigrateFrom => phase == Some(Phase::MigratingFrom) && act.known.has_left(&request.instance),
         };
         if !allowed {
             self.violated(Invariant::Claims, format!("{} in phase {phase:?}", act.what));

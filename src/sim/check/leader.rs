@@ -12,6 +12,7 @@ const HEARD: u64 = 7_000;
 fn leader_of(command: &Command) -> Option<&Incarnation> {
     match command {
         Command::Assign { leader, .. }
+        | Command::AssignSeen { leader, .. }
         | Command::Suspect { leader, .. }
         | Command::Clear { leader, .. }
         | Command::Contradiction { leader, .. }

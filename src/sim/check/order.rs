@@ -4,7 +4,7 @@ use super::{Act, Invariant};
 use crate::model::{OrderAction, OrderStrength, ResourceId, Spec};
 use crate::sim::agents::thing_of;
 use crate::sim::world::Sim;
-use crate::state::{Membership, Phase};
+use crate::state::{Claim, ClaimKey, Membership, Phase};
 
 /// Plain resources that must run before another one: earlier members of its group, and required orders between starts.
 fn before(spec: &Spec, resource: &ResourceId) -> Vec<ResourceId> {
@@ -45,6 +45,11 @@ impl Sim {
     pub(super) fn check_stop_order(&mut self, act: &Act<'_>) {
         let Some(spec) = act.truth.spec() else { return };
         let resource = &act.request.instance.resource;
+        // It has moved on, running; this is where it was.
+        let goes_on = |(key, claim): (&ClaimKey, &Claim)| key.node != act.key.node && claim.is_running();
+        if act.truth.claims_of(resource).any(goes_on) {
+            return;
+        }
         for then in spec.resources.keys().filter(|then| before(spec, then).contains(resource)) {
             let needs = act.truth.claims_of(then).find(|(key, claim)| {
                 let other = self.host_of(&key.node);

@@ -12,7 +12,9 @@ const STOPPED_WITHIN: u64 = 14_000;
 
 impl Sim {
     pub(super) fn check_quorum_act(&mut self, act: &Act<'_>) {
-        let begins = matches!(act.request.kind, ActionKind::Promote | ActionKind::MigrateFrom | ActionKind::Reload);
+        let kind = act.request.kind;
+        let migrates = matches!(kind, ActionKind::MigrateTo | ActionKind::MigrateFrom);
+        let begins = migrates || matches!(kind, ActionKind::Promote | ActionKind::Reload);
         if act.isolated && begins {
             self.violated(Invariant::Quorum, format!("{} without a quorum", act.what));
         }

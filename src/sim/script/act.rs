@@ -257,8 +257,9 @@ fn named(sim: &Sim, name: &str) -> Result<ResourceId, String> {
 
 fn action_named(text: &str) -> Result<ActionKind, String> {
     use ActionKind as A;
-    let all = [A::Start, A::Stop, A::Promote, A::Demote, A::Monitor, A::Probe, A::Notify, A::Reload];
-    all.into_iter().find(|kind| kind.to_string() == text).ok_or_else(|| format!("no action `{text}`"))
+    let changes = [A::Start, A::Stop, A::Promote, A::Demote, A::Reload, A::MigrateTo, A::MigrateFrom];
+    let mut all = changes.into_iter().chain([A::Monitor, A::Probe, A::Notify]);
+    all.find(|kind| kind.to_string() == text).ok_or_else(|| format!("no action `{text}`"))
 }
 
 /// `fails`, `hangs`, `lies`, …: how the next one goes; with `-always` behind it, every one.

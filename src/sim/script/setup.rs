@@ -91,6 +91,7 @@ pub fn describe(b: &mut Builder, words: &[&str]) -> Result<(), String> {
         [a, "priority", number] => resource(b, a)?.priority = parse(number)?,
         [a, "is", "wanted", "stopped"] => resource(b, a)?.target_role = TargetRole::Stopped,
         [a, "is", "wanted"] => resource(b, a)?.target_role = TargetRole::Started,
+        [a, "migrates", "live"] => crate::sim::schedule::migrates(resource(b, a)?),
         [a, "is", "unmanaged"] => resource(b, a)?.managed = false,
         [a, "is", "managed"] => resource(b, a)?.managed = true,
         [a, "parameter", name, "is", value] => {

@@ -70,7 +70,10 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
                     after_promote: Vec::new(),
                 }),
             }];
-            Command::Assign { leader, changes }
+            match odd % 3 {
+                0 => Command::Assign { leader, changes },
+                _ => Command::AssignSeen { leader, seen: began, changes },
+            }
         }
         3..=6 => {
             let key = super::key(text);

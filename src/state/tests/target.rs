@@ -61,6 +61,22 @@ fn chunks_and_uploads_are_bounded() {
 }
 
 #[test]
+fn what_was_planned_before_a_node_joined_is_refused() {
+    let mut case = Case::new();
+    case.run("db@n1");
+    let (leader, seen) = (case.leader(), case.state.index);
+    let gone = vec![AssignChange { instance: key("db@n1").instance, to: None }];
+    case.suspect("n1");
+    case.ok(Case::join("n1", 1, 2));
+    let stale = Command::AssignSeen { leader: leader.clone(), seen, changes: gone.clone() };
+    assert_eq!(case.ask(stale), Err(Refusal::StaleObservation));
+    assert!(case.state.assignment.contains_key(&key("db@n1").instance), "it stays where it runs");
+    let seen = case.state.index;
+    case.ok(Command::AssignSeen { leader, seen, changes: gone });
+    assert!(case.state.assignment.is_empty());
+}
+
+#[test]
 fn only_the_newest_leader_assigns() {
     let mut case = Case::new();
     let assign = Command::Assign { leader: incarnation("n2", 1, 1), changes: Vec::new() };
