@@ -46,6 +46,12 @@ impl Contacts {
         if &contact.boot == boot { Some(contact.age) } else { contact.others.get(boot).copied() }
     }
 
+    /// Whether this very boot of a peer is there: it was heard lately, here or by another that says so.
+    pub fn is_there(&self, peer: &NodeId, boot: &BootId, within: Duration) -> bool {
+        let here = self.age(peer, boot).is_some_and(|age| age <= within);
+        here || self.peers.keys().any(|other| self.says_heard(other, peer, boot, within) == Some(true))
+    }
+
     /// Whether a boot of a peer echoed this number or a later one.
     pub fn answered(&self, peer: &NodeId, boot: &BootId, number: u64) -> bool {
         let contact = self.peers.get(peer).filter(|contact| &contact.boot == boot);

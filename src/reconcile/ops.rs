@@ -21,6 +21,8 @@ use std::time::Duration;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A monitor asked for by a dying process runs at once, but not more often than this.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// A migration waits for so long for a node that is not heard; then it fails, and what runs is stopped and started.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// Longest line of an agent's output that goes into the log.
 const MAX_TEXT: usize = 200;
 
@@ -31,6 +33,8 @@ pub(super) struct Ops {
     monitors: BTreeMap<ClaimKey, Monitor>,
     /// Instances whose death watch is armed.
     watched: BTreeMap<ClaimKey, Epoch>,
+    /// Since when the node that something is to migrate to is not heard.
+    unheard: BTreeMap<ClaimKey, Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +128,8 @@ impl Node {
                 self.graph.steps().filter(|step| step.key.node == self.config.node && step.kind == StepKind::Start);
             ready.extend(all.map(|step| (step.kind.clone(), step.key.clone())));
         }
+        let sends = |key: &ClaimKey| ready.iter().any(|(kind, other)| *kind == StepKind::MigrateTo && other == key);
+        self.ops.unheard.retain(|key, _| sends(key));
         for (kind, key) in ready {
             let busy = self.ops.running.get(&key);
             let over = |op: &Op| {
@@ -229,10 +235,28 @@ impl Node {
     }
 
     /// First the claims of both ends, by one commit; then the agent that moves it.
+    ///
+    /// Not to a node of which another boot is there than the log knows: what arrives on that one nobody claims.
     fn send(&mut self, key: ClaimKey, claim: &Claim) {
         let Some(assignment) = self.state.assignment.get(&key.instance) else { return };
+        let there = self.state.nodes.get(&assignment.to.node).is_some_and(|node| {
+            self.contacts.is_there(&assignment.to.node, &node.incarnation.boot, self.suspect_after())
+        });
+        let silent = match there {
+            true => Duration::ZERO,
+            false => self.now.saturating_sub(*self.ops.unheard.entry(key.clone()).or_insert(self.now)),
+        };
+        if there {
+            self.ops.unheard.remove(&key);
+        } else if silent < UNHEARD {
+            return;
+        }
         match claim.phase {
-            Phase::MigratingTo if claim.failure.is_none() => self.start_op(key, claim, ActionKind::MigrateTo),
+            Phase::MigratingTo if claim.failure.is_none() && there => self.start_op(key, claim, ActionKind::MigrateTo),
+            Phase::MigratingTo if claim.failure.is_none() => {
+                let text = format!("{} is not heard", assignment.to.node);
+                self.fail_unbegun(key, claim, ActionKind::MigrateTo, text);
+            }
             Phase::Running => {
                 let command = Command::Migrate {
                     key: key.clone(),
@@ -252,6 +276,27 @@ impl Node {
             | Phase::Reloading
             | Phase::Migrated => {}
         }
+    }
+
+    /// Reports an operation as failed that was not begun.
+    fn fail_unbegun(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind, text: String) {
+        if self.is_proposed(&Tag::Op(key.clone())) {
+            return;
+        }
+        let report = OpReport {
+            key: key.clone(),
+            epoch: claim.epoch,
+            incarnation: self.config.incarnation.clone(),
+            action: kind,
+            status: ExecStatus::Failed,
+            reading: None,
+            began: self.state.index,
+            duration_ms: 0,
+            text,
+        };
+        let stage = Stage::Reporting { command: Box::new(Command::Report(report)), proposed: false };
+        let op = Op { epoch: claim.epoch, kind, began: self.state.index, round: None, stage };
+        self.ops.running.insert(key, op);
     }
 
     /// The node at the other end of a migration.

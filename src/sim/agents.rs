@@ -77,6 +77,8 @@ pub struct Doing {
     early: Option<Option<bool>>,
     /// What a start brings up is there only when it ends.
     late: bool,
+    /// The boot that something is moved to: a connection does not outlive it.
+    peer: Option<(usize, BootId)>,
 }
 
 /// The thing that a resource is.
@@ -140,7 +142,10 @@ impl Sim {
             Mode::Works | Mode::Fails | Mode::Lies | Mode::Half | Mode::Missing => self.rng.range(10, 250),
         };
         let boot = self.hosts[host].boot;
-        self.hosts[host].ops.insert(serial, Doing { life, op, request, mode, early, late });
+        let known = self.hosts[host].daemon.as_ref().map(|daemon| &self.states[daemon.seen]);
+        let peer = request.peer.as_ref().filter(|_| request.kind == ActionKind::MigrateTo);
+        let peer = peer.and_then(|peer| Some((self.host_of(peer), known?.nodes.get(peer)?.incarnation.boot.clone())));
+        self.hosts[host].ops.insert(serial, Doing { life, op, request, mode, early, late, peer });
         self.at(delay, What::AgentDone { host, boot, serial });
     }
 
@@ -186,8 +191,9 @@ impl Sim {
 
     /// Where something is moved to, if it can be reached.
     fn peer_of(&self, host: usize, doing: &Doing) -> Option<usize> {
-        let peer = self.host_of(doing.request.peer.as_ref()?);
-        (self.hosts[peer].up && self.linked(host, peer) && self.linked(peer, host)).then_some(peer)
+        let (peer, boot) = doing.peer.clone()?;
+        let linked = self.linked(host, peer) && self.linked(peer, host);
+        (self.hosts[peer].up && self.boot_id(peer) == boot && linked).then_some(peer)
     }
 
     /// It goes on there, as it was.
