@@ -1,11 +1,13 @@
 //! `hafen validate`: all checks of manifests, without a cluster and without a network.
 //!
 //! Input → output: a path → findings on stdout, a summary on stderr, and an exit code: 0 nothing that fails, 1 findings,
-//! 2 could not tell (the path cannot be read).
+//! 2 could not tell (the path cannot be read). A tree of several clusters is read once for each of them; what is found in
+//! the bases that they share is told once.
 
 use super::diagnostics::{self, Format};
 use super::files;
-use crate::manifest::{self, SourceFile};
+use crate::manifest::explain::Code;
+use crate::manifest::{self, SourceFile, Waived};
 use crate::model::{AgentCatalogue, Diagnostic, Severity};
 use crate::whatif;
 use std::collections::BTreeSet;
@@ -46,33 +48,92 @@ pub enum Agents {
 
 /// Runs the command. `catalogue` is asked once, for the agents that the manifests name.
 pub fn run_with(args: &Args, catalogue: impl FnOnce(&BTreeSet<String>) -> AgentCatalogue) -> u8 {
-    let files = match files::read_tree(&args.path) {
-        Ok(files) => files,
+    let clusters = match read_clusters(&args.path) {
+        Ok(clusters) => clusters,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             return 2;
         }
     };
-    let named = manifest::agents_named(&files);
+    let named: BTreeSet<String> = clusters.iter().flat_map(|(_, files)| manifest::agents_named(files)).collect();
     let catalogue = match args.agents {
         Agents::Installed => catalogue(&named),
         Agents::Snapshot => manifest::bundled::complete(AgentCatalogue::default(), &named),
     };
-    let loaded = manifest::load(&files, &catalogue);
-    let mut waived = loaded.waived;
-    let mut found = loaded.diagnostics;
-    // What needs the planner comes behind what is wrong by itself.
-    found.extend(loaded.spec.iter().flat_map(|spec| whatif::findings(spec, &super::simulate::on_all_cores)));
-    let (files, found) = from_here(&args.path, files, found);
-    for waived in &mut waived {
-        waived.diagnostic.file = files::from_here(&args.path, &waived.diagnostic.file);
-    }
+    let several = clusters.len() > 1;
+    let checked: Vec<Checked> =
+        clusters.into_iter().map(|(path, files)| Checked::of(&path, files, &catalogue)).collect();
+    let Checked { files, found, waived } = Checked::together(checked);
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let text = diagnostics::render(args.output, &found, &waived, &files, colour);
     // Whoever reads may have gone; the exit code tells all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let _ = writeln!(std::io::stderr(), "{}", summary(files.len(), &found, waived.len()));
+    let of = if several { " of several clusters" } else { "" };
+    let _ = writeln!(std::io::stderr(), "{}", summary(files.len(), of, &found, waived.len()));
     exit_code(&found, args.deny_warnings)
+}
+
+/// The files of each cluster below a path, with where their paths begin.
+fn read_clusters(path: &Path) -> std::io::Result<Vec<(PathBuf, Vec<SourceFile>)>> {
+    let files = files::read_tree(path)?;
+    let folders = manifest::clusters(&files);
+    if folders.is_empty() {
+        return Ok(vec![(path.to_owned(), files)]);
+    }
+    let read = |folder: String| {
+        let path = path.join(folder);
+        files::read_tree(&path).map(|files| (path, files))
+    };
+    folders.into_iter().map(read).collect()
+}
+
+/// What was found, with paths from where the command was run.
+struct Checked {
+    files: Vec<SourceFile>,
+    found: Vec<Diagnostic>,
+    waived: Vec<Waived>,
+}
+
+impl Checked {
+    fn of(path: &Path, files: Vec<SourceFile>, catalogue: &AgentCatalogue) -> Self {
+        let loaded = manifest::load(&files, catalogue);
+        let mut waived = loaded.waived;
+        let mut found = loaded.diagnostics;
+        // What needs the planner comes behind what is wrong by itself.
+        found.extend(loaded.spec.iter().flat_map(|spec| whatif::findings(spec, &super::simulate::on_all_cores)));
+        let (files, found) = from_here(path, files, found);
+        for waived in &mut waived {
+            waived.diagnostic.file = files::from_here(path, &waived.diagnostic.file);
+        }
+        Self { files, found, waived }
+    }
+
+    /// Each file and each finding once. A waiver that one of the clusters needs is needed.
+    fn together(mut clusters: Vec<Self>) -> Self {
+        let unused = Code::UnusedWaiver.to_string();
+        let needed = |finding: &Diagnostic, clusters: &[Self]| {
+            let reads = |cluster: &&Self| cluster.files.iter().any(|file| file.path == finding.file);
+            finding.code == unused && !clusters.iter().filter(reads).all(|cluster| cluster.found.contains(finding))
+        };
+        let mut all = Self { files: Vec::new(), found: Vec::new(), waived: Vec::new() };
+        for cluster in &clusters {
+            for finding in cluster.found.iter().filter(|finding| !needed(finding, &clusters)) {
+                if !all.found.contains(finding) {
+                    all.found.push(finding.clone());
+                }
+            }
+        }
+        let mut known = BTreeSet::new();
+        for cluster in &mut clusters {
+            all.files.extend(cluster.files.drain(..).filter(|file| known.insert(file.path.clone())));
+            for waived in cluster.waived.drain(..) {
+                if !all.waived.contains(&waived) {
+                    all.waived.push(waived);
+                }
+            }
+        }
+        all
+    }
 }
 
 /// Makes paths relative to where the command was run, so that editors and code hosts find the files.
@@ -91,7 +152,7 @@ fn count(found: &[Diagnostic], severity: Severity) -> usize {
     found.iter().filter(|found| found.severity == severity).count()
 }
 
-fn summary(files: usize, found: &[Diagnostic], waived: usize) -> String {
+fn summary(files: usize, of: &str, found: &[Diagnostic], waived: usize) -> String {
     let number = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
         .iter()
@@ -102,7 +163,7 @@ fn summary(files: usize, found: &[Diagnostic], waived: usize) -> String {
     let files = number(files, "file");
     let waived = if waived == 0 { String::new() } else { format!(", {waived} waived") };
     let parts = if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") };
-    format!("{files}: {parts}{waived}")
+    format!("{files}{of}: {parts}{waived}")
 }
 
 fn exit_code(found: &[Diagnostic], deny_warnings: bool) -> u8 {
@@ -145,6 +206,35 @@ mod tests {
         });
         let expected = ["fence_lab", "ocf:heartbeat:IPaddr2", "ocf:heartbeat:nginx"];
         assert_eq!(asked, expected.into_iter().map(String::from).collect());
+    }
+
+    #[test]
+    fn a_tree_of_several_clusters_is_checked_for_each_and_what_they_share_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let head = |kind: &str, name: &str| {
+            format!("apiVersion: hafen/v1alpha1\nkind: {kind}\nmetadata: {{ name: {name} }}\n")
+        };
+        write("base/cluster.yaml", &format!("{}spec: {{}}\n", head("Cluster", "a")));
+        for cluster in ["prod", "test"] {
+            write(
+                &format!("clusters/{cluster}/o.yaml"),
+                &format!("{}spec: {{ bases: [../../base] }}\n", head("Overlay", cluster)),
+            );
+        }
+        let checked = |path: &Path| {
+            let all = read_clusters(path).unwrap().into_iter();
+            Checked::together(all.map(|(path, files)| Checked::of(&path, files, &AgentCatalogue::default())).collect())
+        };
+        let all = checked(folder.path());
+        assert_eq!((all.files.len(), all.found.len()), (3, 1), "no voters, once: {:#?}", all.found);
+        assert_eq!(run(&args(folder.path().into(), false)), 0);
+        write("clusters/test/o.yaml", &format!("{}spec: {{ bases: [../../gone] }}\n", head("Overlay", "test")));
+        assert_eq!(run(&args(folder.path().into(), false)), 1, "one of them is broken");
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod tests;
 
 pub use canonical::{Unformatted, canonical};
 pub use listing::listing;
-pub use overlay::with_bases;
+pub use overlay::{clusters, with_bases};
 pub use rendered::{FieldOrigin, From, Rendered, RenderedDocument, RenderedField, RenderedLine, rendered};
 pub use schema::{API_VERSION, schema};
 

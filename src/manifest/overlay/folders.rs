@@ -52,10 +52,34 @@ pub fn with_bases<E>(
     Ok(files)
 }
 
+/// The folders of the clusters in a tree that holds several: those of overlays that no other builds on. Empty where the
+/// files are of one cluster, and where that cannot be told: a folder within another, or files that none of them uses.
+pub fn clusters(files: &[SourceFile]) -> Vec<String> {
+    let bases: BTreeSet<String> = files.iter().flat_map(bases_in).collect();
+    let is_base = |path: &str| bases.iter().any(|base| holds(base, path));
+    let has_overlay = |file: &&SourceFile| {
+        let parse = || tree::parse(0, &file.bytes, &mut Report::new(Purpose::Plan, &[*file]));
+        mentions_overlays(file) && parse().iter().any(|document| is_overlay(&document.root))
+    };
+    let tops = files.iter().filter(|file| !is_base(&file.path)).filter(has_overlay);
+    let tops: BTreeSet<&str> = tops.map(|file| folder_of(&file.path)).collect();
+    let within = |folder: &str, path: &str| folder.is_empty() || holds(folder, path);
+    let nested = tops.iter().any(|a| tops.iter().any(|b| a != b && within(a, &format!("{b}/"))));
+    let used = |file: &SourceFile| is_base(&file.path) || tops.iter().any(|top| within(top, &file.path));
+    match tops.len() > 1 && !nested && files.iter().all(used) {
+        true => tops.into_iter().map(str::to_owned).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Few files hold an overlay, and most are read once more anyway.
+fn mentions_overlays(file: &SourceFile) -> bool {
+    file.bytes.windows(7).any(|word| word == b"Overlay")
+}
+
 /// The folders that the overlays of a file name.
 fn bases_in(file: &SourceFile) -> Vec<String> {
-    // Few files hold an overlay, and most are read once more anyway.
-    if !file.bytes.windows(7).any(|word| word == b"Overlay") {
+    if !mentions_overlays(file) {
         return Vec::new();
     }
     let documents = tree::parse(0, &file.bytes, &mut Report::new(Purpose::Plan, &[file]));
@@ -132,9 +156,9 @@ pub(super) fn layers(
         if let Some(first) = of_folder.insert(holder(overlay.file), place) {
             let at = report.place(overlays[first].file, overlays[first].name());
             let message = format!("a second Overlay beside the one at {at}");
-            let help = "a folder has one Overlay; if these are two clusters, name the folder of one: \
-                        `hafen validate FOLDER`, for a push `path` in the Cluster's `source`, for the first one also \
-                        `git push -o path=FOLDER`";
+            let help = "a folder has one Overlay; if these are two clusters, give each a folder of its own and name one: \
+                        `hafen plan FOLDER`, for a push `path` in the Cluster's `source`, for the first one also \
+                        `git push -o path=FOLDER` (`hafen validate` looks at all of them)";
             report.add(Code::SeveralOverlays, overlay.file, overlay.name(), message, Some(help.to_owned()));
             return None;
         }
@@ -286,6 +310,22 @@ mod tests {
         }
         assert!(holds("base", "base/a.yaml") && !holds("base", "based/a.yaml") && !holds("base", "base.yaml"));
         assert!(holds("", "a.yaml") && !holds("", "../a.yaml") && holds("..", "../a.yaml") && holds("..", "b/a.yaml"));
+    }
+
+    #[test]
+    fn clusters_are_told_where_every_file_belongs_to_one() {
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), bytes: text.as_bytes().to_vec() };
+        let overlay = |path: &str| file(path, "kind: Overlay\nspec: { bases: [../../base] }\n");
+        let two = [overlay("clusters/prod/o.yaml"), overlay("clusters/test/o.yaml"), file("base/a.yaml", "")];
+        assert_eq!(clusters(&two), ["clusters/prod", "clusters/test"]);
+        let mut more = two.to_vec();
+        more.push(file("clusters/test/more/b.yaml", "kind: Overlays are no Overlay"));
+        assert_eq!(clusters(&more).len(), 2);
+        more.push(file("elsewhere/b.yaml", ""));
+        assert!(clusters(&more).is_empty(), "a file of nobody");
+        assert!(clusters(&two[1..]).is_empty(), "one alone");
+        assert!(clusters(&[overlay("a/b/o.yaml"), overlay("a/b/c/o.yaml")]).is_empty(), "one within the other");
+        assert!(clusters(&[overlay("o.yaml"), overlay("a/b/o.yaml")]).is_empty(), "one within the other");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::tree::{Node, Span, Value, YamlDocument};
 use crate::model::Kind;
 use serde_json::Value as Json;
 
-pub use folders::with_bases;
+pub use folders::{clusters, with_bases};
 pub(super) use raw::RawOverlay;
 
 /// Substitutions and patched fields of one cluster; 10,000 documents have a few of them each.
