@@ -59,6 +59,9 @@ fn without_a_quorum_a_frozen_service_goes_on_and_nobody_takes_it_over_unproven()
     let gap = probe.finish().gap();
     eprintln!("quorum lost with Freeze: gap {} ms", gap.as_millis());
     assert!(gap < UNDISTURBED, "a frozen service was disturbed: {gap:?}");
+    // What dies meanwhile is restarted in place, without anybody's leave.
+    lab.node(&active).sh("kill -9 $(pgrep -x nginx)").ok();
+    lab.wait_until(SOON, "it is restarted alone", || cluster.served_by().as_deref() == Some(active.as_str()));
     others.iter().for_each(|node| node.on());
     lab.wait_until(SOON, "all are online", || cluster.online(&active).len() == 3);
     cluster.settle();

@@ -6,9 +6,9 @@
 use super::node::Tag;
 use super::{Effect, Node};
 use crate::model::planted::{Planted, planted};
-use crate::model::{Epoch, QuorumLoss, Role};
+use crate::model::{Epoch, OnFail, OpName, QuorumLoss, Role};
 use crate::plan::{self, StepKind};
-use crate::state::{Claim, ClaimKey, Command, Membership, Phase, State};
+use crate::state::{Claim, ClaimKey, Command, Membership, OverrideKind, Phase, State};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub(super) struct Isolation {
     stopped: BTreeMap<ClaimKey, Epoch>,
     /// Stops that failed: tried once, then left to fencing by the others.
     failed: BTreeMap<ClaimKey, Epoch>,
+    /// What is being restarted in place.
+    restarting: BTreeMap<ClaimKey, Epoch>,
+    /// How often each was, since the quorum was lost.
+    restarts: BTreeMap<ClaimKey, u32>,
 }
 
 impl Isolation {
@@ -69,6 +73,7 @@ impl Node {
             (true, Some(_)) => {
                 self.isolation.since = None;
                 self.isolation.failed.clear();
+                self.isolation.restarts.clear();
                 self.effects.push(Effect::Note { key: None, text: "quorum is back".into() });
             }
             (false, _) | (true, None) => {}
@@ -96,6 +101,62 @@ impl Node {
                     self.isolation.stopped.remove(&key);
                 }
             }
+        }
+    }
+
+    /// Restarts in place, under the claim it has, what may run on without a quorum and has died. Nobody is told: the log
+    /// says that it runs, and so it does again.
+    pub(super) fn restart_in_isolation(&mut self) {
+        if self.isolation.since.is_none() || self.is_leaving() {
+            return;
+        }
+        let claims = self.state.claims_on(&self.config.node).map(|(key, claim)| (key.clone(), claim.clone()));
+        for (key, claim) in claims.collect::<Vec<_>>() {
+            if self.own_claim(&key).is_none() || !self.ops.has_died(&key) || !self.restarts_alone(&key, &claim) {
+                continue;
+            }
+            *self.isolation.restarts.entry(key.clone()).or_default() += 1;
+            self.isolation.restarting.insert(key.clone(), claim.epoch);
+            let text = "is restarted in place, without a quorum".to_owned();
+            self.effects.push(Effect::Note { key: Some(key.clone()), text });
+            self.stop_alone(key, &claim);
+        }
+    }
+
+    fn restarts_alone(&self, key: &ClaimKey, claim: &Claim) -> bool {
+        let Some(definition) = self.state.definitions.get(&claim.definition) else { return false };
+        let resource = &definition.resource;
+        let monitor = resource.operations.get(&OpName::Monitor);
+        let most = resource.failure.threshold;
+        let tried = self.isolation.restarts.get(key).copied().unwrap_or(0);
+        // What stands on it would have to be stopped before.
+        let needed = self.state.claims_on(&key.node).any(|(_, claim)| claim.after.contains(&key.instance));
+        // Whatever somebody is at with his own hands: here nobody can be asked what it is.
+        let by_hand = self.state.overrides.values().any(|o| matches!(o.kind, OverrideKind::Maintenance));
+        let kept = resource.managed && !resource.maintenance && !by_hand;
+        claim.phase == Phase::Running
+            && claim.role == Role::Started
+            && claim.failure.is_none()
+            && monitor.is_none_or(|monitor| monitor.on_fail == OnFail::Restart)
+            && (most == 0 || tried < most)
+            && kept
+            && !needed
+            && !self.must_stop(claim)
+    }
+
+    /// Whether what was just stopped here is to be started at once: its restart was begun without a quorum, and there is
+    /// still none.
+    pub(super) fn goes_on_alone(&self, key: &ClaimKey, epoch: Epoch) -> bool {
+        let begun = self.isolation.restarting.get(key) == Some(&epoch);
+        begun && self.isolation.since.is_some() && !self.is_leaving()
+    }
+
+    /// Takes the end of a start that no commit asked for. What failed is stopped, and stays so until the quorum is back.
+    pub(super) fn restarted_alone(&mut self, key: ClaimKey, claim: &Claim, started: bool) {
+        self.isolation.restarting.remove(&key);
+        match started {
+            true => self.ops.look_at(&key.instance, self.now),
+            false => self.stop_alone(key, claim),
         }
     }
 

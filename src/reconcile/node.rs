@@ -372,6 +372,7 @@ impl Node {
             self.run_probes();
             self.run_steps();
             self.run_monitors();
+            self.restart_in_isolation();
             self.stop_in_isolation();
         }
         if self.restarting.is_none() {

@@ -422,7 +422,15 @@ impl Node {
         let verifying = matches!(op.stage, Stage::Verifying(_));
         if alone && (verifying || !outcome.succeeded(ActionKind::Stop)) {
             let stopped = verifying && outcome.reading().proves_stopped();
-            return self.isolation.stopped(&key, op.epoch, stopped);
+            return match self.state.definitions.get(&claim.definition).cloned() {
+                Some(definition) if stopped && self.goes_on_alone(&key, op.epoch) => {
+                    self.begin(key, &claim, ActionKind::Start, &definition);
+                }
+                Some(_) | None => self.isolation.stopped(&key, op.epoch, stopped),
+            };
+        }
+        if op.kind == ActionKind::Start && claim.phase == Phase::Running {
+            return self.restarted_alone(key, &claim, outcome.succeeded(ActionKind::Start));
         }
         match op.kind {
             ActionKind::Stop
@@ -580,6 +588,11 @@ impl Ops {
     pub fn is_releasing(&self, key: &ClaimKey) -> bool {
         matches!(self.running.get(key), Some(Op { stage: Stage::Reporting { command, .. }, .. })
             if matches!(**command, Command::Release { .. }))
+    }
+
+    /// Whether a monitor found this instance not to run as it should, and could not say so.
+    pub fn has_died(&self, key: &ClaimKey) -> bool {
+        matches!(self.running.get(key), Some(Op { kind: ActionKind::Monitor, stage: Stage::Reporting { .. }, .. }))
     }
 
     /// Whether nothing is being done to this instance.

@@ -18,7 +18,8 @@ impl Sim {
         }
         let phase = act.known.claims.get(&act.key).map(|claim| claim.phase);
         let allowed = match request.kind {
-            ActionKind::Start => phase == Some(Phase::Starting),
+            // Alone, it may be restarted in place under the claim that it has.
+            ActionKind::Start => phase == Some(Phase::Starting) || (act.isolated && phase == Some(Phase::Running)),
             ActionKind::Promote => phase == Some(Phase::Promoting),
             ActionKind::Demote => phase == Some(Phase::Demoting),
             ActionKind::Stop => phase == Some(Phase::Stopping) || act.isolated,
