@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: placement (`plan::assign`) and ordering (`plan::order`); checks of claims (`state`).
 //!
-//! Files: `node` the step · `ops` operations under claims · `notices` what copies of a clone are told · `probes` what runs
+//! Files: `node` the step · `ops` operations under claims · `migrations` what moves while it runs · `notices` what copies of a clone are told · `probes` what runs
 //! here unasked · `leader` what only the leader proposes · `rebooted` boots that are over · `checks` fencing devices
 //! looked at · `outbox` what is told of commits · `isolation` without quorum · `lease` where a watchdog fences · `burnt` after it was declared off · `contacts` who is heard.
 
@@ -25,6 +25,7 @@ mod lease;
 mod lease_tests;
 #[cfg(test)]
 mod life_tests;
+mod migrations;
 mod node;
 mod notices;
 mod ops;

@@ -8,8 +8,7 @@ use super::notices::Round;
 use super::{Config, Effect, Node, OpId};
 use crate::model::planted::{Planted, planted};
 use crate::model::{
-    ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, NodeId, OpName, Outcome, Reading,
-    Role,
+    ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, OpName, Outcome, Reading, Role,
 };
 use crate::plan::StepKind;
 use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, State, Told};
@@ -21,8 +20,6 @@ use std::time::Duration;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A monitor asked for by a dying process runs at once, but not more often than this.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-/// A migration waits for so long for a node that is not heard; then it fails, and what runs is stopped and started.
-const UNHEARD: Duration = Duration::from_secs(10);
 /// Longest line of an agent's output that goes into the log.
 const MAX_TEXT: usize = 200;
 
@@ -34,7 +31,7 @@ pub(super) struct Ops {
     /// Instances whose death watch is armed.
     watched: BTreeMap<ClaimKey, Epoch>,
     /// Since when the node that something is to migrate to is not heard.
-    unheard: BTreeMap<ClaimKey, Duration>,
+    pub(super) unheard: BTreeMap<ClaimKey, Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -234,88 +231,6 @@ impl Node {
         }
     }
 
-    /// First the claims of both ends, by one commit; then the agent that moves it.
-    ///
-    /// Not to a node of which another boot is there than the log knows: what arrives on that one nobody claims.
-    fn send(&mut self, key: ClaimKey, claim: &Claim) {
-        let Some(assignment) = self.state.assignment.get(&key.instance) else { return };
-        let there = self.state.nodes.get(&assignment.to.node).is_some_and(|node| {
-            self.contacts.is_there(&assignment.to.node, &node.incarnation.boot, self.suspect_after())
-        });
-        let silent = match there {
-            true => Duration::ZERO,
-            false => self.now.saturating_sub(*self.ops.unheard.entry(key.clone()).or_insert(self.now)),
-        };
-        if there {
-            self.ops.unheard.remove(&key);
-        } else if silent < UNHEARD {
-            return;
-        }
-        match claim.phase {
-            Phase::MigratingTo if claim.failure.is_none() && there => self.start_op(key, claim, ActionKind::MigrateTo),
-            Phase::MigratingTo if claim.failure.is_none() => {
-                let text = format!("{} is not heard", assignment.to.node);
-                self.fail_unbegun(key, claim, ActionKind::MigrateTo, text);
-            }
-            Phase::Running => {
-                let command = Command::Migrate {
-                    key: key.clone(),
-                    epoch: claim.epoch,
-                    incarnation: self.config.incarnation.clone(),
-                    to: assignment.to.node.clone(),
-                    assignment: assignment.index,
-                };
-                self.propose_once(Tag::Op(key), command);
-            }
-            Phase::Starting
-            | Phase::Promoting
-            | Phase::Demoting
-            | Phase::Stopping
-            | Phase::MigratingTo
-            | Phase::MigratingFrom
-            | Phase::Reloading
-            | Phase::Migrated => {}
-        }
-    }
-
-    /// Reports an operation as failed that was not begun.
-    fn fail_unbegun(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind, text: String) {
-        if self.is_proposed(&Tag::Op(key.clone())) {
-            return;
-        }
-        let report = OpReport {
-            key: key.clone(),
-            epoch: claim.epoch,
-            incarnation: self.config.incarnation.clone(),
-            action: kind,
-            status: ExecStatus::Failed,
-            reading: None,
-            began: self.state.index,
-            duration_ms: 0,
-            text,
-        };
-        let stage = Stage::Reporting { command: Box::new(Command::Report(report)), proposed: false };
-        let op = Op { epoch: claim.epoch, kind, began: self.state.index, round: None, stage };
-        self.ops.running.insert(key, op);
-    }
-
-    /// The node at the other end of a migration.
-    fn peer(&self, key: &ClaimKey, kind: ActionKind) -> Option<NodeId> {
-        let (from, to) = self.state.migration(&key.instance)?;
-        match kind {
-            ActionKind::MigrateTo => Some(to.node.clone()),
-            ActionKind::MigrateFrom => Some(from.node.clone()),
-            ActionKind::Probe
-            | ActionKind::Monitor
-            | ActionKind::Start
-            | ActionKind::Stop
-            | ActionKind::Promote
-            | ActionKind::Demote
-            | ActionKind::Notify
-            | ActionKind::Reload => None,
-        }
-    }
-
     pub(super) fn start_op(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind) {
         let definition = match kind {
             ActionKind::Reload => self.state.reloading(&key),
@@ -509,6 +424,27 @@ impl Node {
             text,
         };
         self.ops.report(key, op, Command::Report(report));
+    }
+
+    /// Reports an operation as failed that was not begun.
+    pub(super) fn fail_unbegun(&mut self, key: ClaimKey, claim: &Claim, kind: ActionKind, text: String) {
+        if self.is_proposed(&Tag::Op(key.clone())) {
+            return;
+        }
+        let report = OpReport {
+            key: key.clone(),
+            epoch: claim.epoch,
+            incarnation: self.config.incarnation.clone(),
+            action: kind,
+            status: ExecStatus::Failed,
+            reading: None,
+            began: self.state.index,
+            duration_ms: 0,
+            text,
+        };
+        let stage = Stage::Reporting { command: Box::new(Command::Report(report)), proposed: false };
+        let op = Op { epoch: claim.epoch, kind, began: self.state.index, round: None, stage };
+        self.ops.running.insert(key, op);
     }
 
     pub(super) fn report_ops(&mut self) {

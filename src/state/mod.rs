@@ -34,6 +34,7 @@ mod overrides;
 pub mod port;
 pub mod query;
 mod reload;
+mod reports;
 pub mod rollout;
 pub mod snapshot;
 pub mod target;
