@@ -224,7 +224,8 @@ impl Cluster {
 
     /// The events of the cluster, as text.
     pub fn events(&self, node: &str) -> String {
-        self.lab.node(node).sh("hafen events").stdout
+        // All that a node remembers: tests count what happened, and some do much.
+        self.lab.node(node).sh("hafen events -n 10000").stdout
     }
 }
 
