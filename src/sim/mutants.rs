@@ -13,7 +13,8 @@ pub const WITHIN: u64 = 10_000;
 pub const FOUND_BY: &[(Planted, &[Invariant])] = &[
     (Planted::GrantedPastLimit, &[I::Limits, I::Claims]),
     (Planted::PromotedPastLimit, &[I::Limits]),
-    (Planted::KeyWithoutEpoch, &[I::Evidence, I::Claims, I::Limits, I::Release]),
+    // A report of an earlier claim also makes the log believe that something runs, and what needs it is started.
+    (Planted::KeyWithoutEpoch, &[I::Evidence, I::Claims, I::Limits, I::Release, I::Order]),
     (Planted::EpochRepeats, &[I::Claims]),
     (Planted::ReleasedByMonitor, &[I::Evidence, I::Limits, I::Claims]),
     (Planted::ReleasedUnseen, &[I::Evidence, I::Limits]),
