@@ -169,6 +169,15 @@ fn a_forge_is_told_of_every_commit_also_when_it_was_down_and_the_leader_is_lost(
     assert!(why.contains("dummies.yaml:6:3"), "{why}");
     assert_eq!(cluster.target("n3"), second);
 
+    // What has to wait is told to wait, once; and then goes its way.
+    cluster.hafen("n1", "suspend --until 1h --reason 'a test'").ok();
+    let waits = upstream(&dummy("d3", "/run/d3", ""));
+    assert_eq!(webhook(&cluster, addresses[0], Some("hunter22")), "202");
+    told("a commit that waits", &waits, &["pending"]);
+    cluster.hafen("n1", "resume").ok();
+    assert_eq!(webhook(&cluster, addresses[0], Some("hunter22")), "202");
+    told("a commit that waited", &waits, &["pending", "success"]);
+
     // Down: the cluster goes on, says so, and the next leader tells the last word.
     forge.is_down.store(true, Ordering::SeqCst);
     let third = upstream(&dummy("d2", "/run/d2", ""));

@@ -11,7 +11,7 @@ use super::sync::blocking;
 use super::{push, report};
 use crate::api::types::{PushAnswer, PushRequest};
 use crate::api::{Access, Backend, Caller};
-use crate::model::{ChangeWindow, Revision, Source};
+use crate::model::{ChangeWindow, CommitState, Revision, Source};
 use crate::net::Repeat;
 use crate::source::{LocalWatch, watch_local};
 use crate::state::port::Log;
@@ -38,6 +38,8 @@ struct Following {
     watch: Option<LocalWatch>,
     /// What was refused, against which target, and why.
     refused: Option<(Revision, Option<Revision>, String)>,
+    /// What only has to wait, and was noted to.
+    waiting: Option<Revision>,
     unreadable_since: Option<jiff::Timestamp>,
 }
 
@@ -150,8 +152,11 @@ async fn look(daemon: &Arc<Daemon>, url: &str, branch: &str, following: &mut Fol
                 let closed =
                     state.spec().is_some_and(|spec| ChangeWindow::any_open(&spec.cluster.change_windows, now).is_err());
                 if state.suspended().is_none() && !closed {
-                    report::note_refused(daemon, &revision, &format!("refused: {first}")).await;
+                    report::note(daemon, &revision, CommitState::Failure, &format!("refused: {first}")).await;
                     following.refused = Some((revision, target, why.clone()));
+                } else if following.waiting.as_ref() != Some(&revision) {
+                    report::note(daemon, &revision, CommitState::Pending, &format!("it waits: {first}")).await;
+                    following.waiting = Some(revision);
                 }
                 say(daemon, Some(why));
             }

@@ -45,10 +45,10 @@ async fn send(to: &ReportTo, token: &str, status: &CommitStatus) -> Result<(), F
     forge.set_status(status, &to.context, to.target_url.as_deref()).await
 }
 
-/// Notes that a commit of the source was refused. It never became a target, so that nothing else would say so.
+/// Notes what became of a commit of the source that is no target: it was refused, or has to wait. Nothing else would say so.
 ///
 /// A leader that was replaced meanwhile notes nothing: the next one looks at the source itself.
-pub(super) async fn note_refused(daemon: &Daemon, revision: &Revision, why: &str) {
+pub(super) async fn note(daemon: &Daemon, revision: &Revision, is: CommitState, why: &str) {
     let state = daemon.log().state();
     let leader = state.leader.as_ref().filter(|leader| leader.node == daemon.facts().name);
     let (Some(leader), Some(_)) = (leader, state.report_to()) else { return };
@@ -58,10 +58,10 @@ pub(super) async fn note_refused(daemon: &Daemon, revision: &Revision, why: &str
     let command = Command::NoteStatus {
         leader: leader.incarnation.clone(),
         revision: revision.clone(),
-        state: CommitState::Failure,
+        state: is,
         text: covered(why),
     };
     if let Err(error) = daemon.log().propose_as_leader(leader.term, vec![command]).await {
-        tracing::info!(%error, "that a commit was refused could not be noted; the next look does");
+        tracing::info!(%error, "what became of a commit could not be noted");
     }
 }
