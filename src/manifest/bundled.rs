@@ -75,8 +75,8 @@ pub fn write(agents: &BTreeMap<String, (String, AgentMetadata)>) -> String {
 /// A space within a word that a parameter takes: words of a line end at spaces.
 const SPACE: &str = "%20";
 
-/// Actions whose suggested time-outs are compared with what is written.
-const ACTIONS: [&str; 5] = ["start", "stop", "monitor", "promote", "demote"];
+/// Actions whose suggested time-outs are compared with what is written, or that an agent may lack.
+const ACTIONS: [&str; 7] = ["start", "stop", "monitor", "promote", "demote", "migrate_to", "migrate_from"];
 
 /// One agent of a snapshot.
 struct Bundled<'a> {

@@ -23,7 +23,12 @@ pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue
         known.installed(doc, &resource.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&resource.agent) {
             resource_params(doc, resource, metadata, catalogue, report);
-            timeouts(doc, resource, tree, topology, metadata, report);
+            let chain = Chain::of(tree, topology, &doc.name, resource);
+            let migratable = chain.first(|level| level.migratable).unwrap_or(false);
+            timeouts(doc, &chain, (resource, topology.is_promotable(&doc.name), migratable), metadata, report);
+            if migratable {
+                migration(doc, &resource.agent, metadata, report);
+            }
         }
     }
     unique_params(tree, catalogue, report);
@@ -107,21 +112,23 @@ impl Known<'_> {
 /// Notes that the agent's authors suggest more time than is written, or than the default gives.
 fn timeouts(
     doc: &Doc,
-    resource: &RawResource,
-    tree: &Tree,
-    topology: &Topology,
+    chain: &Chain<'_>,
+    (resource, promotable, migratable): (&RawResource, bool, bool),
     metadata: &AgentMetadata,
     report: &mut Report,
 ) {
-    let chain = Chain::of(tree, topology, &doc.name, resource);
-    let mut operations = vec![OpName::Start, OpName::Stop, OpName::Monitor];
-    if topology.is_promotable(&doc.name) {
-        operations.extend([OpName::Promote, OpName::Demote]);
+    // As manifests and as agents call them.
+    let mut operations = vec![(OpName::Start, "start"), (OpName::Stop, "stop"), (OpName::Monitor, "monitor")];
+    if promotable {
+        operations.extend([(OpName::Promote, "promote"), (OpName::Demote, "demote")]);
+    }
+    if migratable {
+        operations.extend([(OpName::MigrateTo, "migrate_to"), (OpName::MigrateFrom, "migrate_from")]);
     }
     let mut longer = Vec::new();
-    for name in operations {
+    for (name, action) in operations {
         let name_text = name.to_string();
-        let Some(suggested) = metadata.actions.get(&name_text).and_then(|action| action.timeout) else { continue };
+        let Some(suggested) = metadata.actions.get(action).and_then(|action| action.timeout) else { continue };
         let written = chain.operation(name).and_then(|operation| operation.timeout).map(|time| time.0);
         match written {
             None if suggested > DEFAULT_TIMEOUT => {
@@ -148,6 +155,17 @@ fn timeouts(
         let message = format!("`{}` suggests longer time-outs than the default of 20s", resource.agent);
         let help = format!("write `operations: {{ {} }}`", longer.join(", "));
         report.add(Code::ShortTimeout, doc.file, doc.span(&["agent"]), message, Some(help));
+    }
+}
+
+/// Warns where the agent cannot do what `migratable` asks for.
+fn migration(doc: &Doc, agent: &str, metadata: &AgentMetadata, report: &mut Report) {
+    let lacks: Vec<&str> =
+        ["migrate_to", "migrate_from"].into_iter().filter(|action| !metadata.actions.contains_key(*action)).collect();
+    if !lacks.is_empty() {
+        let message = format!("`{agent}` has no `{}`, so each migration would fail", lacks.join("` and no `"));
+        let help = "leave `migratable` out: it is stopped and started then".to_owned();
+        report.add(Code::NotMigratable, doc.file, doc.span(&["migratable"]), message, Some(help));
     }
 }
 

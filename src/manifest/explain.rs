@@ -244,6 +244,9 @@ codes! {
     TightTimeout = 610 Note "a time-out shorter than the agent suggests"
         "The agent's authors suggest more time for this operation. An operation that takes longer is killed and counts as failed, and a `stop` that failed means that the node is fenced. If you have measured it, waive this."
 
+    NotMigratable = 611 Warning "an agent that cannot move what runs"
+        "`migratable: true` asks the agent to move what runs (`migrate_to` where it is, `migrate_from` where it goes), and its metadata names no such actions. Each migration would fail, and end in a stop and a start. Leave `migratable` out: then it is stopped and started in order."
+
     DoesNotSurvive = 701 Error "a promise to survive losses that does not hold"
         "`survive` of the Cluster says how many nodes, racks (nodes with the same label `rack`), links or fencing devices may be lost at once without anything losing its home, or the cluster its quorum. The message names a loss and what forbids a home then. Allow the resource more nodes, give them more room, add voters or another level of fencing; or promise less. `hafen simulate --survive K` shows every loss."
     LongOutage = 702 Error "a service that may be down for longer than it should"

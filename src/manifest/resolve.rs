@@ -119,7 +119,7 @@ impl<'a> Chain<'a> {
         Self([raw.inherited(), Inherited::default(), Inherited::default(), defaults])
     }
 
-    fn first<T>(&self, field: impl Fn(&Inherited<'a>) -> Option<T>) -> Option<T> {
+    pub fn first<T>(&self, field: impl Fn(&Inherited<'a>) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(field)
     }
 
