@@ -18,8 +18,7 @@
 
 use super::node::Tag;
 use super::{Effect, Node};
-use crate::model::{DeviceId, Incarnation, LeaseTiming, NodeId, QuorumLoss, WatchdogFacts};
-use crate::plan::StepKind;
+use crate::model::{DeviceId, Incarnation, LeaseTiming, NodeId, QuorumLoss, ResourceId, WatchdogFacts};
 use crate::state::{ClaimKey, Command, Membership, NodeState, WatchdogReport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -244,17 +243,24 @@ impl Node {
     fn pet_until(&self) -> Duration {
         let Some(timing) = self.lease.timing.filter(|_| !self.lease.given_up) else { return Duration::ZERO };
         let leased = self.lease.from.map(|from| from + timing.pet_until()).unwrap_or_default();
-        let free = self.unsettled().next().is_none() && self.ops.is_idle() && !self.may_run_unasked();
+        // While the lease is fresh nothing is asked of this node.
+        let low = self.lease_is_low().is_some();
+        let free = low && self.unsettled().next().is_none() && self.ops.is_idle() && !self.may_run_unasked();
         // The core must have looked since.
         if free { leased.max(self.now + timing.pet_until()) } else { leased }
     }
 
     /// Whether something may run here of which nobody else knows: started by hand, and not looked at, or seen and not yet
     /// told. Once the lease is over nobody asks any more.
+    ///
+    /// By what was agreed, not by what is still to be done: of a node that learns that it is suspect the plan asks nothing.
     fn may_run_unasked(&self) -> bool {
         let me = &self.config.node;
-        let asked = self.graph.steps().filter(|step| step.kind == StepKind::Probe && &step.key.node == me);
-        self.has_joined() && asked.into_iter().any(|step| !self.probes.saw_stopped(&step.key.instance.resource))
+        let runs = self.state.nodes.get(me).is_some_and(NodeState::may_have_run);
+        let claimed = |name: &ResourceId| self.state.claims_on(me).any(|(key, _)| &key.instance.resource == name);
+        let told = |name: &ResourceId| self.state.is_probed(name, me) || claimed(name);
+        let unasked = |name: &ResourceId| !told(name) && !self.probes.saw_stopped(name);
+        runs && self.has_joined() && self.state.current.keys().any(unasked)
     }
 
     /// What the log says that this node may run, and that it has not stopped on its own.
