@@ -56,8 +56,10 @@ impl Node {
         let within = self.suspect_after();
         let heard = voters.iter().filter(|voter| *voter == me || self.contacts.hears(voter, within)).count();
         let quorum = voters.is_empty() || heard > voters.len() / 2;
-        // A daemon that just started, or stood still, has not had the time to hear anybody.
-        let early = self.now < self.deaf_until.max(self.started + within);
+        // A daemon that just started, or stood still, has not had the time to hear anybody; nor has one to which a voter
+        // was just added.
+        let since = self.started.max(self.voters_since);
+        let early = self.now < self.deaf_until.max(since + within);
         let low = self.lease_is_low();
         let count = voters.len();
         match (quorum && low.is_none(), self.isolation.since) {

@@ -356,3 +356,30 @@ fn a_start_that_an_earlier_daemon_began_waits_for_what_it_rests_on() {
     assert!(started(Phase::Running));
     assert!(!started(Phase::Stopping), "it was stopped by a node that was alone");
 }
+
+#[test]
+fn a_voter_that_was_just_added_costs_no_quorum_before_it_could_be_heard() {
+    let mut node = core("n1", "a", three_nodes());
+    let led = |voters: &[&str]| {
+        let voters = voters.iter().map(|name| NodeId::new(*name)).collect();
+        Event::Leadership(Leadership {
+            is_self: true,
+            term: 1,
+            leader: Some("n1".into()),
+            voters,
+            ..Default::default()
+        })
+    };
+    let mut now = BEGAN;
+    let mut pass = |node: &mut Node, voters: &[&str], ms: u64| {
+        for _ in 0..ms / 100 {
+            now += Duration::from_millis(100);
+            node.step_all(now, 0, [led(voters), Event::Contacts(Contacts::default())]);
+        }
+        node.is_isolated()
+    };
+    assert!(!pass(&mut node, &["n1"], 5_000), "it is all of them");
+    assert!(!pass(&mut node, &["n1", "n2"], 1_400), "the new one has not had the time");
+    assert!(pass(&mut node, &["n1", "n2"], 400), "it is not heard at all");
+    assert!(pass(&mut node, &["n1", "n2", "n3"], 400), "what is lost is not back because another one is added");
+}

@@ -69,6 +69,8 @@ pub struct Node {
     pub(super) started: Duration,
     /// Until then nobody is suspected: this node itself had stood still.
     pub(super) deaf_until: Duration,
+    /// Since when the voters are who they are.
+    pub(super) voters_since: Duration,
     proposals: BTreeMap<ProposalId, Vec<Tag>>,
     /// Answers that are newer than the state this node has seen: they count once it has.
     early: BTreeMap<ProposalId, Applied>,
@@ -134,6 +136,7 @@ impl Node {
             wall_ms: 0,
             started: now,
             deaf_until: now,
+            voters_since: now,
             proposals: BTreeMap::new(),
             early: BTreeMap::new(),
             last_proposal: ProposalId(0),
@@ -245,7 +248,12 @@ impl Node {
                 let told = Retry { now: self.now, after };
                 self.courier.came_back(&status, number, outbox::cut(delivery), told);
             }
-            Event::Leadership(leadership) => self.leadership = leadership,
+            Event::Leadership(leadership) => {
+                if leadership.voters != self.leadership.voters {
+                    self.voters_since = self.now;
+                }
+                self.leadership = leadership;
+            }
             Event::Tick => {}
             Event::Restart => {
                 self.restarting.get_or_insert((self.now, false));
