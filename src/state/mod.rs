@@ -12,7 +12,7 @@
 //! Deliberately absent: decisions about what would be good (that is `plan`), clocks (time comes in by `Tick`).
 //!
 //! Files: `command` the commands · `apply` one entry · `claims`, `members`, `fencing`, `target`, `overrides`, `notices`,
-//! `reload`, `halt`, `durations`, `watchdog` a
+//! `reload`, `halt`, `durations`, `watchdog`, `migration`, `reports` a
 //! concern each · `event` what people read · `snapshot` bytes · `document` for people and for plans made elsewhere, `export` without secrets · `query` questions that more than one module asks.
 
 mod apply;
