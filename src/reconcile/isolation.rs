@@ -76,6 +76,8 @@ impl Node {
                 self.isolation.since = None;
                 self.isolation.failed.clear();
                 self.isolation.restarts.clear();
+                // What is at its stop now is settled like anything that was stopped: from here the log says what starts.
+                self.isolation.restarting.clear();
                 self.effects.push(Effect::Note { key: None, text: "quorum is back".into() });
             }
             (false, _) | (true, None) => {}
@@ -146,16 +148,15 @@ impl Node {
             && !self.must_stop(claim)
     }
 
-    /// Whether what was just stopped here is to be started at once: its restart was begun without a quorum, and there is
-    /// still none.
-    pub(super) fn goes_on_alone(&self, key: &ClaimKey, epoch: Epoch) -> bool {
-        let begun = self.isolation.restarting.get(key) == Some(&epoch);
-        begun && self.isolation.since.is_some() && !self.is_leaving()
+    /// Whether what was just stopped here is to be started at once: its restart was begun since the quorum was lost, and
+    /// it may run without one still. Asked once for each stop: the mark does not outlive it.
+    pub(super) fn goes_on_alone(&mut self, key: &ClaimKey, claim: &Claim) -> bool {
+        let begun = self.isolation.restarting.remove(key) == Some(claim.epoch);
+        begun && self.isolation.since.is_some() && !self.is_leaving() && !self.must_stop(claim)
     }
 
     /// Takes the end of a start that no commit asked for. What failed is stopped, and stays so until the quorum is back.
     pub(super) fn restarted_alone(&mut self, key: ClaimKey, claim: &Claim, started: bool) {
-        self.isolation.restarting.remove(&key);
         match started {
             true => self.ops.look_at(&key.instance, self.now),
             false => self.stop_alone(key, claim),

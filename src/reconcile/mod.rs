@@ -19,6 +19,8 @@ mod burnt;
 mod checks;
 mod contacts;
 mod isolation;
+#[cfg(test)]
+mod isolation_tests;
 mod leader;
 mod lease;
 #[cfg(test)]

@@ -337,8 +337,9 @@ impl Node {
         let verifying = matches!(op.stage, Stage::Verifying(_));
         if alone && (verifying || !outcome.succeeded(ActionKind::Stop)) {
             let stopped = verifying && outcome.reading().proves_stopped();
+            let goes_on = self.goes_on_alone(&key, &claim);
             return match self.state.definitions.get(&claim.definition).cloned() {
-                Some(definition) if stopped && self.goes_on_alone(&key, op.epoch) => {
+                Some(definition) if stopped && goes_on => {
                     self.begin(key, &claim, ActionKind::Start, &definition);
                 }
                 Some(_) | None => self.isolation.stopped(&key, op.epoch, stopped),
