@@ -148,7 +148,7 @@ impl Node {
 
     fn arm_or_disarm(&mut self) {
         let Some(device) = self.wants_watchdog() else {
-            if !matches!(self.lease.arm, Arm::Off) && self.has_joined() {
+            if !matches!(self.lease.arm, Arm::Off) && self.has_joined() && self.agreed().is_none() {
                 // Nothing that is committed from here on rests on it.
                 self.lease.arm = Arm::Off;
                 self.lease.until = None;
@@ -157,18 +157,18 @@ impl Node {
             return;
         };
         self.follow_timing();
-        let timing = self.state.lease_timing();
+        // What an earlier daemon of this boot reported counts until it is withdrawn.
+        let timing = self.agreed().map_or_else(|| self.state.lease_timing(), |agreed| agreed.timing);
         let timeout = timing.whole_timeout();
-        let fresh = self.lease.from.is_some_and(|from| self.now.saturating_sub(from) <= timing.self_stop_after);
         let free = match &self.lease.arm {
             Arm::Off => true,
             Arm::Asked { .. } => false,
-            Arm::Armed { timeout: old, .. } => *old != timeout && timing.sum(timeout).holds(),
+            Arm::Armed { .. } => self.is_set_anew() && self.agreed().is_none(),
             Arm::Failed { at, .. } => self.now.saturating_sub(*at) >= ARM_AGAIN,
         };
         // Not before the first acknowledgement: a node that just began to ask for a lease must not stop for the lack of it.
         // Before its own `Join`, too: what an earlier daemon of this boot started waits for no commit.
-        if free && fresh && !self.is_burnt() {
+        if free && self.is_fresh(timing) && !self.is_burnt() {
             self.lease.timing = Some(timing);
             self.lease.arm = Arm::Asked { timeout };
             let path = self.watchdog_path(&device);
@@ -176,19 +176,46 @@ impl Node {
         }
     }
 
+    /// Whether what is armed is to be armed with another time-out.
+    fn is_set_anew(&self) -> bool {
+        let timing = self.state.lease_timing();
+        let timeout = timing.whole_timeout();
+        let other = matches!(&self.lease.arm, Arm::Armed { timeout: old, .. } if *old != timeout);
+        other && timing.sum(timeout).holds() && self.is_fresh(timing)
+    }
+
+    fn is_fresh(&self, timing: LeaseTiming) -> bool {
+        self.lease.from.is_some_and(|from| self.now.saturating_sub(from) <= timing.self_stop_after)
+    }
+
+    /// What is agreed of this node's watchdog. As long as it is, a leader may count by it.
+    fn agreed(&self) -> Option<&WatchdogReport> {
+        self.state.nodes.get(&self.config.node).and_then(|node| node.watchdog.as_ref())
+    }
+
     fn wants_watchdog(&self) -> Option<DeviceId> {
         let me = &self.config.node;
         self.state.watchdog_of(me).filter(|_| !self.state.is_disarmed(me))
     }
 
-    /// New times from git count at once, unless they do not fit the device: then the old ones do.
+    /// New times from git, unless they do not fit the device: then the old ones stay.
+    ///
+    /// Shorter petting counts at once, and is reported after that; longer petting only when it is agreed. So whatever git
+    /// says in between, nobody pets for longer than the others wait.
     fn follow_timing(&mut self) {
+        let (Some(now), Some(next)) = (self.lease.timing, self.next_timing()) else { return };
+        let agreed = self.agreed().is_some_and(|agreed| agreed.timing == next);
+        if next.pet_until() <= now.pet_until() || agreed {
+            self.lease.timing = Some(next);
+        }
+    }
+
+    /// The times to go by as soon as that is safe.
+    fn next_timing(&self) -> Option<LeaseTiming> {
         let wanted = self.state.lease_timing();
-        if let Arm::Armed { facts, .. } = &self.lease.arm
-            && self.lease.timing != Some(wanted)
-            && wanted.sum(facts.timeout).holds()
-        {
-            self.lease.timing = Some(wanted);
+        match &self.lease.arm {
+            Arm::Armed { facts, .. } if wanted.sum(facts.timeout).holds() => Some(wanted),
+            Arm::Off | Arm::Asked { .. } | Arm::Armed { .. } | Arm::Failed { .. } => self.lease.timing,
         }
     }
 
@@ -204,15 +231,16 @@ impl Node {
         if !self.has_joined() {
             return;
         }
-        let report = match (&self.lease.arm, self.lease.timing) {
+        let report = match (&self.lease.arm, self.next_timing()) {
+            // Withdrawn before it is let go or set anew: what is agreed never rests on a watchdog that is not there.
+            (Arm::Armed { .. }, _) if self.wants_watchdog().is_none() || self.is_set_anew() => None,
             (Arm::Armed { facts, .. }, Some(timing)) => Some(WatchdogReport { facts: facts.clone(), timing }),
             // Not asked for yet, or not answered: what an earlier daemon of this boot reported still fires.
             (Arm::Asked { .. }, _) => return,
             (Arm::Off, _) if self.wants_watchdog().is_some() => return,
             (Arm::Off | Arm::Armed { .. } | Arm::Failed { .. }, _) => None,
         };
-        let agreed = self.state.nodes.get(&self.config.node).and_then(|node| node.watchdog.as_ref());
-        if agreed != report.as_ref() {
+        if self.agreed() != report.as_ref() {
             let (node, incarnation) = (self.config.node.clone(), self.config.incarnation.clone());
             self.propose_once(Tag::Watchdog, Command::Watchdog { node, incarnation, report });
         }

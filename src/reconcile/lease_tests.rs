@@ -407,9 +407,87 @@ fn a_watchdog_that_git_takes_away_is_let_go() {
     log.0.index.0 += 1;
     core.take();
     core.step(100, Event::Committed(Arc::new(log.0.clone())));
-    assert!(core.take().iter().any(|effect| matches!(effect, Effect::Disarm)));
+    let disarms = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Disarm));
+    let effects = core.take();
+    assert!(!disarms(&effects), "git may want it back before anybody knows that it is gone");
+    assert_eq!(reported(&effects), [None]);
+    log.apply(Command::Watchdog { node: "n2".into(), incarnation: incarnation("n2"), report: None });
+    core.step(200, Event::Committed(Arc::new(log.0.clone())));
+    assert!(disarms(&core.take()));
     core.hear(60_000, &["n1", "n3"]);
     assert_eq!(core.petted_until(), None);
+}
+
+/// What is proposed to be agreed of this node's watchdog.
+fn reported(effects: &[Effect]) -> Vec<Option<WatchdogReport>> {
+    let proposed = effects.iter().filter_map(|effect| match effect {
+        Effect::Propose { commands, .. } => Some(commands),
+        _ => None,
+    });
+    let reports = proposed.flatten().filter_map(|command| match command {
+        Command::Watchdog { report, .. } => Some(report.clone()),
+        _ => None,
+    });
+    reports.collect()
+}
+
+/// What git says from now on.
+fn asks(log: &mut Log, change: impl Fn(&mut LeaseTiming)) -> LeaseTiming {
+    let mut timing = log.0.lease_timing();
+    change(&mut timing);
+    let digest = log.0.target.as_ref().unwrap().spec;
+    let mut spec = Spec::clone(&log.0.specs[&digest]);
+    spec.cluster.watchdog = timing;
+    log.0.specs.insert(digest, Arc::new(spec));
+    log.0.index.0 += 1;
+    timing
+}
+
+#[test]
+fn a_longer_lease_is_gone_by_when_it_is_agreed_and_a_shorter_one_before() {
+    let mut log = Log::new();
+    let mut core = log.core("n2").armed();
+    let short = log.0.lease_timing();
+    let wide = asks(&mut log, |timing| {
+        timing.self_stop_after += Duration::from_secs(5);
+        timing.lease_ttl += Duration::from_secs(20);
+    });
+    core.take();
+    core.step(10, Event::Committed(Arc::new(log.0.clone())));
+    core.step(20, Event::Lease { sent: ms(20) });
+    assert_eq!(core.petted_until(), Some(3_520), "the others wait for as long as was agreed");
+    let report = Some(WatchdogReport { facts: facts(), timing: wide });
+    assert_eq!(reported(&core.take()), [report.clone()]);
+    log.apply(Command::Watchdog { node: "n2".into(), incarnation: incarnation("n2"), report });
+    core.step(30, Event::Committed(Arc::new(log.0.clone())));
+    core.answer();
+    assert_eq!(core.petted_until(), Some(8_520));
+    core.take();
+    // Back again: what was agreed still counts, and is longer.
+    asks(&mut log, |timing| *timing = short);
+    core.step(40, Event::Committed(Arc::new(log.0.clone())));
+    assert_eq!(core.petted_until(), Some(3_520));
+    assert_eq!(reported(&core.take()), [Some(WatchdogReport { facts: facts(), timing: short })]);
+}
+
+#[test]
+fn another_time_out_is_asked_of_the_device_once_the_old_one_is_withdrawn() {
+    let mut log = Log::new();
+    let mut core = log.core("n2").armed();
+    let armed = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Arm { .. }));
+    asks(&mut log, |timing| {
+        timing.timeout = Duration::from_secs(5);
+        timing.lease_ttl += Duration::from_secs(20);
+    });
+    core.take();
+    core.step(10, Event::Committed(Arc::new(log.0.clone())));
+    let effects = core.take();
+    assert!(!armed(&effects) && core.node.is_leased());
+    assert_eq!(reported(&effects), [None]);
+    log.apply(Command::Watchdog { node: "n2".into(), incarnation: incarnation("n2"), report: None });
+    core.answer();
+    core.step(20, Event::Committed(Arc::new(log.0.clone())));
+    assert!(armed(&core.take()));
 }
 
 #[test]
