@@ -187,10 +187,8 @@ impl Builder<'_, '_> {
             // Where it may still come to: first the other end stops, which ends what it sends.
             Phase::MigratingFrom => {
                 self.add(StepKind::Stop, inst, live.node, why.clone(), false);
-                let others = self.wants.insts[inst].claims.iter().map(|(other, _)| other);
-                let sources: Vec<usize> = others.filter(|other| other.claim.phase.leaves()).map(|o| o.node).collect();
-                for source in sources {
-                    self.wait_for_source(inst, StepKind::Stop, live.node, source);
+                for (source, fate) in self.wants.insts[inst].claims.iter().filter(|(o, _)| o.node != live.node) {
+                    self.wait_for_source(inst, StepKind::Stop, live.node, (source.node, Some(fate)));
                 }
             }
         }
@@ -223,7 +221,7 @@ impl Builder<'_, '_> {
                 self.add(StepKind::MigrateFrom, inst, live.node, why, has_left);
                 let source = want.claims.iter().map(|(other, _)| other.node).find(|node| *node != live.node);
                 if let Some(node) = source.filter(|_| !has_left) {
-                    self.wait_for_source(inst, StepKind::MigrateFrom, live.node, node);
+                    self.wait_for_source(inst, StepKind::MigrateFrom, live.node, (node, None));
                 }
             }
             // It waits for the other end.
@@ -237,15 +235,18 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// What a node that is silent was sending comes or not, until it is proven off.
-    fn wait_for_source(&mut self, inst: usize, kind: StepKind, node: usize, source: usize) {
-        if self.world.nodes[source].class == Class::Online {
-            return;
-        }
+    /// What a node that is silent was sending comes or not, until it is proven off; what one that cannot stop it was
+    /// sending, until an operator has seen to that.
+    fn wait_for_source(&mut self, inst: usize, kind: StepKind, node: usize, (source, fate): (usize, Option<&Fate>)) {
         let made = self.of_inst[inst].iter().map(|made| &self.made[*made]);
-        let step = made.filter(|made| made.kind == kind && made.node == node).map(|made| made.at).next();
-        if let Some(step) = step {
-            self.wait_for_fencing(source, step);
+        let Some(step) = made.filter(|made| made.kind == kind && made.node == node).map(|made| made.at).next() else {
+            return;
+        };
+        match fate {
+            _ if self.world.nodes[source].class != Class::Online => self.wait_for_fencing(source, step),
+            Some(Fate::Lost) => self.wait_for_fencing(source, step),
+            Some(Fate::Stuck(why)) => self.block(step, Verdict::Blocked(why.clone())),
+            Some(Fate::Stay | Fate::Stop(_) | Fate::Found) | None => {}
         }
     }
 

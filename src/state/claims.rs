@@ -203,7 +203,7 @@ impl State {
         let before = claim.clone();
         if before.phase.migrates() {
             self.check_given_up(key, before.phase)?;
-            self.give_up_migration(key);
+            self.give_up_migration(key, before.phase);
         }
         let claim = self.claims.get_mut(key).expect("check_owner found it");
         // A promotion that failed, or whose end nobody knows, may have worked: it counts until a demotion or a stop is over.

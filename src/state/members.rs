@@ -434,8 +434,8 @@ impl State {
             .map(|(key, _)| key.clone())
             .collect();
         for key in &ended {
-            if self.claims.remove(key).is_some_and(|claim| claim.phase.migrates()) {
-                self.give_up_migration(key);
+            if let Some(claim) = self.claims.remove(key).filter(|claim| claim.phase.migrates()) {
+                self.give_up_migration(key, claim.phase);
             }
         }
         self.probes.retain(|key, _| &key.node != name);
@@ -465,8 +465,12 @@ impl State {
         ctx.event(EventKind::Evidence, Some(name), None, text);
     }
 
-    /// An attempt that read off, followed by a new boot, proves its level.
+    /// An attempt that read off, followed by a new boot, proves its level; unless that boot was heard after it was proven
+    /// off once: then nobody knows which of the levels ended it, if any did.
     fn trust_what_worked(&mut self, ctx: &Ctx<'_>, name: &NodeId, old: &BootId) {
+        if self.nodes.get(name).is_some_and(|node| node.contradicted.contains(old)) {
+            return;
+        }
         let worked: Vec<u32> = self
             .attempts
             .values()

@@ -4,8 +4,9 @@
 //! agent moves it (`migrate_to`), then the target's takes it in (`migrate_from`): then the target's claim is a running
 //! one, and the source's is settled like any other: stop, a probe that sees it, release.
 //!
-//! Invariants: nothing arrives unclaimed. As long as the source's agent may be at it, the target's claim cannot be given
-//! up; and once a migration was given up, every node has to say anew that the resource does not run there.
+//! Invariants: nothing arrives unclaimed. As long as the source may send, which its agent's end alone does not end, the
+//! target's claim cannot be given up; and once a migration was given up, whoever it may have reached has to say anew that
+//! the resource does not run there.
 //!
 //! When one of the two fails, or the other claim ends by evidence, nobody knows where the instance is: whatever is left
 //! is settled, the source first (to stop there ends what it sends), and it is started anew.
@@ -146,10 +147,11 @@ impl State {
         }
     }
 
-    /// Before a claim of a migration is given up: refused at the target while the source may still send.
+    /// Before a claim of a migration is given up: refused at the target while the source may still send. It may until it
+    /// said that it has sent all, or is seen stopped: what its agent set off goes on without the agent.
     pub(super) fn check_given_up(&self, key: &ClaimKey, phase: Phase) -> Result<(), Refusal> {
         let sends = |(other, claim): (&ClaimKey, &Claim)| {
-            other.instance == key.instance && other.node != key.node && claim.phase == Phase::MigratingTo
+            other.instance == key.instance && other.node != key.node && claim.phase != Phase::Migrated
         };
         match phase == Phase::MigratingFrom && self.claims_of(&key.instance.resource).any(sends) {
             true => Err(Refusal::WrongPhase { key: key.clone() }),
@@ -157,8 +159,14 @@ impl State {
         }
     }
 
-    /// A migration is given up: what a node said before may have changed behind its back.
-    pub(super) fn give_up_migration(&mut self, key: &ClaimKey) {
-        self.probes.retain(|probe, _| probe.resource != key.instance.resource);
+    /// A migration is given up: what a node said before may have changed behind its back. That is so at its two ends; where
+    /// the claim of the target is gone already, and with it the knowledge where that was, it is so everywhere.
+    pub(super) fn give_up_migration(&mut self, key: &ClaimKey, phase: Phase) {
+        let resource = &key.instance.resource;
+        let others = self.claims_of(resource).filter(|(other, _)| other.instance == key.instance && *other != key);
+        let mut ends: Vec<NodeId> = others.map(|(other, _)| other.node.clone()).collect();
+        let known = phase == Phase::MigratingFrom || !ends.is_empty();
+        ends.push(key.node.clone());
+        self.probes.retain(|probe, _| probe.resource != *resource || (known && !ends.contains(&probe.node)));
     }
 }

@@ -5,6 +5,7 @@ mod claims;
 mod fencing;
 mod golden;
 mod members;
+mod migration;
 mod notices;
 mod outbox;
 mod properties;
