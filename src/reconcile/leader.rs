@@ -132,10 +132,18 @@ impl Node {
             .map(|(id, attempt)| (*id, attempt.clone()))
             .collect();
         for (id, attempt) in attempts {
-            let devices = self.devices(&attempt.node, &attempt.devices);
+            let (devices, gone) = self.devices(&attempt.node, &attempt.devices);
             let target = attempt.node.clone();
             self.duties.heed(id, attempt.outcome.is_some());
             match self.duties.executing.get_mut(&id) {
+                // Off by some of its devices is not off: a machine may have another supply.
+                None if attempt.outcome.is_none() && gone.is_some() => {
+                    let why = format!("{} is no device of {target} any more", gone.unwrap_or_default());
+                    let outcome = FenceOutcome::Failed(why);
+                    self.duties.executing.insert(id, Execution::Fenced { outcome: outcome.clone(), proposed: true });
+                    let executor = self.config.incarnation.clone();
+                    self.propose_report(id, Command::FenceResult { attempt: id, executor, outcome });
+                }
                 None if attempt.outcome.is_none() => {
                     let left = attempt.deadline_ms.saturating_sub(self.state.now_ms);
                     let timeout = Duration::from_millis(left).saturating_sub(RESULT_MARGIN).max(RESULT_MARGIN);
@@ -183,10 +191,13 @@ impl Node {
         if there { attempt.executor_node == self.config.node } else { leads }
     }
 
-    fn devices(&self, node: &NodeId, names: &[DeviceId]) -> Vec<(DeviceId, FencingDevice)> {
+    /// The documents of a level's devices; and the first, if any, that git has taken away since.
+    fn devices(&self, node: &NodeId, names: &[DeviceId]) -> (Vec<(DeviceId, FencingDevice)>, Option<DeviceId>) {
         let document = self.state.nodes.get(node).and_then(|node| node.document.as_ref());
         let device = |name: &DeviceId| Some((name.clone(), document?.devices.get(name)?.clone()));
-        names.iter().filter_map(device).collect()
+        let known: Vec<_> = names.iter().filter_map(device).collect();
+        let gone = names.iter().find(|name| device(name).is_none()).cloned();
+        (known, gone)
     }
 
     /// The leader's part.

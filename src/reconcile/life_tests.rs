@@ -383,3 +383,20 @@ fn a_voter_that_was_just_added_costs_no_quorum_before_it_could_be_heard() {
     assert!(pass(&mut node, &["n1", "n2"], 400), "it is not heard at all");
     assert!(pass(&mut node, &["n1", "n2", "n3"], 400), "what is lost is not back because another one is added");
 }
+
+#[test]
+fn an_attempt_of_which_git_took_a_device_away_fails_and_switches_nothing() {
+    use crate::plan::testing::{self, World};
+    let fenced = |more: &[&str]| {
+        let mut w = World::new(&["n1", "n2", "n3"]);
+        w.suspect("n2");
+        w.attempt("n2", 0, "n1").devices.extend(more.iter().map(|name| (*name).into()));
+        let config = Config { node: "n1".into(), incarnation: testing::incarnation("n1"), facts: facts(), cores: 2 };
+        let effects = Node::new(config, BEGAN).step(BEGAN, 0, Event::Committed(Arc::new(w.state.clone())));
+        let failed = |command: &Command| matches!(command, Command::FenceResult { outcome: FenceOutcome::Failed(why), .. } if why.contains("other"));
+        let switched = effects.iter().any(|effect| matches!(effect, Effect::Fence { .. }));
+        (switched, proposed(&effects).iter().any(failed))
+    };
+    assert_eq!(fenced(&[]), (true, false));
+    assert_eq!(fenced(&["other"]), (false, true), "a machine may have another supply");
+}

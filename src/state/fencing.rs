@@ -9,7 +9,8 @@ use super::{
 use crate::model::planted::{Planted, planted};
 use crate::model::{AttemptId, DeviceId, Digest, FencingAction, Incarnation, NodeId};
 
-/// Attempts kept for `status` and for choosing the next level. Open ones are never dropped.
+/// Attempts kept for `status` and for choosing the next level. Open ones are never dropped, nor those that lied about a
+/// boot that still counts: each level of a node does so once, and is not asked again.
 const MAX_ATTEMPTS: usize = 32;
 /// Between two rounds through all levels. Long enough for a BMC to recover, short beside the outage it prolongs.
 pub const PAUSE_BETWEEN_CYCLES_MS: u64 = 10_000;
@@ -323,7 +324,12 @@ impl State {
 
     fn forget_attempts(&mut self) {
         while self.attempts.len() > MAX_ATTEMPTS {
-            let done = |a: &Attempt| a.outcome.is_some() && a.on != SwitchOn::Wanted;
+            let lied = |a: &Attempt| {
+                let node = self.nodes.get(&a.node);
+                let now = node.is_some_and(|n| n.incarnation.boot == a.boot && n.contradicted.contains(&a.boot));
+                now && a.outcome == Some(FenceOutcome::Off)
+            };
+            let done = |a: &Attempt| a.outcome.is_some() && a.on != SwitchOn::Wanted && !lied(a);
             let Some(oldest) = self.attempts.iter().find(|(_, a)| done(a)).map(|(id, _)| *id) else { return };
             self.attempts.remove(&oldest);
         }

@@ -274,3 +274,33 @@ fn who_vouches_for_a_level_says_why_and_it_is_told() {
     let key = TrustKey { node: "n3".into(), level: 0, digest };
     assert_eq!(case.state.trust[&key].reason.len(), 300, "bounded");
 }
+
+/// The boot of n3 was proven off by level 0, and is heard.
+fn lied() -> Case {
+    let mut case = Case::new();
+    case.suspect("n3");
+    let attempt = case.fence("n3", "n1");
+    case.result(attempt, FenceOutcome::Off).unwrap();
+    let boot = incarnation("n3", 1, 1).boot;
+    case.ok(Command::Contradiction { leader: case.leader(), node: "n3".into(), boot });
+    case
+}
+
+#[test]
+fn a_level_that_lied_is_not_trusted_for_the_boot_that_ended_some_other_way() {
+    let mut case = lied();
+    case.reboot("n3", 2);
+    assert!(case.state.trust.is_empty(), "{:?}", case.state.trust);
+}
+
+#[test]
+fn a_lie_is_remembered_as_long_as_the_boot_counts_that_it_was_about() {
+    let mut case = lied();
+    for _ in 0..100 {
+        let attempt = case.fence("n3", "n2");
+        case.result(attempt, FenceOutcome::Failed("no answer".into())).unwrap();
+    }
+    let outcomes: Vec<_> = case.state.attempts.values().map(|attempt| attempt.outcome.clone()).collect();
+    assert_eq!(outcomes.len(), 32);
+    assert_eq!(outcomes[0], Some(FenceOutcome::Off));
+}
