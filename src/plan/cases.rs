@@ -99,6 +99,7 @@ fn tell(world: &mut World, line: &str) {
                     "fence" => world.failed(key, FailureKind::Failed).fence = true,
                     "leaving" => _ = world.claim(key, Phase::MigratingTo, Role::Started),
                     "arriving" => _ = world.claim(key, Phase::MigratingFrom, Role::Started),
+                    "stopping" => _ = world.claim(key, Phase::Stopping, Role::Started),
                     "starting" => _ = world.claim(key, Phase::Starting, Role::Started),
                     other => panic!("a resource cannot be {other}"),
                 }
@@ -127,6 +128,7 @@ fn tell(world: &mut World, line: &str) {
             world.state.tickets.insert((*name).into(), crate::state::TicketState { granted, standby });
         }
         ["without-quorum"] => world.state.without_quorum = true,
+        ["maintenance", node] => _ = world.over(Scope::Node((*node).into()), OverrideKind::Maintenance),
         ["maintenance"] => _ = world.over(Scope::Cluster, OverrideKind::Maintenance),
         other => panic!("no such line: {other:?}"),
     }

@@ -11,7 +11,7 @@
 use super::Verdict;
 use super::instances::World;
 use super::nodes::{Ability, Class, is_watchdog};
-use super::score::has_alternative;
+use super::score::has_alternative_to;
 use crate::model::{BootId, DeviceId, FenceWhen, FencingAction, Incarnation, InstanceId, NodeId, Reason};
 use crate::state::{Assigned, Attempt, ClaimKey, FenceOutcome, OverrideKind, PAUSE_BETWEEN_CYCLES_MS, Scope};
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ impl<'a> Depends<'a> {
                 depends.load[live.node] += 1;
                 if depends.held[live.node].is_none()
                     && world.nodes[live.node].unclean()
-                    && has_alternative(world, place)
+                    && has_alternative_to(world, place, live.node)
                 {
                     depends.held[live.node] = Some(live.key);
                 }

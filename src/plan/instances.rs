@@ -74,7 +74,7 @@ pub(super) struct Res<'a> {
     /// What nodes said that lack its agent, in order of node.
     pub not_installed: Vec<(usize, &'a Probe)>,
     /// Whether the manifests let it run on more than one node; asked seldom.
-    pub alternative: OnceCell<bool>,
+    pub homes: OnceCell<Vec<usize>>,
     pub history: Vec<(usize, &'a OpRecord)>,
     pub locations: Vec<(&'a str, &'a Location)>,
     pub overrides: Vec<&'a Override>,
@@ -188,7 +188,7 @@ impl<'a> World<'a> {
                 claims: Vec::new(),
                 unprobed: Vec::new(),
                 not_installed: Vec::new(),
-                alternative: OnceCell::new(),
+                homes: OnceCell::new(),
                 history: Vec::new(),
                 locations: Vec::new(),
                 overrides: Vec::new(),

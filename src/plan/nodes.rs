@@ -10,7 +10,7 @@
 
 use super::instances::World;
 use super::reach::Reach;
-use super::score::has_alternative;
+use super::score::has_alternative_to;
 use crate::model::{DeviceId, FenceWhen, Node, NodeId, NodeRole, QuorumLoss, ResourceId, Spec};
 use crate::state::{Membership, NodeState, Override, OverrideKind, Scope, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,7 +268,7 @@ fn failed_for_good(world: &World<'_>) -> BTreeMap<usize, String> {
     for (place, res) in world.res.iter().enumerate() {
         for live in res.claims.iter().filter(|live| !world.is_mended_around(place, live)) {
             let failure = live.claim.failure.as_ref().filter(|failure| failure.fence && !failure.blocked);
-            if let Some(failure) = failure.filter(|_| always || has_alternative(world, place)) {
+            if let Some(failure) = failure.filter(|_| always || has_alternative_to(world, place, live.node)) {
                 failed.entry(live.node).or_insert_with(|| format!("{}: {}", live.key.instance, failure.text));
             }
         }

@@ -11,9 +11,10 @@
 
 use super::instances::{Live, Unit, World};
 use super::nodes::Ability;
-use super::score::{Base, What, base, has_alternative};
+use super::score::{Base, What, base, has_alternative_to};
 use super::ties::Tie;
 use crate::model::{FenceWhen, MultipleActive, Placement, Reason, Role, Score};
+use crate::state::Phase;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -264,10 +265,11 @@ impl<'w, 'a> Placer<'w, 'a> {
     fn pinned(&self, place: usize) -> Option<Copy> {
         let res = &self.world.res[place];
         let keep = |node, why| Copy { number: None, node, running: 1, promoted: false, why, pinned: true, from: None };
-        if let Some(copy) = res.claims.iter().find_map(|live| self.pinned_claim(place, live)) {
+        let lasting = res.claims.iter().filter(|live| !self.is_left(place, live));
+        if let Some(copy) = lasting.clone().find_map(|live| self.pinned_claim(place, live)) {
             return Some(copy);
         }
-        let home = res.claims.first().map(|live| live.node);
+        let home = lasting.map(|live| live.node).next();
         let assigned = || {
             let assigned = self.world.assignment.get(&self.world.plain_instance(place))?;
             self.world.node_ids.get(&assigned.to.node).copied()
@@ -285,6 +287,18 @@ impl<'w, 'a> Placer<'w, 'a> {
         block.then(|| keep(assigned().or(home), Reason::MultipleActive))
     }
 
+    /// Where something has left, or leaves, by live migration: it is at home where it arrives.
+    fn is_left(&self, place: usize, live: &Live<'_>) -> bool {
+        let arrives = |other: &Live<'_>| {
+            let sound = other.claim.failure.is_none() && !self.world.nodes[other.node].unclean();
+            let there = matches!(other.claim.phase, Phase::Running | Phase::MigratingFrom);
+            other.key != live.key && sound && there
+        };
+        let leaves = live.claim.phase == Phase::Stopping || live.claim.phase.leaves();
+        let res = &self.world.res[place];
+        res.clone.is_none() && leaves && res.claims.iter().any(arrives)
+    }
+
     /// A claim that nothing can end now.
     pub fn pinned_claim(&self, place: usize, live: &Live<'_>) -> Option<Copy> {
         let info = &self.world.nodes[live.node];
@@ -300,7 +314,7 @@ impl<'w, 'a> Placer<'w, 'a> {
                 Reason::NotProvenOff { node: info.id.clone(), why: why.clone() }
             }
             // Nobody could take over: it comes back with its node.
-            (_, _) if info.unclean() && !has_alternative(self.world, place) => {
+            (_, _) if info.unclean() && !has_alternative_to(self.world, place, live.node) => {
                 Reason::NodeLost { node: info.id.clone() }
             }
             (_, _) => return None,

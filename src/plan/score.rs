@@ -97,10 +97,15 @@ pub(super) fn parts<'a>(world: &World<'a>, place: usize, sink: &mut impl FnMut(u
 
 /// Whether the manifests alone let a resource run on more than one node. Where they do not, nobody could take over.
 pub(super) fn has_alternative(world: &World<'_>, place: usize) -> bool {
-    *world.res[place].alternative.get_or_init(|| count_homes(world, place) > 1)
+    world.res[place].homes.get_or_init(|| homes(world, place)).len() > 1
 }
 
-fn count_homes(world: &World<'_>, place: usize) -> usize {
+/// Whether the manifests alone let a resource run on another node than this one.
+pub(super) fn has_alternative_to(world: &World<'_>, place: usize, node: usize) -> bool {
+    world.res[place].homes.get_or_init(|| homes(world, place)).iter().any(|home| *home != node)
+}
+
+fn homes(world: &World<'_>, place: usize) -> Vec<usize> {
     let mut score = vec![Score::ZERO; world.nodes.len()];
     location_parts(world, place, &mut |node, part, _| score[node] += part);
     let listed = |node: usize| {
@@ -109,7 +114,7 @@ fn count_homes(world: &World<'_>, place: usize) -> usize {
         let may = info.reach.is_none() || (!world.res[place].cluster_only && !world.state.is_acted_on());
         may && world.spec.nodes.get(info.id).is_some_and(|document| document.role.runs_resources())
     };
-    (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).count()
+    (0..world.nodes.len()).filter(|node| listed(*node) && !score[*node].is_never()).collect()
 }
 
 /// Where a plain resource sticks: where it runs, else where it was to run.
