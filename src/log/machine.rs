@@ -73,6 +73,11 @@ impl Machine {
         self.last_applied
     }
 
+    /// How far a durable snapshot reaches, and whether this machine still lives.
+    pub(super) fn covered(&self) -> watch::Receiver<Option<LogId>> {
+        self.file.covered()
+    }
+
     fn restore(&mut self, meta: &SnapshotMeta, state: State) {
         self.state = Arc::new(state);
         self.last_applied = meta.last_log_id;

@@ -333,6 +333,7 @@ async fn open(
         std::fs::create_dir_all(&dir).map_err(|error| LogError::from_io(&dir, &error))?;
         let store = Store::open(&dir, &identity, &halt)?;
         let machine = Machine::open(&dir, published, halt)?;
+        let store = store.covered_by(machine.covered());
         match store.purged() {
             Some(purged) if machine.last_applied() < Some(purged) => {
                 let path: PathBuf = dir.join(super::snapshot::SNAPSHOT_FILE);

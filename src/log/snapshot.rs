@@ -6,17 +6,19 @@
 
 use super::disk::sync_dir;
 use super::error::LogError;
-use super::types::{Body, SnapshotMeta};
+use super::types::{Body, LogId, SnapshotMeta};
 use sha2::Digest as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
 
 /// Name of the snapshot file in the data directory.
 pub(super) const SNAPSHOT_FILE: &str = "log.snapshot";
-const TEMPORARY_FILE: &str = "log.snapshot.new";
+/// Where the next one is written.
+pub(super) const TEMPORARY_FILE: &str = "log.snapshot.new";
 /// The last byte is the format.
 const MAGIC: &[u8; 8] = b"hafensn\x01";
 const HEADER: usize = MAGIC.len() + 32 + 4;
@@ -24,23 +26,29 @@ const HEADER: usize = MAGIC.len() + 32 + 4;
 /// The snapshot of one data directory; written by the builder and by the receiver, one at a time.
 pub(super) struct SnapshotFile {
     dir: PathBuf,
-    /// The metadata of what is on disk.
-    current: Mutex<Option<SnapshotMeta>>,
+    /// The last entry that is in what is durable. Who waits for it learns that nobody will write any more, too: the sender is gone.
+    covers: watch::Sender<Option<LogId>>,
+    writing: Mutex<()>,
 }
 
 impl SnapshotFile {
     /// Opens the directory, and reads and checks what is there.
     pub(super) fn open(dir: &Path) -> Result<(Self, Option<(SnapshotMeta, Bytes)>), LogError> {
         let found = read(&dir.join(SNAPSHOT_FILE))?;
-        let current = Mutex::new(found.as_ref().map(|(meta, _)| meta.clone()));
-        Ok((Self { dir: dir.to_path_buf(), current }, found))
+        let covers = watch::Sender::new(found.as_ref().and_then(|(meta, _)| meta.last_log_id));
+        Ok((Self { dir: dir.to_path_buf(), covers, writing: Mutex::new(()) }, found))
+    }
+
+    /// The last entry that is durable here; entries after it must stay in the log.
+    pub(super) fn covered(&self) -> watch::Receiver<Option<LogId>> {
+        self.covers.subscribe()
     }
 
     /// Replaces the snapshot, durably. One that is older than what is there is dropped: a builder can be overtaken by
     /// a snapshot from the leader.
     pub(super) fn write(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), LogError> {
-        let mut current = self.lock();
-        if current.as_ref().is_some_and(|newest| newest.last_log_id > meta.last_log_id) {
+        let _others_wait = self.lock();
+        if *self.covers.borrow() > meta.last_log_id {
             return Ok(());
         }
         let path = self.dir.join(TEMPORARY_FILE);
@@ -67,7 +75,7 @@ impl SnapshotFile {
             LogError::from_io(&path, &error)
         })?;
         sync_dir(&self.dir)?;
-        *current = Some(meta.clone());
+        self.covers.send_replace(meta.last_log_id);
         Ok(())
     }
 
@@ -77,8 +85,8 @@ impl SnapshotFile {
     }
 
     /// What is damaged by a panic under this lock is the file alone, and that is checked when it is read.
-    fn lock(&self) -> MutexGuard<'_, Option<SnapshotMeta>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

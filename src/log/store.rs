@@ -4,6 +4,9 @@
 //! runtime thread. openraft 0.9 itself waits for each append before it goes on; that is its core loop's time, not ours
 //! to hide. Reads of recent entries come from memory; older ones queue behind the writes.
 //!
+//! Entries are purged once the snapshot that holds them is durable, and what is written later waits for that: Raft takes a
+//! snapshot from its leader in one task and purges from another.
+//!
 //! The first error stops the node: it is kept in [`Halt`], every later write fails with it, and Raft shuts down.
 
 use super::disk::{Disk, Loaded, Record};
@@ -27,6 +30,7 @@ const TAIL_BYTES: u64 = 2 << 20;
 pub(super) const APPEND_BYTES: u64 = 512 << 10;
 
 type Job = Box<dyn FnOnce(&mut Disk) + Send>;
+type Covered = watch::Receiver<Option<LogId>>;
 
 /// Why the node stopped, if it did: the first reason stays.
 #[derive(Clone)]
@@ -162,6 +166,8 @@ pub(super) struct Store {
     index: Arc<Mutex<Index>>,
     known: Known,
     path: Arc<PathBuf>,
+    /// How far a durable snapshot reaches; its sender goes with who writes snapshots.
+    covered: Covered,
     /// Its sender goes when the file is closed.
     closed: watch::Receiver<()>,
 }
@@ -184,7 +190,15 @@ impl Store {
         let Loaded { vote, committed, purged, last, sizes } = loaded;
         let mut index = Index { vote, committed, purged, last, sizes, ..Index::default() };
         index.recount();
-        Ok(Self { queue: Queue { jobs, halt: halt.clone() }, index: Arc::new(Mutex::new(index)), known, path, closed })
+        // Without anybody who writes snapshots nothing is ever purged.
+        let (_, covered) = watch::channel(None);
+        let (queue, index) = (Queue { jobs, halt: halt.clone() }, Arc::new(Mutex::new(index)));
+        Ok(Self { queue, index, known, path, covered, closed })
+    }
+
+    /// Lets entries be purged as far as this says that a durable snapshot reaches.
+    pub(super) fn covered_by(self, covered: Covered) -> Self {
+        Self { covered, ..self }
     }
 
     pub(super) fn purged(&self) -> Option<LogId> {
@@ -261,6 +275,30 @@ impl Store {
         }
         self.queue.call(move |disk| disk.read(range)).await.map_err(|error| StorageIOError::read_logs(&error).into())
     }
+}
+
+/// Waits until a durable snapshot holds everything up to `upto`, on the store's own thread: Raft goes on meanwhile, and hears
+/// its leader. Nothing that writes a snapshot waits for this thread.
+fn await_cover(covered: &mut Covered, halt: &Halt, upto: LogId) -> Result<(), LogError> {
+    let reaches = |covered: &Option<LogId>| *covered >= Some(upto);
+    if reaches(&covered.borrow()) {
+        return Ok(());
+    }
+    let mut stopped = halt.subscribe();
+    let failed = |why: &str| LogError::Stopped(format!("entries up to {} are not purged: {why}", upto.index));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| failed(&error.to_string()))?;
+    runtime.block_on(async {
+        tokio::select! {
+            found = covered.wait_for(reaches) => match found {
+                Ok(_) => Ok(()),
+                Err(_) => Err(failed("their snapshot was never written")),
+            },
+            // That the snapshot cannot be written is a reason to stop, so this never waits for ever.
+            reason = stopped.wait_for(Option::is_some) => {
+                Err(reason.ok().and_then(|reason| reason.clone()).unwrap_or(LogError::Closed))
+            }
+        }
+    })
 }
 
 /// The store's thread. `_closed` is dropped last: who sees it gone may open the file.
@@ -383,6 +421,7 @@ impl RaftLogStorage<TypeConfig> for Store {
         Ok(())
     }
 
+    /// Returns before it is done: should the node stop first, the next start finds the entries, and purges them.
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         {
             let mut index = self.index();
@@ -392,7 +431,14 @@ impl RaftLogStorage<TypeConfig> for Store {
                 index.last = index.purged;
             }
         }
-        self.queue.call(move |disk| disk.purge(log_id)).await.map_err(|e| StorageIOError::write_logs(&e))?;
-        Ok(())
+        let (mut covered, halt) = (self.covered.clone(), self.queue.halt.clone());
+        let job = move |disk: &mut Disk| {
+            // That it failed is in the halt, and every later write says so.
+            let _ = guarded(&halt, || {
+                await_cover(&mut covered, &halt, log_id)?;
+                disk.purge(log_id)
+            });
+        };
+        self.queue.send(job).map_err(|error| StorageIOError::write_logs(&error).into())
     }
 }

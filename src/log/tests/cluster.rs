@@ -1,5 +1,6 @@
 //! Several nodes: elections, forwarding, restarts, partitions, snapshots, members.
 
+use super::super::snapshot::TEMPORARY_FILE;
 use super::super::{Config, Identity, LogError, MembershipError, RaftLog, Stand, recover_alone};
 use super::{CONFIG, Cluster, Wire, command, eventually, identity, names, node};
 use crate::model::NodeId;
@@ -125,6 +126,34 @@ async fn a_node_that_was_away_catches_up_by_snapshot_and_the_log_stays_small() {
     drop(caught_up);
     cluster.start(away).await;
     eventually("the old state", || cluster.state(away).index >= last.index).await;
+    cluster.agree(&THREE).await;
+    cluster.stop_all().await;
+}
+
+/// Raft purges what a snapshot from the leader covers as soon as it has come: before it is known whether it can be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_written_stops_the_node_and_costs_it_nothing() {
+    let config = super::Config { snapshot_entries: 50, keep_entries: 10, ..CONFIG };
+    let cluster = Cluster::of(&THREE, config).await;
+    let away = follower(&cluster).await;
+    cluster.stop(away).await;
+    let leader = cluster.node(cluster.leader().await.as_str());
+    for round in 0..150 {
+        leader.propose(command(&format!("r{round}"))).await.expect("commits");
+    }
+    let metrics = leader.inner.raft.metrics();
+    eventually("a purge", || metrics.borrow().purged.is_some_and(|id| id.index > 80)).await;
+    // Where the snapshot is written lies something that is no file.
+    let obstacle = cluster.path(away).join(TEMPORARY_FILE);
+    std::fs::create_dir(&obstacle).expect("makes a folder");
+    cluster.start(away).await;
+    let halted = cluster.node(away).halted();
+    eventually("its halt", || halted.borrow().is_some()).await;
+    let reason = halted.borrow().clone();
+    assert!(matches!(reason, Some(LogError::Io { .. })), "{reason:?}");
+    cluster.stop(away).await;
+    std::fs::remove_dir(&obstacle).expect("removes");
+    cluster.start(away).await;
     cluster.agree(&THREE).await;
     cluster.stop_all().await;
 }

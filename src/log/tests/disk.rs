@@ -3,8 +3,9 @@
 use super::super::disk::{Disk, LOG_FILE};
 use super::super::error::LogError;
 use super::super::machine::{Machine, Published};
+use super::super::snapshot::SNAPSHOT_FILE;
 use super::super::store::{Halt, Store};
-use super::super::types::{Entry, Proposal, StorageError, TypeConfig};
+use super::super::types::{Body, Entry, Proposal, SnapshotMeta, StorageError, TypeConfig};
 use super::{CONFIG, Cluster, command, eventually, identity};
 use crate::model::LogIndex;
 use crate::state::port::Log as _;
@@ -21,6 +22,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 
 struct Fresh;
 
@@ -30,7 +32,9 @@ impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Fresh {
         let halt = Halt::new();
         let store = Store::open(dir.path(), &identity("n1"), &halt).expect("opens");
         let machine = Machine::open(dir.path(), Published::new(), halt).expect("opens");
-        Ok((dir, store, machine))
+        // The suite purges what no snapshot holds.
+        let everything = watch::channel(Some(log_id(u64::MAX, 0, u64::MAX))).1;
+        Ok((dir, store.covered_by(everything), machine))
     }
 }
 
@@ -183,12 +187,71 @@ async fn what_was_acknowledged_is_in_the_file_when_the_power_goes() {
     for index in 0..20 {
         store.blocking_append([entry(index, "x")]).await.expect("appends");
         store.save_vote(&openraft::Vote::new(index + 1, 7)).await.expect("votes");
-        // The file as it is on disk at this moment, without having been closed.
-        let image = tempfile::tempdir().expect("temp dir");
-        std::fs::copy(dir.path().join(LOG_FILE), image.path().join(LOG_FILE)).expect("copies");
+        let image = image(dir.path());
         let mut crashed = Store::open(image.path(), &identity("n1"), &Halt::new()).expect("opens the image");
         assert_eq!(crashed.get_log_state().await.expect("reads").last_log_id, Some(log_id(1, 0, index)));
         assert_eq!(crashed.read_vote().await.expect("reads"), Some(openraft::Vote::new(index + 1, 7)));
+    }
+}
+
+/// The file as it is on disk at this moment, without having been closed.
+fn image(dir: &Path) -> tempfile::TempDir {
+    let image = tempfile::tempdir().expect("temp dir");
+    for name in [LOG_FILE, SNAPSHOT_FILE] {
+        match std::fs::copy(dir.join(name), image.path().join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    image
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_purged_before_the_snapshot_that_holds_it_is_durable_and_nothing_is_written_after_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    filled(dir.path(), 5).await;
+    let halt = Halt::new();
+    let store = Store::open(dir.path(), &identity("n1"), &halt).expect("opens");
+    let mut machine = Machine::open(dir.path(), Published::new(), halt.clone()).expect("opens");
+    let mut store = store.covered_by(machine.covered());
+    // What Raft does of a snapshot that reaches beyond the log: the purge, and whatever comes next, do not wait for it.
+    store.purge(log_id(1, 0, 9)).await.expect("is queued");
+    let mut later = store.clone();
+    let appended = tokio::spawn(async move { later.blocking_append([entry(10, "after")]).await });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let crashed = Store::open(image(dir.path()).path(), &identity("n1"), &Halt::new()).expect("is whole");
+    assert_eq!((crashed.purged(), crashed.position().last), (None, Some(log_id(1, 0, 5))));
+    let meta = SnapshotMeta { last_log_id: Some(log_id(1, 0, 9)), ..SnapshotMeta::default() };
+    let body = Body(codec::encode(&crate::state::State::default()).into());
+    machine.install_snapshot(&meta, Box::new(body)).await.expect("installs");
+    appended.await.expect("ends").expect("is written");
+    let after = Store::open(image(dir.path()).path(), &identity("n1"), &Halt::new()).expect("is whole");
+    assert_eq!((after.purged(), after.position().last), (Some(log_id(1, 0, 9)), Some(log_id(1, 0, 10))));
+    assert_eq!(halt.get(), None);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_whose_snapshot_never_comes_stops_the_node_and_purges_nothing() {
+    for fails in [true, false] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        filled(dir.path(), 5).await;
+        let halt = Halt::new();
+        let store = Store::open(dir.path(), &identity("n1"), &halt).expect("opens");
+        let machine = Machine::open(dir.path(), Published::new(), halt.clone()).expect("opens");
+        let mut store = store.covered_by(machine.covered());
+        store.purge(log_id(1, 0, 9)).await.expect("is queued");
+        // It cannot be written; or who should write it died.
+        if fails {
+            halt.set(&LogError::DiskFull { path: dir.path().to_path_buf() })
+        } else {
+            drop(machine)
+        }
+        store.save_vote(&openraft::Vote::new(3, 1)).await.expect_err("nothing is written any more");
+        assert!(halt.get().is_some());
+        store.close().await;
+        let again = Store::open(dir.path(), &identity("n1"), &Halt::new()).expect("opens again");
+        assert_eq!((again.purged(), again.position().last), (None, Some(log_id(1, 0, 5))));
     }
 }
 
