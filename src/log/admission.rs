@@ -1,7 +1,7 @@
 //! Before a voter takes part again it asks the others what it had acknowledged.
 //!
-//! At every start all other voters are asked for this node's floor (`known`). Until then it answers no vote and no append, and
-//! does not stand for election. It goes on when all have answered, or a majority (itself included) and [`PATIENCE`] is over:
+//! At every start all other voters are asked for this node's floor (`known`). Until then it answers no vote and no append,
+//! sends none, does not stand for election, and takes no proposal, although openraft may think that it leads. It goes on when all have answered, or a majority (itself included) and [`PATIENCE`] is over:
 //! one that is off may stay off. Asking needs no leader and no log, so a whole cluster can start at once.
 //!
 //! A voter whose disk is below its floor writes that down, stops, and never starts on this disk again.
@@ -39,8 +39,8 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(id: u64, store: Store, snapshot: Option<LogId>) -> Self {
-        Self { id, known: store.known(), store, snapshot, elections: Elections::new() }
+    pub(super) fn new(id: u64, store: Store, snapshot: Option<LogId>, elections: Elections) -> Self {
+        Self { id, known: store.known(), store, snapshot, elections }
     }
 
     /// Takes in what a request says of everybody, before the request itself is looked at.

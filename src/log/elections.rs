@@ -9,40 +9,46 @@
 //! starts, and looks at it at fixed intervals: two voters that drew alike would stand at the same moments, each voting for
 //! itself, for as long as both live, and the cluster would have no leader.
 //!
-//! Only availability depends on this.
+//! Only availability depends on when it stands. Whether it was admitted is more: until then it sends nothing to anybody, and
+//! leads nobody. openraft 0.9 makes whoever led before its restart the leader of the same term again, at once; had its disk
+//! lost its last entries, it would give their places to others, and whoever holds the lost ones would take them for these.
 
 use super::raft::{Config, Raft};
 use openraft::ServerState;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// See the module. Clones share it.
 #[derive(Clone)]
-pub(super) struct Elections(Arc<Mutex<Gates>>);
+pub(super) struct Elections {
+    admitted: watch::Sender<bool>,
+    gates: Arc<Mutex<Gates>>,
+}
 
 struct Gates {
-    admitted: bool,
     allowed: bool,
     resting: bool,
 }
 
-impl Gates {
-    const fn is_open(&self) -> bool {
-        self.admitted && self.allowed && !self.resting
-    }
-}
-
 impl Elections {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Gates { admitted: false, allowed: true, resting: false })))
+        let gates = Arc::new(Mutex::new(Gates { allowed: true, resting: false }));
+        Self { admitted: watch::Sender::new(false), gates }
     }
 
     pub(super) fn is_admitted(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).admitted
+        *self.admitted.borrow()
+    }
+
+    /// Changes once at most.
+    pub(super) fn admitted(&self) -> watch::Receiver<bool> {
+        self.admitted.subscribe()
     }
 
     pub(super) fn admit(&self, raft: &Raft) {
-        self.set(raft, |gates| gates.admitted = true);
+        self.admitted.send_replace(true);
+        self.set(raft, |_| {});
     }
 
     pub(super) fn allow(&self, raft: &Raft, allowed: bool) {
@@ -51,9 +57,9 @@ impl Elections {
 
     /// Under the lock, so that of two changes the later one is what openraft hears last.
     fn set(&self, raft: &Raft, change: impl FnOnce(&mut Gates)) {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut gates);
-        raft.runtime_config().elect(gates.is_open());
+        raft.runtime_config().elect(self.is_admitted() && gates.allowed && !gates.resting);
     }
 
     /// Rests after every election in which this node stands, until the log is closed. `draw`: uniform in 0..1.

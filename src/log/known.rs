@@ -41,9 +41,10 @@ impl Floor {
         Self { matched, committed: matched.min(committed), ..Self::voted(vote) }
     }
 
-    /// It leads, and says that so much is committed.
-    pub(super) fn leads(vote: &Vote, committed: Option<LogId>) -> Self {
-        Self { committed, ..Self::voted(vote) }
+    /// It leads with this vote, has sent all up to `sent`, and says that so much is committed. A leader writes an entry before
+    /// it sends it, and replaces nothing in its own term.
+    pub(super) fn leads(vote: &Vote, sent: Option<LogId>, committed: Option<LogId>) -> Self {
+        Self { matched: sent, committed, ..Self::voted(vote) }
     }
 
     fn raise(&mut self, other: &Self) {
@@ -186,6 +187,9 @@ mod tests {
         assert!(floor.is_above(&own(4, at(3, 89))), "what was committed is never replaced");
         assert!(floor.is_above(&own(2, at(3, 100))), "its vote is gone");
         assert!(floor.is_above(&own(0, None)));
+        let sent = Floor::leads(&vote(3), at(3, 100), at(3, 90));
+        assert!(sent.is_above(&own(3, at(3, 99))), "what it sent to nobody but one was on its own disk");
+        assert!(!sent.is_above(&own(3, at(3, 100))));
         floor.raise(&Floor::voted(&vote(5)));
         assert!(floor.is_above(&own(4, at(4, 200))));
         assert!(!floor.is_above(&own(5, at(3, 95))), "what it had in term 3 may be replaced by now");

@@ -112,7 +112,7 @@ impl<T: Transport> RaftLog<T> {
 
     /// Others may know an old membership, and would take what is asked for done.
     fn require_leader(&self) -> Result<(), MembershipError> {
-        let now = standing_of(&self.metrics()).leadership;
+        let now = standing_of(&self.metrics(), self.inner.admission.elections.is_admitted()).leadership;
         if now.is_self { Ok(()) } else { Err(MembershipError::NotLeader { leader: now.leader }) }
     }
 

@@ -1,9 +1,10 @@
 //! RPCs between the nodes of the log, over a [`Transport`] that somebody else provides.
 //!
 //! A request is one frame: format byte, eight bytes that stand for the cluster and its generation, what the sender knows of all
-//! voters (`known`), the request, both postcard. A frame of another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries: Raft
+//! voters (`known`), the request, both postcard. Raft's own requests leave only after this node was admitted (`admission`). A frame of another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries: Raft
 //! does, with a short back-off.
 
+use super::elections::Elections;
 use super::error::HandleError;
 use super::known::{Floor, Floors, Known};
 use super::raft::Identity;
@@ -148,6 +149,7 @@ pub(super) struct Network<T> {
     pub(super) transport: T,
     pub(super) framing: Framing,
     pub(super) known: Known,
+    pub(super) elections: Elections,
     /// Shorter than an election time-out, so that a peer that returns hears of its leader before it stands itself.
     pub(super) longest_backoff: Duration,
 }
@@ -160,6 +162,7 @@ impl<T: Transport> RaftNetworkFactory<TypeConfig> for Network<T> {
             transport: self.transport.clone(),
             framing: self.framing,
             known: self.known.clone(),
+            elections: self.elections.clone(),
             id,
             peer: node.name.clone(),
             longest_backoff: self.longest_backoff,
@@ -172,6 +175,7 @@ pub(super) struct Connection<T> {
     transport: T,
     framing: Framing,
     known: Known,
+    elections: Elections,
     id: u64,
     peer: NodeId,
     longest_backoff: Duration,
@@ -184,6 +188,10 @@ impl<T: Transport> Connection<T> {
         request: &Q,
         timeout: Duration,
     ) -> Result<A, Unreachable> {
+        // Nobody is to follow, or vote for, a disk that was not compared yet. Raft tries again after a pause.
+        if !self.elections.is_admitted() {
+            return Err(Unreachable::new(&HandleError::NotAdmitted));
+        }
         let body = self.framing.frame(&self.known.all(), request).map_err(|error| Unreachable::new(&error))?;
         if body.len() > kind.max_bytes() {
             let error = HandleError::TooLarge { limit: kind.max_bytes() };

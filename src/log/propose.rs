@@ -101,7 +101,7 @@ impl<T: Transport> RaftLog<T> {
         self.write(None, request.entry.0.to_vec(), Instant::now() + patience).await
     }
 
-    /// This node leads, and a quorum followed lately. A sole voter needs nobody.
+    /// This node leads and was admitted (`standing_of`), and a quorum followed lately. A sole voter needs nobody.
     fn leads(&self, standing: &Standing) -> bool {
         let leadership = &standing.leadership;
         let stale_after = self.inner.config.election_max * STALE_ELECTIONS;

@@ -7,7 +7,7 @@
 //! it in order and closes the file.
 
 use super::admission::Admission;
-use super::elections;
+use super::elections::{self, Elections};
 use super::error::{HandleError, LogError};
 use super::known::{Floor, Known};
 use super::machine::{Machine, Published};
@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::state::port::{Committed, Leadership};
 use openraft::error::Fatal;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
-use openraft::{RaftMetrics, SnapshotPolicy};
+use openraft::{RaftLogId as _, RaftMetrics, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -172,10 +172,16 @@ impl<T: Transport> RaftLog<T> {
         let (halt, published, framing) = (Halt::new(), Published::new(), Framing::of(&identity));
         let (store, machine) = open(&runtime, dir, &identity, &published, &halt).await?;
         let known = store.known();
-        let network =
-            Network { transport: transport.clone(), framing, known, longest_backoff: config.election_min / 2 };
+        let elections = Elections::new();
+        let network = Network {
+            transport: transport.clone(),
+            framing,
+            known,
+            elections: elections.clone(),
+            longest_backoff: config.election_min / 2,
+        };
         let own_id = raft_id(&identity.node);
-        let admission = Admission::new(own_id, store.clone(), machine.last_applied());
+        let admission = Admission::new(own_id, store.clone(), machine.last_applied(), elections.clone());
         let to_start = store.clone();
         let started = runtime.spawn(async move { Raft::new(own_id, settings, network, to_start, machine).await }).await;
         let raft = match started {
@@ -189,9 +195,10 @@ impl<T: Transport> RaftLog<T> {
                 return Err(halt.get().unwrap_or_else(|| LogError::Stopped(error.to_string())));
             }
         };
-        let standing = watch::Sender::new(standing_of(&raft.metrics().borrow()));
+        let standing = watch::Sender::new(standing_of(&raft.metrics().borrow(), false));
         let mut watcher = Watcher {
             metrics: raft.metrics(),
+            elections,
             standing: standing.clone(),
             raft: raft.clone(),
             store: store.clone(),
@@ -260,7 +267,7 @@ impl<T: Transport> RaftLog<T> {
     ///
     /// Whoever answers has seen no newer leader when it answers: what a later one knows comes after this call began.
     pub async fn confirm_leadership(&self) -> bool {
-        self.inner.raft.get_read_log_id().await.is_ok()
+        self.inner.admission.elections.is_admitted() && self.inner.raft.get_read_log_id().await.is_ok()
     }
 
     pub fn identity(&self) -> &Identity {
@@ -276,7 +283,8 @@ impl<T: Transport> RaftLog<T> {
                 let (floors, request) = inner.framing.unframe::<AppendEntriesRequest<TypeConfig>>(kind, &body)?;
                 inner.admission.hear(&floors).await?;
                 if let Some(leader) = request.vote.leader_id().voted_for() {
-                    inner.admission.known.raise(leader, &Floor::leads(&request.vote, request.leader_commit));
+                    let sent = request.entries.last().map(|entry| *entry.get_log_id()).max(request.prev_log_id);
+                    inner.admission.known.raise(leader, &Floor::leads(&request.vote, sent, request.leader_commit));
                 }
                 answer(&inner.raft.append_entries(request).await.map_err(|error| self.stopped(&error))?)
             }
@@ -299,6 +307,8 @@ impl<T: Transport> RaftLog<T> {
                 let installed = inner.raft.install_full_snapshot(request.vote, snapshot).await;
                 answer(&installed.map_err(|error| self.stopped(&error))?)
             }
+            // What its sender knows is not taken in: it may have been away, and know the floor of a voter that was removed
+            // meanwhile and came back with an empty disk.
             RpcKind::Forward => {
                 let (_, request) = inner.framing.unframe(kind, &body)?;
                 answer(&self.lead(request).await)
@@ -366,6 +376,7 @@ async fn beat(raft: Raft, interval: Duration) {
 /// Translates Raft's metrics, and keeps the log below its size.
 struct Watcher {
     metrics: watch::Receiver<Metrics>,
+    elections: Elections,
     standing: watch::Sender<Standing>,
     raft: Raft,
     store: Store,
@@ -378,9 +389,17 @@ struct Watcher {
 
 impl Watcher {
     async fn run(&mut self) {
-        while self.metrics.changed().await.is_ok() {
+        let mut admitted = self.elections.admitted();
+        loop {
+            let changed = tokio::select! {
+                changed = self.metrics.changed() => changed,
+                changed = admitted.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
             let metrics = self.metrics.borrow_and_update().clone();
-            let standing = standing_of(&metrics);
+            let standing = standing_of(&metrics, *admitted.borrow_and_update());
             let voters: std::collections::BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
             // None yet: Raft has not read its log.
             if !voters.is_empty() {
@@ -427,15 +446,17 @@ impl Watcher {
     }
 }
 
-pub(super) fn standing_of(metrics: &Metrics) -> Standing {
+/// `admitted`: until then a node does not lead, even if it led before it was restarted and Raft goes on with that.
+pub(super) fn standing_of(metrics: &Metrics, admitted: bool) -> Standing {
     let membership = metrics.membership_config.membership();
     let name = |id: u64| membership.get_node(&id).map(|node| node.name.clone());
-    let leader = metrics.current_leader.and_then(name);
+    let current_leader = metrics.current_leader.filter(|leader| admitted || *leader != metrics.id);
+    let leader = current_leader.and_then(name);
     let sorted = |mut names: Vec<NodeId>| {
         names.sort();
         names
     };
-    let is_self = metrics.current_leader == Some(metrics.id);
+    let is_self = current_leader == Some(metrics.id);
     Standing {
         leadership: Leadership {
             leader,

@@ -71,6 +71,10 @@ struct Net {
     cut: Mutex<BTreeSet<NodeId>>,
     /// How long a vote request is under way.
     vote_takes: Mutex<Duration>,
+    /// Appends arrive, and nobody hears that they did.
+    appends_unanswered: Mutex<bool>,
+    /// Who has tried to send what.
+    sent: Mutex<BTreeSet<(NodeId, RpcKind)>>,
 }
 
 #[derive(Clone)]
@@ -94,6 +98,7 @@ impl Transport for Wire {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, TransportError> {
+        self.net.sent.lock().expect("lock").insert((self.from.clone(), kind));
         let node = self.net.nodes.lock().expect("lock").get(peer).cloned();
         let Some(node) = node.filter(|_| self.reaches(peer)) else {
             return Err(TransportError::NotSent("cut".to_owned()));
@@ -107,6 +112,9 @@ impl Transport for Wire {
             node.handle(kind, body).await
         })
         .await;
+        if kind == RpcKind::Append && *self.net.appends_unanswered.lock().expect("lock") {
+            return Err(TransportError::Unknown("its answer is lost".to_owned()));
+        }
         match answer {
             Ok(Ok(answer)) if self.reaches(peer) => Ok(answer),
             Ok(Ok(_)) => Err(TransportError::Unknown("cut meanwhile".to_owned())),

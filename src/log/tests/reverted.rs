@@ -1,8 +1,9 @@
 //! Disks that went back in time: restored from a copy, emptied, or without their last writes.
 
-use super::super::{LogError, raft_id};
+use super::super::network::RpcKind;
+use super::super::{LogError, MembershipError, Stand, raft_id};
 use super::{CONFIG, Cluster, command, eventually, names, node};
-use crate::state::port::Log as _;
+use crate::state::port::{Log as _, ProposeError};
 use std::path::Path;
 
 const THREE: [&str; 3] = ["n1", "n2", "n3"];
@@ -142,5 +143,72 @@ async fn one_alone_asks_and_does_not_stand() {
     eventually("its old term", || cluster.standing("n1").leadership.term == term).await;
     tokio::time::sleep(CONFIG.election_max * 4).await;
     assert_eq!(cluster.standing("n1").leadership.term, term, "its term would only rise");
+    cluster.stop_all().await;
+}
+
+/// The power goes everywhere at once: whoever led does so again, in the same term, and nobody is elected.
+async fn whole_site_stops(cluster: &Cluster, leader: &str) {
+    for name in THREE.into_iter().filter(|name| *name != leader) {
+        cluster.stop(name).await;
+    }
+    cluster.stop(leader).await;
+}
+
+/// Two entries of one term at one place would count as the same: nobody compares more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_of_the_same_term_that_lost_its_tail_is_told_by_whoever_it_sent_it_to() {
+    let (cluster, leader, other) = three().await;
+    whole_site_stops(&cluster, &leader).await;
+    let copied = cluster.path("copy");
+    copy(&cluster.path(&leader), &copied);
+    for name in THREE {
+        cluster.start(name).await;
+        if name != leader {
+            cluster.node(name).allow_elections(Stand::Forbidden);
+        }
+    }
+    assert_eq!(cluster.leader().await.as_str(), leader, "leads again, without an election");
+    // Committed by what both others hold; nobody heard from the leader that it is.
+    *cluster.net.appends_unanswered.lock().expect("lock") = true;
+    let (before, leads) = (cluster.standing(&other).leadership.last_log, cluster.node(&leader));
+    let proposed = tokio::spawn(async move { leads.propose(command("the tail")).await });
+    let last = |name| cluster.standing(name).leadership.last_log;
+    eventually("the tail at the others", || THREE.into_iter().all(|name| last(name) > before)).await;
+    whole_site_stops(&cluster, &leader).await;
+    proposed.abort();
+    *cluster.net.appends_unanswered.lock().expect("lock") = false;
+    copy(&copied, &cluster.path(&leader));
+    for name in THREE.into_iter().filter(|name| *name != leader) {
+        cluster.start(name).await;
+    }
+    is_refused(&cluster, &leader).await;
+    cluster.node(&other).propose(command("after")).await.expect("the other two go on");
+    assert!(cluster.state(&other).tokens.values().any(|token| token.by == "the tail"), "and with the tail");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_led_before_its_restart_leads_nobody_and_sends_nothing_before_it_has_asked() {
+    let (cluster, leader, other) = three().await;
+    whole_site_stops(&cluster, &leader).await;
+    cluster.net.sent.lock().expect("lock").clear();
+    cluster.start(&leader).await;
+    let log = cluster.node(&leader);
+    let metrics = log.inner.raft.metrics();
+    eventually("its old place", || metrics.borrow().current_leader == Some(metrics.borrow().id)).await;
+    let (term, last) = (metrics.borrow().current_term, metrics.borrow().last_log_index);
+    tokio::time::sleep(CONFIG.election_max * 2).await;
+    assert_eq!(log.leadership().leader, None);
+    assert_eq!(log.propose_as_leader(term, command("x")).await, Err(ProposeError::NoLeader));
+    assert_eq!(log.remove(&other.as_str().into()).await, Err(MembershipError::NotLeader { leader: None }));
+    assert!(!log.confirm_leadership().await);
+    assert_eq!(metrics.borrow().last_log_index, last);
+    let sent = cluster.net.sent.lock().expect("lock").clone();
+    assert_eq!(sent, [(leader.as_str().into(), RpcKind::Known)].into(), "it only asks");
+    for name in THREE.into_iter().filter(|name| *name != leader) {
+        cluster.start(name).await;
+    }
+    log.propose(command("second")).await.expect("commits with the others");
+    cluster.agree(&THREE).await;
     cluster.stop_all().await;
 }
