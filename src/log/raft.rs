@@ -388,7 +388,15 @@ struct Watcher {
 }
 
 impl Watcher {
+    /// Until Raft is gone, whatever the reason. One that panicked says nothing; a node that went on as if it had a log would
+    /// still be heard, and be waited for.
     async fn run(&mut self) {
+        self.watch().await;
+        // After an orderly end there is a reason already.
+        self.halt.set(&LogError::Stopped("its core ended without saying why".to_owned()));
+    }
+
+    async fn watch(&mut self) {
         let mut admitted = self.elections.admitted();
         loop {
             let changed = tokio::select! {
@@ -418,9 +426,8 @@ impl Watcher {
                 });
                 return;
             }
-            if self.bound_log(&metrics).await.is_err() {
-                return;
-            }
+            // An error means that Raft has gone; its last metrics, or their end, say why.
+            let _ = self.bound_log(&metrics).await;
         }
     }
 

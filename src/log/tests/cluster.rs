@@ -305,3 +305,21 @@ async fn a_survivor_goes_on_alone_with_everything_and_talks_to_no_older_generati
     assert!(leadership.is_self && leadership.voters == vec![NodeId::from("n2")], "{leadership:?}");
     cluster.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_that_panics_stops_the_node_and_one_that_is_shut_down_is_closed() {
+    let cluster = Cluster::of(&["n1"], CONFIG).await;
+    let n1 = cluster.node("n1");
+    let halted = n1.halted();
+    n1.inner.raft.with_raft_state::<_, ()>(|_| panic!("on purpose")).await.expect_err("has no answer");
+    eventually("its halt", || halted.borrow().is_some()).await;
+    assert!(matches!(&*halted.borrow(), Some(LogError::Stopped(_))), "{:?}", halted.borrow());
+    n1.propose(command("x")).await.expect_err("has stopped");
+    cluster.stop("n1").await;
+    drop(n1);
+    cluster.start("n1").await;
+    let halted = cluster.node("n1").halted();
+    cluster.node("n1").propose(command("y")).await.expect("starts again");
+    cluster.stop("n1").await;
+    assert_eq!(*halted.borrow(), Some(LogError::Closed));
+}
