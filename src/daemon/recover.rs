@@ -1,6 +1,6 @@
 //! Going on alone: offline, what an operator states; at the next start, the same as a command of the log.
 //!
-//! Order: the statement is on disk, then the log is changed in one transaction, then, once this node leads, the statement
+//! Order: log and snapshot are looked at, and refused unchanged if they would not start; then the statement is on disk, then the log is changed in one transaction, then, once this node leads, the statement
 //! is committed as evidence. A power cut in between leaves either nothing done (and a statement of a generation that never
 //! came, which is ignored), or all of it to be gone on with.
 //!
@@ -60,10 +60,11 @@ pub(super) fn recover(options: &RecoverOptions) -> Result<u64, DaemonError> {
     let old = log_identity(&identity, log::generation_of(dir)?.unwrap_or(facts.generation));
     let generation = old.generation.saturating_add(1);
     let statement = Statement { generation, off, by: options.by.clone(), reason: options.reason.clone() };
+    let node = RaftNode { name: facts.name, addresses: facts.addresses, port: facts.port };
+    let alone = log::Alone::prepare(dir, &old, node)?;
     let text = serde_json::to_vec_pretty(&statement).expect("plain data always serialises");
     super::setup::write_durably(&dir.join(STATEMENT), &text)?;
-    let node = RaftNode { name: facts.name, addresses: facts.addresses, port: facts.port };
-    Ok(log::recover_alone(dir, &old, node)?.generation)
+    Ok(alone.go_on()?.generation)
 }
 
 /// Proposes the statement until it is agreed; returns at once where there is none, or an old one.

@@ -143,10 +143,21 @@ impl Disk {
         })
     }
 
-    /// Appends an entry, and changes vote and identity, all or nothing.
-    pub(super) fn replace(&mut self, identity: &Identity, vote: &Vote, record: &Record) -> Result<(), LogError> {
+    /// Appends an entry, and changes vote and identity, all or nothing. `purged`: as far as that, the log goes, with it.
+    pub(super) fn replace(
+        &mut self,
+        identity: &Identity,
+        vote: &Vote,
+        record: &Record,
+        purged: Option<LogId>,
+    ) -> Result<(), LogError> {
         let (identity, vote) = (self.seal_meta(IDENTITY, identity)?, self.seal_meta(VOTE, vote)?);
+        let purged = purged.map(|upto| Ok((upto, self.seal_meta(PURGED, &upto)?))).transpose()?;
         self.write(|txn| {
+            if let Some((upto, bytes)) = purged {
+                txn.open_table(LOG)?.retain_in(..=upto.index, |_, _| false)?;
+                txn.open_table(META)?.insert(PURGED, bytes.as_slice())?;
+            }
             txn.open_table(LOG)?.insert(record.index, record.bytes.as_slice())?;
             let mut meta = txn.open_table(META)?;
             meta.insert(IDENTITY, identity.as_slice())?;

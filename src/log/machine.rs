@@ -5,7 +5,7 @@
 //! every replica has the same bytes at the same index.
 
 use super::error::LogError;
-use super::snapshot::SnapshotFile;
+use super::snapshot::{SNAPSHOT_FILE, SnapshotFile};
 use super::store::Halt;
 use super::types::{
     Answers, Body, Entry, LogId, Proposal, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
@@ -71,6 +71,17 @@ impl Machine {
 
     pub(super) fn last_applied(&self) -> Option<LogId> {
         self.last_applied
+    }
+
+    /// Refuses a snapshot that does not hold all that was purged from the log beside it.
+    pub(super) fn check_holds(&self, dir: &Path, purged: Option<LogId>) -> Result<(), LogError> {
+        match purged {
+            Some(purged) if self.last_applied < Some(purged) => Err(LogError::corrupt(
+                &dir.join(SNAPSHOT_FILE),
+                format!("entries up to {} are only there, and it is missing or older", purged.index),
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// How far a durable snapshot reaches, and whether this machine still lives.

@@ -43,7 +43,7 @@ mod tests;
 pub use error::{HandleError, LogError, MembershipError};
 pub use network::{RpcKind, Transport, TransportError};
 pub use raft::{Config, Identity, RaftLog, Stand, Standing};
-pub use recover::{generation_of, recover_alone};
+pub use recover::{Alone, generation_of};
 pub use types::{RaftNode, raft_id};
 
 /// Reads a snapshot file, and what it would be with a right checksum: for `fuzzing`.

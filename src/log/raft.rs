@@ -23,7 +23,7 @@ use openraft::{RaftLogId as _, RaftMetrics, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -344,16 +344,8 @@ async fn open(
         let store = Store::open(&dir, &identity, &halt)?;
         let machine = Machine::open(&dir, published, halt)?;
         let store = store.covered_by(machine.covered());
-        match store.purged() {
-            Some(purged) if machine.last_applied() < Some(purged) => {
-                let path: PathBuf = dir.join(super::snapshot::SNAPSHOT_FILE);
-                Err(LogError::corrupt(
-                    &path,
-                    format!("entries up to {} are only there, and it is missing or older", purged.index),
-                ))
-            }
-            Some(_) | None => Ok((store, machine)),
-        }
+        machine.check_holds(dir.as_path(), store.purged())?;
+        Ok((store, machine))
     });
     opened.await.unwrap_or_else(|error| Err(LogError::Stopped(error.to_string())))
 }

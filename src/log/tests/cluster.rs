@@ -1,7 +1,7 @@
 //! Several nodes: elections, forwarding, restarts, partitions, snapshots, members.
 
 use super::super::snapshot::TEMPORARY_FILE;
-use super::super::{Config, Identity, LogError, MembershipError, RaftLog, Stand, recover_alone};
+use super::super::{Alone, Config, Identity, LogError, MembershipError, RaftLog, Stand};
 use super::{CONFIG, Cluster, Wire, command, eventually, identity, names, node};
 use crate::model::NodeId;
 use crate::state::port::{Log as _, ProposeError};
@@ -291,7 +291,8 @@ async fn a_survivor_goes_on_alone_with_everything_and_talks_to_no_older_generati
     cluster.agree(&THREE).await;
     let before = kept(&cluster.state("n2"));
     cluster.stop("n2").await;
-    let recovered = recover_alone(&cluster.path("n2"), &identity("n2"), node("n2")).expect("recovers");
+    let recovered = Alone::prepare(&cluster.path("n2"), &identity("n2"), node("n2")).expect("can go on");
+    let recovered = recovered.go_on().expect("recovers");
     assert_eq!(recovered, Identity { generation: 2, ..identity("n2") });
     assert!(matches!(cluster.try_start("n2").await.err(), Some(LogError::OtherIdentity { .. })));
     // The other two still run, and reach it.

@@ -50,7 +50,7 @@ fn entry(index: u64, text: &str) -> Entry {
     entry
 }
 
-async fn filled(dir: &Path, last: u64) {
+pub(super) async fn filled(dir: &Path, last: u64) {
     let mut store = Store::open(dir, &identity("n1"), &Halt::new()).expect("opens");
     store.blocking_append((0..=last).map(|index| entry(index, &format!("marker-{index}!")))).await.expect("appends");
     store.close().await;

@@ -5,6 +5,7 @@ mod cluster;
 mod crash;
 mod disk;
 mod measure;
+mod recover;
 mod reverted;
 
 use super::network::{RpcKind, Transport, TransportError};
