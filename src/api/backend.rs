@@ -12,6 +12,7 @@ use super::types::{
 };
 use super::webhook::Webhooks;
 use crate::model::{DeviceId, InstanceId, LogIndex, NodeId, ResourceId, Revision};
+use crate::net::Contacts;
 use crate::reconcile::Checked;
 use crate::state::port::{Applied, Leadership, ProposeError};
 use crate::state::{Command, Event, State};
@@ -30,6 +31,8 @@ pub trait Backend: Send + Sync + 'static {
     fn leadership(&self) -> Leadership;
     /// Every link to every other node, as measured here.
     fn links(&self) -> Vec<LinkView>;
+    /// Who was heard when, by this node and by the others.
+    fn contacts(&self) -> Contacts;
     /// This node's clock, ms since 1970.
     fn wall_ms(&self) -> u64;
     /// What the planner says of each instance of the newest state.

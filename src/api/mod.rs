@@ -19,6 +19,7 @@ mod differences;
 pub mod error;
 pub mod fencing;
 mod foresee;
+mod heard;
 pub mod operate;
 pub mod planned;
 pub mod rollout;

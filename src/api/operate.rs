@@ -126,14 +126,19 @@ fn commands(state: &State, request: &OperateRequest, by: &str) -> Result<Ready, 
             let command = Command::Rollback { from, by: by.to_owned(), reason: reason.to_owned() };
             one(command, WaitFor::Nothing, summary)
         }
-        Operation::ConfirmOff { node } => {
+        Operation::ConfirmOff { node, boot } => {
             let name = known_node(state, node)?;
             let Some(member) = state.nodes.get(&name) else {
                 return Err(ApiError::new(ErrorCode::NoSuchObject, format!("{node} never joined: it holds nothing")));
             };
+            let current = &member.incarnation.boot;
+            if let Some(seen) = boot.as_ref().filter(|seen| seen.as_str() != current.as_str()) {
+                let message = format!("{node} has booted since you looked: its boot is {current}, not {seen}");
+                return Err(ApiError::new(ErrorCode::Refused, message).hint("look again, then say it of this boot"));
+            }
             let command = Command::ConfirmOff {
                 node: name,
-                boot: member.incarnation.boot.clone(),
+                boot: current.clone(),
                 by: by.to_owned(),
                 reason: request.reason.clone(),
             };

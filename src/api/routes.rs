@@ -5,6 +5,7 @@
 use super::access::{Access, Caller, Door, Route, allowed, refusal};
 use super::backend::Backend;
 use super::error::{ApiError, ErrorCode};
+use super::heard::refuse_if_heard;
 use super::types::{
     ApiVersion, CheckRequest, CheckView, DiffView, EventView, EventWhyView, EventsKind, EventsView, FenceRequest,
     FenceView, HistoryView, OperateRequest, OperationKind, OperationView, OutputView, PushRequest, PushView, ShimCall,
@@ -12,7 +13,8 @@ use super::types::{
 };
 use super::webhook::{self, Refused};
 use super::{operate, socket, view};
-use crate::model::{InstanceId, LogIndex, NodeId, ResourceId};
+use crate::model::{Detection, InstanceId, LogIndex, NodeId, ResourceId};
+use crate::state::Command;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -234,7 +236,15 @@ async fn operate_<B: Backend>(
     Extension(caller): Extension<Caller>,
     Json(request): Json<OperateRequest>,
 ) -> Result<Json<OperationView>, ApiError> {
-    let ready = operate::prepare(&backend.state(), &request, &caller.name)?;
+    let state = backend.state();
+    let ready = operate::prepare(&state, &request, &caller.name)?;
+    for command in &ready.commands {
+        if let Command::ConfirmOff { node, boot, .. } = command {
+            let detection = state.spec().map_or(Detection::DEFAULT, |spec| spec.cluster.detection);
+            let leader = backend.leadership().leader;
+            refuse_if_heard(&backend.contacts(), leader.as_ref(), node, boot, detection.suspect_after)?;
+        }
+    }
     let mut view = OperationView {
         api_version: ApiVersion::default(),
         kind: OperationKind::default(),

@@ -26,6 +26,7 @@ struct StandIn {
     proposed: Mutex<Vec<Command>>,
     refuse: Option<Refusal>,
     hints: std::sync::atomic::AtomicU64,
+    contacts: crate::net::Contacts,
     webhooks: super::Webhooks,
     secret: Result<Option<Vec<u8>>, String>,
 }
@@ -40,6 +41,7 @@ impl StandIn {
             proposed,
             refuse: None,
             hints: Default::default(),
+            contacts: super::heard::tests::contacts(&[]),
             webhooks: Default::default(),
             secret: Ok(None),
         }
@@ -62,6 +64,9 @@ impl Backend for StandIn {
     }
     fn links(&self) -> Vec<LinkView> {
         vec![]
+    }
+    fn contacts(&self) -> crate::net::Contacts {
+        self.contacts.clone()
     }
     fn wall_ms(&self) -> u64 {
         1000
@@ -310,6 +315,33 @@ async fn draining_the_last_node_is_unsafe_unless_forced() {
     assert_eq!(refusal(StandIn::new(both), &drain("n1")).await.code, ErrorCode::Unsafe);
     let forced = OperateRequest { force: true, ..drain("n1") };
     assert!(super::operate::prepare(&state(Membership::Fenced), &forced, "a").is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_is_heard_or_has_booted_since_is_not_confirmed_off() {
+    let confirm = |boot: Option<&str>| {
+        let operation = Operation::ConfirmOff { node: "n2".into(), boot: boot.map(str::to_owned) };
+        OperateRequest { operation, ..drain("n1") }
+    };
+    // Suspect for a stop that failed: it beats all the same.
+    let mut heard = StandIn::new(state(Membership::Suspect));
+    heard.contacts = super::heard::tests::contacts(&[("n2", "b", 9_950, None)]);
+    let error = refusal(heard, &confirm(Some("b"))).await;
+    assert_eq!(error.code, ErrorCode::Unsafe);
+    assert_eq!(error.message, "n2 is heard: n1 heard it 50ms ago, so it is not off");
+    let error = refusal(StandIn::new(state(Membership::Suspect)), &confirm(Some("an older one"))).await;
+    assert_eq!((error.code, error.message.contains("has booted since")), (ErrorCode::Refused, true));
+    // An older client names none.
+    let (_folder, client, backend) = served(StandIn::new(state(Membership::Suspect))).await;
+    for request in [serde_json::to_value(confirm(Some("b"))).unwrap(), {
+        let mut old = serde_json::to_value(confirm(None)).unwrap();
+        old["operation"].as_object_mut().unwrap().remove("boot").unwrap();
+        old
+    }] {
+        let _: OperationView = client.post("/v1/operate", &request).await.unwrap();
+    }
+    let proposed = backend.proposed.lock().unwrap().clone();
+    assert!(matches!(&proposed[..], [Command::ConfirmOff { boot, .. }, _] if boot.as_str() == "b"), "{proposed:?}");
 }
 
 #[test]

@@ -196,17 +196,21 @@ async fn confirm(args: &ConfirmArgs, context: &Context) -> Result<Exit, CliError
     if args.reason.trim().is_empty() {
         return Err(CliError::usage("an empty reason").hint("say how you know that it is off"));
     }
+    let mut boot = None;
     if !args.yes {
         let status: StatusView = client.get("/v1/status", &[]).await?;
+        // What is stated is of the boot that was shown, not of one that has joined while the operator was typing.
+        boot = status.nodes.iter().find(|found| found.name == args.node).and_then(|found| found.boot.clone());
+        let shown = boot.as_ref().map(|boot| format!(" (boot {boot})")).unwrap_or_default();
         render::say(&format!(
-            "You state that {} is powered off. {}.\nIf it is not, its services run twice and data is lost.",
+            "You state that {}{shown} is powered off. {}.\nIf it is not, its services run twice and data is lost.",
             render::strong(&args.node),
             runs(&status, &args.node)
         ));
         ask_for_name(&args.node)?;
     }
     let request = OperateRequest {
-        operation: Operation::ConfirmOff { node: args.node.clone() },
+        operation: Operation::ConfirmOff { node: args.node.clone(), boot },
         reason: args.reason.clone(),
         expires_ms: None,
         dry_run: false,

@@ -254,6 +254,10 @@ impl Backend for Daemon {
         links
     }
 
+    fn contacts(&self) -> net::Contacts {
+        self.parts.heartbeats.contacts()
+    }
+
     fn wall_ms(&self) -> u64 {
         net::clock::wall_ms()
     }

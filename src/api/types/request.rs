@@ -111,6 +111,9 @@ pub enum Operation {
     /// An operator states that the node, in its last known boot, is off.
     ConfirmOff {
         node: String,
+        /// The boot that was looked at; refused if the node has another by now. None: whichever it has.
+        #[serde(default)]
+        boot: Option<String>,
     },
 }
 
