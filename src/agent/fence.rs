@@ -71,7 +71,7 @@ pub enum FenceReading {
     PoweredOn,
     /// It reads off; after [`Verb::Off`] also that `off` succeeded.
     PoweredOff,
-    /// It did what was asked. After `Off`: the agent has no `status`, so that nothing verified it.
+    /// It did what was asked, and nothing was read.
     Done,
     Failed(String),
     /// Whether it did anything is unknown.
@@ -155,12 +155,19 @@ impl<'a> Run<'a> {
         key_file: &Path,
     ) -> Result<Self, String> {
         let agent = &request.device.agent;
-        if let Some(instead) = no_power_cut(agent) {
+        let params = request.device.params.keys().chain(request.device.secrets.keys());
+        if let Some(instead) = no_power_cut(agent, params) {
             return Err(format!("`{agent}` {instead} and does not cut power: it proves nothing, and is not run"));
         }
         let path =
             catalogue.path_of(agent).ok_or_else(|| format!("fence agent `{agent}` is not installed on this node"))?;
         let metadata = catalogue.metadata(agent).await;
+        // One that says nothing of itself is used as most agents are: if it cannot be read, `status` fails.
+        if metadata.as_ref().is_some_and(|metadata| !metadata.reads_power()) {
+            return Err(format!(
+                "`{agent}` has no action `status`, so nothing reads whether the node is off: it proves nothing, and is not run"
+            ));
+        }
         let secrets = secrets::open_all(&request.device.secrets, key_file)?;
         let input = input(request, metadata.as_deref(), &secrets)?;
         let mut hidden = secret_values(&request.device.params);
@@ -173,7 +180,6 @@ impl<'a> Run<'a> {
         let mut last = FenceReading::TimedOut;
         for _ in 0..=self.request.device.retries {
             last = match self.execute("off").await {
-                ExecStatus::Exited(0) if !self.has("status") => return FenceReading::Done,
                 ExecStatus::Exited(0) => self.verify_off().await,
                 status => failure("off", status),
             };
@@ -452,10 +458,29 @@ esac
     }
 
     #[tokio::test]
-    async fn without_a_status_action_off_is_done_but_not_verified() {
+    async fn an_agent_that_cannot_read_the_power_is_not_run() {
         let folder = tempfile::tempdir().unwrap();
-        agent(folder.path(), "touch $D/isoff", r#"<action name="off"/>"#);
-        assert_eq!(fence(folder.path(), Verb::Off, 20_000, |_| {}).await.reading, FenceReading::Done);
+        agent(folder.path(), "touch $D/isoff", r#"<action name="off"/><action name="monitor"/>"#);
+        for verb in [Verb::Off, Verb::Monitor] {
+            let reading = fence(folder.path(), verb, 20_000, |_| {}).await.reading;
+            let FenceReading::Failed(why) = reading else { panic!("{verb:?}: {reading:?}") };
+            assert!(why.contains("has no action `status`"), "{why}");
+        }
+        assert!(log_of(folder.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_leaves_the_power_on_is_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = fence(folder.path(), Verb::Off, 4_000, |device| {
+            device.agent = "fence_azure_arm".into();
+            device.params = BTreeMap::from([("network_fencing".into(), "0".into())]);
+        })
+        .await;
+        assert!(
+            matches!(&report.reading, FenceReading::Failed(why) if why.contains("blocks the network")),
+            "{report:?}"
+        );
     }
 
     #[tokio::test]

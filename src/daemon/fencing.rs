@@ -1,8 +1,8 @@
 //! One attempt, as its executor carries it out: every device of a level off, every one read off again; then, for a reboot
 //! whose result is committed, every one on.
 //!
-//! [`switch_off`] → a [`FenceOutcome`]: `Off` only if every `off` succeeded and, after the last of them, every device that
-//! can be read reads off. A time-out, of one device or of all, is a failure. Nothing is kept between attempts.
+//! [`switch_off`] → a [`FenceOutcome`]: `Off` only if every `off` succeeded and, after the last of them, every device reads
+//! off. A time-out, of one device or of all, is a failure. Nothing is kept between attempts.
 
 use crate::agent::{FenceReading, FenceReport, FenceRequest, Runner, Verb};
 use crate::model::{DeviceId, FencingDevice, NodeId, duration};
@@ -35,8 +35,6 @@ pub(super) async fn switch_off(
 }
 
 /// Every device off at the same time; then, after the last one, every device read again.
-///
-/// A device that cannot be read (its agent has no `status`) counts by its `off` alone.
 async fn all_off(
     hands: &impl Hands,
     target: &NodeId,
@@ -46,11 +44,11 @@ async fn all_off(
     if devices.is_empty() {
         return FenceOutcome::Failed("the level has no devices".into());
     }
-    let mut readable = Vec::new();
     for (name, reading) in ask_all(hands, target, devices, Verb::Off, timeout).await {
         match reading {
-            FenceReading::PoweredOff => readable.push(name),
-            FenceReading::Done => {}
+            FenceReading::PoweredOff => {}
+            // That a device did as it was told is no evidence; that it reads off is.
+            FenceReading::Done => return FenceOutcome::Failed(format!("{name}: nothing read it after `off`")),
             FenceReading::PoweredOn => return FenceOutcome::Failed(format!("{name}: still reads on after `off`")),
             FenceReading::Failed(why) => return FenceOutcome::Failed(format!("{name}: {why}")),
             FenceReading::TimedOut => return FenceOutcome::Failed(format!("{name}: timed out")),
@@ -59,7 +57,7 @@ async fn all_off(
     // One device alone was read by its own `off`; with several, the first may be on again.
     if devices.len() > 1 {
         for (name, reading) in ask_all(hands, target, devices, Verb::Status, timeout).await {
-            if readable.contains(&name) && reading != FenceReading::PoweredOff {
+            if reading != FenceReading::PoweredOff {
                 return FenceOutcome::Failed(format!("{name}: reads {reading:?} after all were switched off"));
             }
         }
@@ -194,11 +192,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_device_that_fails_fails_the_level() {
-        for reading in [FenceReading::Failed("no".into()), FenceReading::TimedOut, FenceReading::PoweredOn] {
+        use FenceReading::{Done, Failed, PoweredOn, TimedOut};
+        for reading in [Failed("no".into()), TimedOut, PoweredOn, Done] {
             let script: Script = match reading {
                 FenceReading::TimedOut => {
                     |name, verb| if name == "b" { FenceReading::TimedOut } else { works(name, verb) }
                 }
+                FenceReading::Done => |name, verb| if name == "b" { FenceReading::Done } else { works(name, verb) },
                 FenceReading::PoweredOn => {
                     |name, verb| if name == "b" { FenceReading::PoweredOn } else { works(name, verb) }
                 }
@@ -208,6 +208,8 @@ mod tests {
             assert!(matches!(&outcome, FenceOutcome::Failed(why) if why.starts_with("b: ")), "{outcome:?}");
         }
         assert!(matches!(off(&rack(works), &[]).await, FenceOutcome::Failed(_)), "an empty level proves nothing");
+        let unread = off(&rack(|_, _| Done), &["a"]).await;
+        assert_eq!(unread, FenceOutcome::Failed("a: nothing read it after `off`".into()));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Input → output: a [`Tree`] and what is known of agents where it is checked → findings. Of agents whose provider is
 //! neither installed here nor in the snapshot (`bundled`) nothing is said: unknown is not wrong. Parameters are judged in `check_params`.
 
+use super::check_fencing;
 use super::check_params::{device_params, resource_params};
 use super::document::{Doc, Tree};
 use super::explain::Code;
@@ -39,6 +40,9 @@ pub(super) fn check(tree: &Tree, topology: &Topology, catalogue: &AgentCatalogue
         known.installed(doc, &device.agent, report);
         if let Some(metadata) = catalogue.metadata.get(&device.agent) {
             device_params(doc, device, metadata, catalogue, report);
+            if !catalogue.bundled.contains_key(&device.agent) {
+                check_fencing::readable(doc, device, metadata, report);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Can every node be proven off that needs it, and do the devices make sense?
 //!
 //! Input → output: a [`Tree`] and its [`Topology`] → findings: nodes without fencing that share an exclusive resource,
-//! settings that weaken fencing, devices that do not cut power.
+//! settings that weaken fencing, devices that do not cut power or cannot be read.
 
 use super::check_nodes::not_zero;
 use super::check_redfish;
@@ -13,7 +13,7 @@ use super::report::Report;
 use super::resolve::{Chain, FENCING_TIMEOUT, lease_timing};
 use super::topology::Topology;
 use crate::model::watchdog::{MIN_WATCHDOG_VOTERS, WATCHDOG_AGENT};
-use crate::model::{Kind, NodeRole, QuorumLoss, duration, no_power_cut};
+use crate::model::{AgentMetadata, Kind, NodeRole, QuorumLoss, duration, no_power_cut};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(tree: &Tree, topology: &Topology, report: &mut Report) {
@@ -58,7 +58,7 @@ fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
     not_zero(doc, &["timeout"], raw.timeout, report);
     not_zero(doc, &["check"], raw.check, report);
     check_redfish::check(doc, raw, report);
-    if let Some(instead) = no_power_cut(&raw.agent) {
+    if let Some(instead) = leaves_on(raw) {
         let message =
             format!("`{}` {instead} and does not cut power, so it cannot prove that a node is off", raw.agent);
         let help = "use a device that switches the node off, such as a PDU or a BMC".to_owned();
@@ -70,6 +70,25 @@ fn device(doc: &Doc, raw: &RawFencingDevice, report: &mut Report) {
             let message = format!("`{key}` is in `params` and in `secrets`");
             report.add(Code::ContradictingFields, doc.file, span(), message, Some("keep the secret".into()));
         }
+    }
+}
+
+/// What the agent does instead of cutting power.
+fn leaves_on(raw: &RawFencingDevice) -> Option<&'static str> {
+    let params = raw.params.iter().flat_map(BTreeMap::keys);
+    no_power_cut(&raw.agent, params.chain(raw.secrets.iter().flat_map(BTreeMap::keys)))
+}
+
+/// Refuses an agent that says of itself that it cannot read the power. What a snapshot says is not asked: it names no such
+/// actions, of any fence agent.
+pub(super) fn readable(doc: &Doc, raw: &RawFencingDevice, metadata: &AgentMetadata, report: &mut Report) {
+    if !metadata.reads_power() && leaves_on(raw).is_none() {
+        let message = format!(
+            "`{}` has no action `status`: nothing reads the power after `off`, so it cannot prove that a node is off",
+            raw.agent
+        );
+        let help = "use a device that can be read, such as a PDU or a BMC".to_owned();
+        report.add(Code::FabricFencing, doc.file, doc.span(&["agent"]), message, Some(help));
     }
 }
 

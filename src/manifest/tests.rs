@@ -84,7 +84,7 @@ fn stories_end_as_they_say() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Two OCF agents and two fence agents, with a little of their real metadata.
+/// Two OCF agents and three fence agents, with a little of their real metadata.
 fn small_catalogue() -> AgentCatalogue {
     let parameter = |required, unique| ParameterMeta { required, unique, ..Default::default() };
     let action = |seconds| ActionMeta { timeout: Some(Duration::from_secs(seconds)), interval: None };
@@ -117,11 +117,28 @@ fn small_catalogue() -> AgentCatalogue {
         parameters: ["action", "ip", "ipaddr", "plug", "username", "login", "password", "passwd"]
             .map(|name| (name.to_owned(), parameter(matches!(name, "action" | "ip" | "ipaddr"), false)))
             .into(),
+        actions: ["off", "on", "status"].map(|name| (name.to_owned(), ActionMeta::default())).into(),
         ..Default::default()
     };
-    let metadata = [("ocf:heartbeat:IPaddr2", address), ("ocf:heartbeat:nginx", web), ("fence_ipmilan", power)];
-    let installed =
-        ["ocf:heartbeat:IPaddr2", "ocf:heartbeat:nginx", "ocf:heartbeat:apache", "fence_ipmilan", "fence_lab"];
+    let unread = AgentMetadata {
+        name: "fence_unread".into(),
+        actions: [("off".to_owned(), ActionMeta::default())].into(),
+        ..Default::default()
+    };
+    let metadata = [
+        ("ocf:heartbeat:IPaddr2", address),
+        ("ocf:heartbeat:nginx", web),
+        ("fence_ipmilan", power),
+        ("fence_unread", unread),
+    ];
+    let installed = [
+        "ocf:heartbeat:IPaddr2",
+        "ocf:heartbeat:nginx",
+        "ocf:heartbeat:apache",
+        "fence_ipmilan",
+        "fence_lab",
+        "fence_unread",
+    ];
     AgentCatalogue {
         metadata: metadata.into_iter().map(|(name, metadata)| (name.to_owned(), metadata)).collect(),
         installed: installed.into_iter().map(str::to_owned).collect(),

@@ -17,6 +17,13 @@ pub struct AgentMetadata {
     pub ocf_1_1: bool,
 }
 
+impl AgentMetadata {
+    /// Of a fence agent: whether it says that it can tell on from off.
+    pub fn reads_power(&self) -> bool {
+        self.actions.contains_key("status")
+    }
+}
+
 /// What a push resolves of an agent's metadata, so that every node decides the same without having the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct AgentTraits {
