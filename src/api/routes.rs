@@ -14,6 +14,7 @@ use super::types::{
 use super::webhook::{self, Refused};
 use super::{operate, socket, view};
 use crate::model::{Detection, InstanceId, LogIndex, NodeId, ResourceId};
+use crate::net::Endless;
 use crate::state::Command;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
@@ -167,7 +168,8 @@ async fn follow_events<B: Backend>(State(backend): State<Arc<B>>, Query(query): 
             return Some((Ok::<_, std::convert::Infallible>(Bytes::from(lines)), (backend, last)));
         }
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+    // Nothing may happen for hours, and whoever follows is still there.
+    (Extension(Endless), [(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
 }
 
 #[derive(Deserialize)]

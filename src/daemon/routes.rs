@@ -9,6 +9,7 @@ use crate::state::port::Log;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,13 +17,18 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use std::sync::Arc;
 
+/// A sentence about `source.url`.
+const CONDITION_LIMIT: usize = 64 * 1024;
+
 pub(super) fn node_routes(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/node/raft/{kind}", post(raft))
-        .route("/node/git/pack", get(give_pack).post(take_pack))
+        .route(
+            "/node/git/pack",
+            get(give_pack).post(take_pack.layer(DefaultBodyLimit::max(crate::source::MAX_PACK_BYTES as usize))),
+        )
         .route("/node/source/hint", post(take_hint))
-        .route("/node/source/condition", post(take_condition))
-        .layer(DefaultBodyLimit::max(RpcKind::Snapshot.max_bytes().max(crate::source::MAX_PACK_BYTES as usize)))
+        .route("/node/source/condition", post(take_condition.layer(DefaultBodyLimit::max(CONDITION_LIMIT))))
         // Before any body is read: strangers must not fill the memory.
         .layer(middleware::from_fn_with_state(daemon.clone(), only_members))
         .with_state(daemon)
@@ -51,10 +57,15 @@ fn is_member(daemon: &Daemon, certificate: &PeerCert) -> bool {
     state.admitted.is_empty() || state.admitted.keys().any(|node| belongs_to(names, node))
 }
 
-async fn raft(State(daemon): State<Arc<Daemon>>, Path(kind): Path<String>, body: Bytes) -> Response {
+async fn raft(State(daemon): State<Arc<Daemon>>, Path(kind): Path<String>, request: Request) -> Response {
     let generation = daemon.log().identity().generation;
     let Some(kind) = RpcKind::ALL.into_iter().find(|known| known.as_str() == kind) else {
         return (StatusCode::NOT_FOUND, "no such request").into_response();
+    };
+    // No more is read than that kind may have: a vote is not a snapshot.
+    let body = match axum::body::to_bytes(request.into_body(), kind.max_bytes()).await {
+        Ok(body) => body,
+        Err(error) => return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response(),
     };
     match daemon.log().handle(kind, body).await {
         Ok(answer) => answer.into_response(),

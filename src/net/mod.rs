@@ -36,6 +36,6 @@ pub use error::NetError;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use identity::Identity;
 pub use join::{JoinGrant, JoinKey, JoinRequest, PinnedClient};
-pub use listener::{PeerCert, serve};
+pub use listener::{Endless, PeerCert, serve};
 pub use peers::{LinkState, PeerAddr, Peers, Repeat};
 pub use token::{JoinToken, TokenError, TokenRecord, TokenRole};

@@ -1,17 +1,18 @@
 //! The parts of `net` together, over real sockets on the loopback network.
 
+use super::listener::{Endless, Limits};
 use super::token::{self, TokenRole};
 use super::*;
 use crate::model::{Digest, Incarnation, NodeId};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -213,15 +214,93 @@ async fn stuck_handshakes_block_nobody_and_too_many_strangers_no_member() {
     let (address, _shutdown) = listen(&n1, SocketAddr::new(HOME, 0)).await;
     let clients = peers(&member(&n1, "n2"), "n1", &[HOME], address.port());
     let mut stuck = Vec::new();
-    for _ in 0..listener::MAX_STRANGERS - 1 {
+    for _ in 0..listener::MAX_HANDSHAKES {
         stuck.push(TcpStream::connect(address).await.unwrap());
     }
-    assert!(ask_who(&clients, "n1").await.is_ok());
-    stuck.push(TcpStream::connect(address).await.unwrap());
-    // One more than allowed is closed at once.
-    let mut surplus = TcpStream::connect(address).await.unwrap();
-    assert_eq!(tokio::time::timeout(TIMEOUT, surplus.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+    let began = Instant::now();
+    assert!(ask_who(&clients, "n1").await.is_ok(), "a new connection of a member");
+    assert!(is_closed(&mut stuck[0]).await, "the oldest made room");
+    assert!(began.elapsed() < listener::HANDSHAKE_TIMEOUT / 2, "nobody waited for anybody");
     assert!(ask_who(&clients, "n1").await.is_ok(), "the member's connection lives on");
+}
+
+async fn is_closed(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut Vec::new())).await.is_ok()
+}
+
+/// Little patience with few strangers.
+const LIMITS: Limits =
+    Limits { handshakes: 8, strangers: 4, idle: Duration::from_millis(400), answer: Duration::from_millis(800) };
+
+/// As `listen`, with [`LIMITS`]; `/stuck` never answers, `/drip` and `/follow` send a byte and then no other.
+async fn listen_with_limits(identity: &Identity) -> (SocketAddr, CancellationToken) {
+    let listener = TcpListener::bind(SocketAddr::new(HOME, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let drip = || {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>("a")]);
+        Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    };
+    let router = Router::new()
+        .route("/who", get(who))
+        .route("/stuck", get(std::future::pending::<()>))
+        .route("/drip", get(move || async move { drip() }))
+        .route("/follow", get(move || async move { (axum::Extension(Endless), drip()) }));
+    let (shutdown, tls) = (CancellationToken::new(), tls::server_config(identity).unwrap());
+    tokio::spawn(listener::serve_within(LIMITS, listener, tls, router, shutdown.clone()));
+    (address, shutdown)
+}
+
+/// A connection without a certificate.
+async fn stranger(identity: &Identity, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let config = tls::pinned_client_config(identity.ca_fingerprint().unwrap()).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let stream = TcpStream::connect(address).await.unwrap();
+    connector.connect(HOME.into(), stream).await.unwrap()
+}
+
+#[tokio::test]
+async fn strangers_that_say_nothing_lock_no_member_out_and_make_room_for_others() {
+    let n1 = cluster("n1", clock::wall_ms());
+    let (address, _shutdown) = listen_with_limits(&n1).await;
+    let mut silent = Vec::new();
+    for _ in 0..LIMITS.strangers {
+        silent.push(stranger(&n1, address).await);
+    }
+    let began = Instant::now();
+    let clients = peers(&member(&n1, "n2"), "n1", &[HOME], address.port());
+    assert!(ask_who(&clients, "n1").await.is_ok(), "a new connection of a member");
+    assert!(is_closed(&mut stranger(&n1, address).await).await, "there is no room for another stranger");
+    assert!(began.elapsed() < LIMITS.idle, "this machine is too slow for this test");
+    for stream in &mut silent {
+        assert!(is_closed(stream).await);
+    }
+    assert!(began.elapsed() >= LIMITS.idle - Duration::from_millis(100));
+    let mut late = stranger(&n1, address).await;
+    late.write_all(b"GET /who HTTP/1.1\r\nhost: n1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(TIMEOUT, late.read_to_end(&mut answer)).await.expect("closed when idle").unwrap();
+    assert!(String::from_utf8_lossy(&answer).ends_with("anonymous"), "there is room again");
+}
+
+#[tokio::test]
+async fn a_strangers_request_may_take_its_time_and_only_what_is_meant_to_lasts() {
+    let n1 = cluster("n1", clock::wall_ms());
+    let (address, _shutdown) = listen_with_limits(&n1).await;
+    let lasts = async |path: &str| {
+        let mut stream = stranger(&n1, address).await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: n1\r\n\r\n").as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let patience = (LIMITS.idle + LIMITS.answer) * 4;
+        match tokio::time::timeout(patience, stream.read_to_end(&mut Vec::new())).await {
+            Ok(_) => Some(began.elapsed()),
+            Err(_) => None,
+        }
+    };
+    let (stuck, drip, follow) = tokio::join!(lasts("/stuck"), lasts("/drip"), lasts("/follow"));
+    for ended in [stuck, drip] {
+        assert!(ended.expect("given up") > LIMITS.answer - Duration::from_millis(100), "{ended:?}");
+    }
+    assert_eq!(follow, None, "it goes on");
 }
 
 #[test]
