@@ -439,8 +439,7 @@ impl Backend for Daemon {
                 TokenFor::Viewer => TokenRole::Viewer,
                 TokenFor::Operator => TokenRole::Operator,
             };
-            // The node that used it may ask again: the answer may have been lost.
-            let again = record.used_by.as_ref() == Some(&request.name);
+            let again = super::members::may_ask_again(&state, record, &request.name);
             token::TokenRecord { used: record.used_by.is_some() && !again, ..record_of(request.token, record, role) }
         });
         token::check(known.as_ref(), &request.secret, TokenRole::Node, self.wall_ms())

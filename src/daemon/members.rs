@@ -7,7 +7,7 @@ use crate::log::{RaftLog, RaftNode};
 use crate::model::NodeId;
 use crate::net::{Heartbeats, PeerAddr, Peers};
 use crate::reconcile::desired_voters;
-use crate::state::{Membership, State};
+use crate::state::{Membership, State, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,17 @@ pub(super) fn peers_of(state: &State, me: &NodeId) -> BTreeMap<NodeId, PeerAddr>
             (name.clone(), PeerAddr { addresses: addresses.clone(), port: admitted.port })
         })
         .collect()
+}
+
+/// Whether a used token is still good for the node that used it: the answer may have been lost. Once that node is there, it
+/// surely has its certificate, and whoever asks in its name is somebody else.
+pub(super) fn may_ask_again(state: &State, token: &Token, node: &NodeId) -> bool {
+    let is_there = state.nodes.get(node).is_some_and(|known| match known.membership {
+        Membership::Joining | Membership::Online => true,
+        // Of a former life, perhaps: whom `hafen recover` went on without joins under its old name.
+        Membership::Suspect | Membership::Fenced | Membership::Left => false,
+    });
+    token.used_by.as_ref() == Some(node) && !is_there
 }
 
 pub(super) async fn follow(
@@ -115,4 +126,27 @@ async fn change_one(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, Incarnation};
+    use crate::state::{NodeState, TokenFor};
+
+    #[test]
+    fn a_used_token_is_good_for_a_lost_answer_and_no_more_once_its_node_is_there() {
+        let (secret_hash, used_by) = (Digest::of(b"s"), Some("n2".into()));
+        let token = Token { secret_hash, role: TokenFor::Node, expires_ms: u64::MAX, by: "ann".into(), used_by };
+        let mut state = State::default();
+        assert!(may_ask_again(&state, &token, &"n2".into()));
+        assert!(!may_ask_again(&state, &token, &"n3".into()));
+        assert!(!may_ask_again(&state, &Token { used_by: None, ..token.clone() }, &"n2".into()), "it was not used");
+        let node = NodeState::new(&Incarnation { boot: "b".into(), counter: 1 });
+        for (membership, may) in [(Membership::Joining, false), (Membership::Online, false), (Membership::Fenced, true)]
+        {
+            state.nodes.insert("n2".into(), NodeState { membership, ..node.clone() });
+            assert_eq!(may_ask_again(&state, &token, &"n2".into()), may, "{membership:?}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub enum NetError {
         #[source]
         source: io::Error,
     },
-    #[error("this node has no CA key and cannot sign certificates (only nodes that vote have it)")]
+    #[error("this node has no CA key and cannot sign certificates")]
     NoCaKey,
     #[error("failed to make a certificate: {0}")]
     Certificate(String),

@@ -3,8 +3,8 @@
 //! Input → output: the data directory → [`Identity`]; `init` and `join` write it, once.
 //!
 //! Invariants: the directory is complete or absent (written aside, then renamed). Keys are refused when group or
-//! others can read them. Every voter holds the CA's key, so that any voter can let a node join while others are down;
-//! whoever takes a voter's disk can make members. Agents do not hold it.
+//! others can read them. Every node is given the CA's key when it joins, so that any of them can let a node join while
+//! others are down (and which nodes vote is said later, by git); whoever takes a node's disk can make members.
 //! Deliberately absent: membership. That this node *has* an identity does not say that the cluster still knows it.
 
 use super::certificate::{self, KeyAndCertificate};
@@ -138,7 +138,7 @@ impl Identity {
         certificate::sign_request(&self.ca_certificate_pem, ca_key, node, csr_pem, now_ms)
     }
 
-    /// The CA's key, for a grant to a node that will vote.
+    /// The CA's key, for a grant.
     pub fn ca_key_pem(&self) -> Option<&str> {
         self.ca_key_pem.as_deref()
     }

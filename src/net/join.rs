@@ -38,7 +38,7 @@ pub struct JoinGrant {
     pub cluster_id: String,
     pub cluster_name: String,
     pub ca_certificate_pem: String,
-    /// Only for nodes that will vote.
+    /// So that any node can let others in. Which nodes vote says git, later than this. None: who answers has none.
     pub ca_key_pem: Option<String>,
     pub certificate_pem: String,
     pub heartbeat_key: [u8; 32],
