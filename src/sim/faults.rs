@@ -531,6 +531,7 @@ impl Sim {
             operations_of(resource);
         }
         let (digest, chunks) = spec_to_chunks(&self.spec);
+        self.pushed = Some(digest);
         let total = chunks.len() as u32;
         let parent = self.newest().target.as_ref().map(|target| target.revision.clone());
         let chunk = |(number, bytes)| Command::SpecChunk { digest, number: number as u32, total, bytes };

@@ -126,8 +126,9 @@ pub struct Sim {
     pub forgetful: u32,
     pub log: Log,
     pub forge: Forge,
-    /// The spec of the next push.
+    /// The spec of the next push, and the digest of the last one.
     pub spec: Spec,
+    pub(super) pushed: Option<Digest>,
     pub states: Vec<Arc<State>>,
     pub(super) graphs: Vec<Option<Arc<Graph>>>,
     pub(super) faults: Vec<Planned>,
@@ -194,6 +195,7 @@ impl Sim {
             watched: schedule.spec.devices.values().any(FencingDevice::is_watchdog),
             forge: Forge::default(),
             spec: schedule.spec.clone(),
+            pushed: None,
             states: vec![Arc::new(first)],
             graphs: vec![None],
             faults: Vec::new(),

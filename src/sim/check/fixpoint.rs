@@ -27,7 +27,10 @@ impl Sim {
             }
         }
         let state = Arc::clone(self.newest());
-        let spec = state.spec()?;
+        let Some(spec) = state.spec() else { return Some("no spec".into()) };
+        if let Some(why) = self.unfollowed() {
+            return Some(why);
+        }
         let graph = self.graph(newest);
         if !graph.is_empty() {
             let steps: Vec<_> = graph.steps().map(|step| format!("{:?} {}", step.kind, step.key)).collect();
@@ -65,6 +68,16 @@ impl Sim {
             }
         }
         None
+    }
+
+    /// What was pushed last is what is followed, unless the cluster returned from it.
+    fn unfollowed(&self) -> Option<String> {
+        let state = self.newest();
+        let followed = state.target.as_ref().map(|target| target.spec);
+        if followed == self.pushed || state.rollout.hold_on(&self.spec).is_some() {
+            return None;
+        }
+        Some(format!("git is not followed: {followed:?} instead of {:?}", self.pushed))
     }
 
     /// Peace was watched for a while, and so many entries were written.
