@@ -152,9 +152,14 @@ impl Sim {
     /// What an agent leaves behind. `half`: what an unlucky one happened to do.
     pub fn take_effect(&mut self, host: usize, doing: &Doing, half: bool, killed: bool) {
         let thing = doing.thing();
-        let services = &mut self.hosts[host].services;
         let lies = doing.mode == Mode::Lies;
         let done = (doing.mode == Mode::Works && !killed) || (half && !lies);
+        // Who asked for it may be gone by then: the next daemon settles it with what was started.
+        let unheard = self.hosts[host].daemon.as_ref().is_none_or(|daemon| daemon.life != doing.life);
+        if doing.request.kind == ActionKind::Reload && (doing.mode != Mode::Works || killed || unheard) {
+            self.checks.half_reloaded(host, &thing);
+        }
+        let services = &mut self.hosts[host].services;
         match doing.request.kind {
             ActionKind::Start if !done => _ = services.remove(&thing),
             ActionKind::Start if doing.late && !lies && doing.mode != Mode::Missing => {
@@ -210,6 +215,7 @@ impl Sim {
         }
         self.stats.migrations += 1;
         self.say(|| format!("{thing} goes on on n{}", peer + 1));
+        self.checks.moved(host, peer, &thing);
         self.hosts[peer].services.insert(thing, service);
     }
 

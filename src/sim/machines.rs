@@ -1,6 +1,6 @@
 //! Machines, and the daemon on each: power, boots, clocks, and the real `reconcile::Node` in between.
 
-use super::agents::{Doing, Mode, Service, Thing};
+use super::agents::{Doing, Mode, Service, Thing, thing_of};
 use super::check::Invariant;
 use super::links::Heard;
 use super::rng::Rng;
@@ -9,7 +9,7 @@ use super::world::{Sim, WALL, What};
 use crate::model::planted::{Planted, planted};
 use crate::model::*;
 use crate::reconcile::{Config, Effect, Event, Node};
-use crate::state::{FEATURE_LEVEL, JoinFacts};
+use crate::state::{FEATURE_LEVEL, JoinFacts, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +172,7 @@ impl Sim {
         (machine.paused_until, machine.stalled_until) = (0, 0);
         self.forget_unsynced(host);
         self.checks.forget(host);
+        self.checks.crashed(host);
         lost.keys().for_each(|thing| self.checks.died(host, thing));
     }
 
@@ -203,6 +204,7 @@ impl Sim {
                 self.take_effect(host, &doing, half, true);
             }
         }
+        self.forget_reloads(host);
         self.serial += 1;
         let (life, boot, now) = (self.serial, self.boot_id(host), self.now);
         let machine = &mut self.hosts[host];
@@ -227,6 +229,17 @@ impl Sim {
         let (state, graph) = (Arc::clone(&self.states[seen]), self.graph(seen));
         self.step(host, [Event::CommittedWith { state, graph }]);
         self.at(5, What::Deliver { host, life });
+    }
+
+    /// A reload that the daemon before did not tell the end of is settled with what was started, whatever it did.
+    fn forget_reloads(&mut self, host: usize) {
+        let state = Arc::clone(self.newest());
+        let claims = state.claims_on(&self.hosts[host].name).filter(|(_, claim)| claim.phase == Phase::Reloading);
+        for (key, claim) in claims {
+            if let Some(definition) = state.definitions.get(&claim.definition) {
+                self.checks.half_reloaded(host, &thing_of(&key.instance.resource, &definition.resource));
+            }
+        }
     }
 
     /// The log hands on what it has applied.

@@ -111,6 +111,8 @@ pub struct Checks {
     pub(super) refusals: (u64, u32),
     /// How far the agreed time was ahead of the true one when a leader set it, ms.
     pub(super) ahead: Option<i64>,
+    /// What a reload may have changed although nobody can know: with which parameters it runs.
+    pub(super) half_reloaded: BTreeSet<(usize, Thing)>,
     /// Hosts where an agent of a thing was made to go wrong: nobody can promise when it is stopped there.
     pub troubled: BTreeSet<(usize, Thing)>,
 }
@@ -139,6 +141,22 @@ impl Checks {
         self.releasing.retain(|(other, _), _| *other != host);
         self.releases.retain(|(other, _), _| *other != host);
         self.alone.remove(&host);
+    }
+
+    /// A reload ended otherwise than well, or nobody heard how.
+    pub fn half_reloaded(&mut self, host: usize, thing: &Thing) {
+        self.half_reloaded.insert((host, Arc::clone(thing)));
+    }
+    /// A thing goes on elsewhere, as it was.
+    pub fn moved(&mut self, from: usize, to: usize, thing: &Thing) {
+        self.half_reloaded.remove(&(to, Arc::clone(thing)));
+        if self.half_reloaded.remove(&(from, Arc::clone(thing))) {
+            self.half_reloaded(to, thing);
+        }
+    }
+    /// A machine lost its power, and all that ran there.
+    pub fn crashed(&mut self, host: usize) {
+        self.half_reloaded.retain(|(other, _)| *other != host);
     }
 
     pub fn stopped(&mut self, host: usize, thing: &Thing) {
@@ -192,6 +210,7 @@ impl Sim {
                 self.check_start_order(&act);
                 let thing = super::agents::thing_of(&request.instance.resource, &request.definition.resource);
                 self.checks.stopped(host, &thing);
+                self.checks.half_reloaded.remove(&(host, thing));
             }
             ActionKind::Promote => self.check_promote_limit(&act),
             ActionKind::Stop if act.isolated => {

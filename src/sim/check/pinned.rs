@@ -4,6 +4,7 @@ use super::{Act, Invariant};
 use crate::model::ActionKind;
 use crate::sim::agents::thing_of;
 use crate::sim::world::Sim;
+use crate::state::{Phase, State};
 
 impl Sim {
     pub(super) fn check_pinned(&mut self, act: &Act<'_>) {
@@ -18,8 +19,10 @@ impl Sim {
         }
         let thing = thing_of(&request.instance.resource, &request.definition.resource);
         let Some(service) = self.hosts[act.host].services.get(&thing) else { return };
-        // A reload that failed may have been done, and nobody knows.
-        let reloads = self.states[0].feature_level > 0 && act.known.spec().is_some_and(|spec| !spec.agents.is_empty());
+        // A reload that did not end well may have been done, and nobody knows; nor before its end is told.
+        let reloading = |state: &State| state.claims.get(&act.key).is_some_and(|claim| claim.phase == Phase::Reloading);
+        let half = self.checks.half_reloaded.contains(&(act.host, thing));
+        let reloads = half || reloading(&act.truth) || reloading(&act.known);
         // Found running, it is watched by what git says now.
         let found = act.known.claims.get(&act.key).is_some_and(|claim| claim.found);
         let same = service.params.resource.params == request.definition.resource.params;
