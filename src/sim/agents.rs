@@ -125,11 +125,11 @@ impl Sim {
                 }
                 self.stats.starts += 1;
             }
-            // It will say that it runs: what depends on it cannot know better.
-            ActionKind::Start => self.checks.died(host, &thing),
             ActionKind::Promote if mode != Mode::Lies => {
                 services.entry(thing.clone()).and_modify(|service| service.promoted = true);
             }
+            // It will say that it runs: what depends on it cannot know better.
+            ActionKind::Start | ActionKind::Promote => self.checks.died(host, &thing),
             _ => {}
         }
         let seen = |services: &BTreeMap<Thing, Service>| services.get(&thing).map(|service| service.promoted);

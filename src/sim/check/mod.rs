@@ -20,7 +20,7 @@ mod release;
 mod replicas;
 mod trial;
 
-use super::agents::Thing;
+use super::agents::{Thing, thing_of};
 use super::world::Sim;
 use crate::model::*;
 use crate::reconcile::ProposalId;
@@ -162,6 +162,10 @@ impl Checks {
     pub fn stopped(&mut self, host: usize, thing: &Thing) {
         self.lost.remove(&(host, Arc::clone(thing)));
     }
+    /// It is begun anew, after everybody who counts has learnt that it had ended.
+    pub fn runs_again(&mut self, thing: &Thing) {
+        self.lost.retain(|(_, lost)| lost != thing);
+    }
     pub fn died(&mut self, host: usize, thing: &Thing) {
         self.lost.insert((host, Arc::clone(thing)));
     }
@@ -178,6 +182,12 @@ pub(super) struct Act<'a> {
     pub incarnation: Incarnation,
     pub isolated: bool,
     pub what: String,
+}
+
+impl Act<'_> {
+    pub fn thing(&self) -> Thing {
+        thing_of(&self.request.instance.resource, &self.request.definition.resource)
+    }
 }
 
 impl Sim {
@@ -208,18 +218,23 @@ impl Sim {
             ActionKind::Start => {
                 self.check_start_limit(&act);
                 self.check_start_order(&act);
-                let thing = super::agents::thing_of(&request.instance.resource, &request.definition.resource);
-                self.checks.stopped(host, &thing);
-                self.checks.half_reloaded.remove(&(host, thing));
+                // Of a clone it is the promotion that others wait for.
+                if request.definition.clone.is_none() {
+                    self.checks.runs_again(&act.thing());
+                }
+                self.checks.half_reloaded.remove(&(host, act.thing()));
             }
-            ActionKind::Promote => self.check_promote_limit(&act),
-            ActionKind::Stop if act.isolated => {
-                self.checks
-                    .died(host, &super::agents::thing_of(&request.instance.resource, &request.definition.resource));
+            ActionKind::Promote => {
+                self.check_promote_limit(&act);
+                self.checks.runs_again(&act.thing());
             }
-            ActionKind::Stop => self.check_stop_order(&act),
-            ActionKind::Demote
-            | ActionKind::Probe
+            ActionKind::Stop | ActionKind::Demote => {
+                self.check_stop_order(&act);
+                if act.isolated {
+                    self.checks.died(host, &act.thing());
+                }
+            }
+            ActionKind::Probe
             | ActionKind::Monitor
             | ActionKind::Notify
             | ActionKind::Reload

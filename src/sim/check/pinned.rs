@@ -2,7 +2,6 @@
 
 use super::{Act, Invariant};
 use crate::model::ActionKind;
-use crate::sim::agents::thing_of;
 use crate::sim::world::Sim;
 use crate::state::{Phase, State};
 
@@ -17,7 +16,7 @@ impl Sim {
             }
             return;
         }
-        let thing = thing_of(&request.instance.resource, &request.definition.resource);
+        let thing = act.thing();
         let Some(service) = self.hosts[act.host].services.get(&thing) else { return };
         // A reload that did not end well may have been done, and nobody knows; nor before its end is told.
         let reloading = |state: &State| state.claims.get(&act.key).is_some_and(|claim| claim.phase == Phase::Reloading);
