@@ -13,12 +13,17 @@ use std::time::Duration;
 /// Something that can run: what the parameter `state` of a Dummy names, whatever the resource is called in git.
 pub type Thing = Arc<str>;
 
+/// What is slow takes less than this, ms: its time-out is 3 s.
+const SLOWEST: u64 = 2_900;
+
 /// How an agent or a device behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Works,
     Fails,
     Hangs,
+    /// Works, just before its time is up.
+    Slow,
     /// Reports nothing in time, and then does it (devices).
     Late,
     /// Says that it is done, and did nothing.
@@ -29,12 +34,19 @@ pub enum Mode {
     Missing,
 }
 
+impl Mode {
+    fn works(self) -> bool {
+        matches!(self, Self::Works | Self::Slow)
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Works => "work",
             Self::Fails => "fail",
             Self::Hangs => "hang",
+            Self::Slow => "be slow",
             Self::Late => "work too late",
             Self::Lies => "lie",
             Self::Half => "do half of it",
@@ -136,6 +148,7 @@ impl Sim {
         let early = (looks(request.kind) && self.rng.one_in(2)).then(|| seen(&self.hosts[host].services));
         let delay = match mode {
             Mode::Hangs | Mode::Late => request.timeout.as_millis() as u64,
+            Mode::Slow => self.rng.range(500, SLOWEST),
             Mode::Works | Mode::Fails | Mode::Lies | Mode::Half | Mode::Missing if looks(request.kind) => {
                 self.rng.range(2, 20)
             }
@@ -153,10 +166,10 @@ impl Sim {
     pub fn take_effect(&mut self, host: usize, doing: &Doing, half: bool, killed: bool) {
         let thing = doing.thing();
         let lies = doing.mode == Mode::Lies;
-        let done = (doing.mode == Mode::Works && !killed) || (half && !lies);
+        let done = (doing.mode.works() && !killed) || (half && !lies);
         // Who asked for it may be gone by then: the next daemon settles it with what was started.
         let unheard = self.hosts[host].daemon.as_ref().is_none_or(|daemon| daemon.life != doing.life);
-        if doing.request.kind == ActionKind::Reload && (doing.mode != Mode::Works || killed || unheard) {
+        if doing.request.kind == ActionKind::Reload && (!doing.mode.works() || killed || unheard) {
             self.checks.half_reloaded(host, &thing);
         }
         let services = &mut self.hosts[host].services;
@@ -226,14 +239,15 @@ impl Sim {
         let Some(mut doing) = self.hosts[host].ops.remove(&serial) else { return };
         let half = self.rng.one_in(2);
         let (kind, thing) = (doing.request.kind, doing.thing());
-        if kind == ActionKind::MigrateTo && doing.mode == Mode::Works {
+        if kind == ActionKind::MigrateTo && doing.mode.works() {
             let there = self.hosts[host].services.contains_key(&thing) && self.peer_of(host, &doing).is_some();
-            doing.mode = if there { Mode::Works } else { Mode::Fails };
+            doing.mode = if there { doing.mode } else { Mode::Fails };
         }
         self.take_effect(host, &doing, half, false);
         let now = self.hosts[host].services.get(&thing).map(|service| service.promoted);
         let truth = doing.early.unwrap_or(now);
-        let lies = doing.mode == Mode::Lies;
+        // Who finds nothing installed where it runs is wrong, too.
+        let lies = doing.mode == Mode::Lies || (doing.mode == Mode::Missing && looks(kind));
         if lies && (looks(kind) || kind == ActionKind::Demote) {
             // It says "demoted" of what is promoted, or "not running" of something that runs: from here on nobody can answer for it.
             self.hosts[host].services.entry(thing).and_modify(|service| service.excused = true);
@@ -242,19 +256,19 @@ impl Sim {
             Mode::Hangs | Mode::Late => ExecStatus::TimedOut,
             Mode::Fails => ExecStatus::Exited(1),
             Mode::Missing => ExecStatus::Exited(5),
-            Mode::Works | Mode::Lies | Mode::Half if looks(kind) => ExecStatus::Exited(match truth {
+            Mode::Works | Mode::Slow | Mode::Lies | Mode::Half if looks(kind) => ExecStatus::Exited(match truth {
                 _ if lies => 7,
                 None => 7,
                 Some(false) => 0,
                 Some(true) => 8,
             }),
             // Promoting or demoting what is not there fails.
-            Mode::Works if matches!(kind, ActionKind::Promote | ActionKind::Demote) && truth.is_none() => {
+            Mode::Works | Mode::Slow if matches!(kind, ActionKind::Promote | ActionKind::Demote) && truth.is_none() => {
                 ExecStatus::Exited(7)
             }
             // What is to be taken in, and has not come.
-            Mode::Works if kind == ActionKind::MigrateFrom && truth.is_none() => ExecStatus::Exited(1),
-            Mode::Works | Mode::Lies | Mode::Half => ExecStatus::Exited(0),
+            Mode::Works | Mode::Slow if kind == ActionKind::MigrateFrom && truth.is_none() => ExecStatus::Exited(1),
+            Mode::Works | Mode::Slow | Mode::Lies | Mode::Half => ExecStatus::Exited(0),
         };
         // It will say that it runs: what depends on it cannot know better.
         if kind == ActionKind::MigrateFrom && truth.is_none() && status == ExecStatus::Exited(0) {

@@ -35,7 +35,7 @@ impl Sim {
         let (off, done, says_off) = match mode {
             // The second of several devices fails: a host with two supplies runs on.
             Mode::Half if devices.len() > 1 => (None, read, planted(Planted::OneDeviceOfLevel)),
-            Mode::Works | Mode::Half => (Some(off), read, true),
+            Mode::Works | Mode::Slow | Mode::Half => (Some(off), read, true),
             Mode::Fails | Mode::Missing => (None, off, false),
             Mode::Hangs => (None, timeout, false),
             // Reported as failed, and then it works.
@@ -72,7 +72,7 @@ impl Sim {
     pub fn check_device(&mut self, host: usize, life: u64, device: DeviceId, target: &NodeId) {
         let mode = self.hosts[self.host_of(target)].device;
         let error = match mode {
-            Mode::Works | Mode::Late | Mode::Lies => None,
+            Mode::Works | Mode::Slow | Mode::Late | Mode::Lies => None,
             Mode::Fails | Mode::Hangs | Mode::Half | Mode::Missing => Some("no answer".to_owned()),
         };
         let delay = self.rng.range(100, 1_000);

@@ -183,7 +183,7 @@ pub fn operations_of(resource: &mut Resource) {
 /// Something moves while it runs, and an agent, a node or a cable goes wrong meanwhile.
 fn on_the_move(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     let kind = *rng.pick(&[ActionKind::MigrateTo, ActionKind::MigrateTo, ActionKind::MigrateFrom]);
-    let mode = *rng.pick(&[Mode::Hangs, Mode::Hangs, Mode::Fails, Mode::Lies]);
+    let mode = *rng.pick(&[Mode::Hangs, Mode::Hangs, Mode::Fails, Mode::Lies, Mode::Slow]);
     let agent = |host| Planned { at: at + 50, fault: Fault::Agent { host, resource: resource.clone(), kind, mode } };
     let mut faults: Vec<Planned> = (0..count).map(agent).collect();
     faults.push(Planned { at: at + 100, fault: Fault::Move { resource: resource.clone(), host: rng.below(count) } });
@@ -290,7 +290,11 @@ fn fault(spec: &Spec, levels: &BTreeMap<NodeId, u32>, count: usize, rng: &mut Rn
                 ActionKind::MigrateFrom,
             ];
             let kind = if rng.one_in(3) { *rng.pick(&more) } else { *rng.pick(&kinds) };
-            Fault::Agent { host, resource, kind, mode: *rng.pick(&[Mode::Fails, Mode::Hangs, Mode::Lies]) }
+            let mode = match kind {
+                ActionKind::Probe if rng.one_in(6) => Mode::Missing,
+                _ => *rng.pick(&[Mode::Fails, Mode::Hangs, Mode::Lies, Mode::Slow]),
+            };
+            Fault::Agent { host, resource, kind, mode }
         }
         28 | 29 => {
             let modes = [Mode::Fails, Mode::Hangs, Mode::Late, Mode::Half, Mode::Lies];

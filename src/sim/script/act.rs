@@ -269,6 +269,7 @@ fn mode(text: &str) -> Result<Mode, String> {
         "fail" | "fails" => Mode::Fails,
         "hang" | "hangs" => Mode::Hangs,
         "lie" | "lies" => Mode::Lies,
+        "slow" => Mode::Slow,
         "late" => Mode::Late,
         "half" => Mode::Half,
         "missing" => Mode::Missing,
