@@ -388,7 +388,7 @@ impl Sim {
 
     fn sever(&mut self, ms: u64, which: impl Fn(usize, usize) -> bool) {
         let pairs: Vec<_> = self.pairs().filter(|(a, b)| which(*a, *b)).collect();
-        self.cut.extend(pairs.iter().copied());
+        pairs.iter().for_each(|pair| *self.cut.entry(*pair).or_default() += 1);
         self.at(ms, What::Mend(Mend::Cut(pairs)));
     }
 
@@ -446,7 +446,13 @@ impl Sim {
 
     pub fn mend(&mut self, mend: Mend) {
         match mend {
-            Mend::Cut(pairs) => pairs.iter().for_each(|pair| _ = self.cut.remove(pair)),
+            Mend::Cut(pairs) => {
+                let held = |count: &mut usize| {
+                    *count -= 1;
+                    *count > 0
+                };
+                self.cut.retain(|pair, count| !pairs.contains(pair) || held(count));
+            }
             Mend::Lossy => self.lossy.clear(),
             Mend::Slow(host) => self.hosts[host].slow = 0,
             Mend::Device(host) => self.hosts[host].device = Mode::Works,

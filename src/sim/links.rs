@@ -29,7 +29,7 @@ const GAP: u64 = 1_000;
 impl Sim {
     /// Whether messages from one host reach another, losses aside.
     pub fn linked(&self, from: usize, to: usize) -> bool {
-        from == to || !self.cut.contains(&(from, to))
+        from == to || !self.cut.contains_key(&(from, to))
     }
 
     pub fn is_lossy(&mut self, from: usize, to: usize) -> bool {

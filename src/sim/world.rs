@@ -16,7 +16,7 @@ use crate::plan::{self, Graph};
 use crate::reconcile::{Event, ProposalId};
 use crate::state::port::{Applied, ProposeError};
 use crate::state::{Admitted, Command, State};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Wall time at the beginning, ms.
@@ -116,8 +116,8 @@ pub struct Sim {
     queue: BTreeMap<(u64, u64), What>,
     pub hosts: Vec<Host>,
     pub(super) voter_names: Vec<NodeId>,
-    /// Directions in which nothing comes through.
-    pub cut: BTreeSet<(usize, usize)>,
+    /// Directions in which nothing comes through, each with how many cuts hold it.
+    pub cut: BTreeMap<(usize, usize), usize>,
     /// Directions in which so many of a hundred messages are lost.
     pub lossy: BTreeMap<(usize, usize), u64>,
     /// Some node is fenced by its watchdog.
@@ -189,7 +189,7 @@ impl Sim {
             log: Log::of(hosts.len()),
             voter_names: hosts.iter().filter(|host| host.votes).map(|host| host.name.clone()).collect(),
             hosts,
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
             lossy: BTreeMap::new(),
             forgetful: 0,
             watched: schedule.spec.devices.values().any(FencingDevice::is_watchdog),
