@@ -123,7 +123,8 @@ impl Sim {
         let what = (thing.clone(), request.kind);
         let mode = self.hosts[host].broken.remove(&what).or(self.hosts[host].always.get(&what).copied());
         let mode = mode.unwrap_or(Mode::Works);
-        if mode != Mode::Works {
+        let ends = matches!(request.kind, ActionKind::Stop | ActionKind::Demote | ActionKind::Probe);
+        if !mode.works() && ends {
             self.checks.troubled.insert((host, thing.clone()));
         }
         self.serial += 1;

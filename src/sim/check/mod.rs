@@ -113,7 +113,7 @@ pub struct Checks {
     pub(super) ahead: Option<i64>,
     /// What a reload may have changed although nobody can know: with which parameters it runs.
     pub(super) half_reloaded: BTreeSet<(usize, Thing)>,
-    /// Hosts where an agent of a thing was made to go wrong: nobody can promise when it is stopped there.
+    /// Hosts where an agent of a thing was made to go wrong in a stop, or in a look at what is to stop: nobody can promise when it is stopped there.
     pub troubled: BTreeSet<(usize, Thing)>,
 }
 
@@ -157,6 +157,7 @@ impl Checks {
     /// A machine lost its power, and all that ran there.
     pub fn crashed(&mut self, host: usize) {
         self.half_reloaded.retain(|(other, _)| *other != host);
+        self.troubled.retain(|(other, _)| *other != host);
     }
 
     pub fn stopped(&mut self, host: usize, thing: &Thing) {
