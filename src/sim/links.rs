@@ -95,7 +95,10 @@ impl Sim {
             (self.hosts[other].name.clone(), heard.unwrap_or((None, since)))
         });
         let told = told.collect();
-        let echo = self.hosts[from].heard.get(&to).map(|heard| heard.number);
+        // What an earlier daemon of it had sent says nothing to this one.
+        let asks = self.hosts[to].daemon.as_ref().map(|daemon| &daemon.incarnation);
+        let heard = self.hosts[from].heard.get(&to).filter(|heard| heard.incarnation.as_ref() == asks);
+        let echo = heard.map(|heard| heard.number);
         let number = self.hosts[from].beats;
         let incarnation = self.hosts[from].daemon.as_ref().map(|daemon| daemon.incarnation.clone());
         let old = self.hosts[to].heard.remove(&from);
