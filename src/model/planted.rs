@@ -80,6 +80,8 @@ faults! {
     KeepsWithoutQuorum,
     /// When a migration fails, what is claimed at its other end is forgotten.
     OtherEndForgotten,
+    /// The leader has nobody fenced.
+    FencesNoSilentNode,
 }
 
 /// Whether a fault is switched on in this thread.

@@ -392,7 +392,7 @@ impl Node {
         self.duties.watch.verdicts = plan.verdicts;
         let leader = &self.config.incarnation;
         let mut commands = Vec::new();
-        for decision in plan.fence {
+        for decision in plan.fence.into_iter().filter(|_| !planted(Planted::FencesNoSilentNode)) {
             commands.push(Command::FenceStart {
                 leader: leader.clone(),
                 node: decision.node,

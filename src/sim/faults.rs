@@ -1,6 +1,7 @@
 //! What goes wrong in the simulated world, and what operators do meanwhile.
 
 use super::agents::{Mode, Service, Thing, thing_of};
+use super::mends::Mend;
 use super::schedule::operations_of;
 use super::world::{Sim, What};
 use crate::model::*;
@@ -137,20 +138,6 @@ pub enum Fault {
 
 /// What has no end of its own lasts longer than any script, ms.
 pub const FOREVER: u64 = 100_000_000;
-
-/// What is undone later.
-#[derive(Debug, Clone)]
-pub enum Mend {
-    Cut(Vec<(usize, usize)>),
-    Lossy,
-    Slow(usize),
-    Device(usize),
-    Undrain(usize),
-    Unmaintain,
-    Add(ResourceId, Box<Resource>),
-    Unclone,
-    Cleanup,
-}
 
 impl Fault {
     /// How long until it is over, ms.
@@ -429,7 +416,7 @@ impl Sim {
         self.operator(vec![Command::SetOverride { scope, kind, by, reason, expires_ms: None }])
     }
 
-    fn clear_overrides(&mut self, scope: &Scope, which: impl Fn(&OverrideKind) -> bool) -> bool {
+    pub(super) fn clear_overrides(&mut self, scope: &Scope, which: impl Fn(&OverrideKind) -> bool) -> bool {
         let overrides: Vec<_> =
             self.newest().overrides_of(scope).filter(|(_, o)| which(&o.kind)).map(|(id, _)| id).collect();
         let commands: Vec<_> =
@@ -437,98 +424,11 @@ impl Sim {
         commands.is_empty() || self.operator(commands)
     }
 
-    fn cleanup(&mut self) {
+    pub(super) fn cleanup(&mut self) {
         self.touched = self.now + 500;
         let mut commands = vec![Command::ClearFailures { resource: None, node: None, by: "ann".into() }];
         commands.extend(self.scores());
         _ = self.operator(commands);
-    }
-
-    pub fn mend(&mut self, mend: Mend) {
-        match mend {
-            Mend::Cut(pairs) => {
-                let held = |count: &mut usize| {
-                    *count -= 1;
-                    *count > 0
-                };
-                self.cut.retain(|pair, count| !pairs.contains(pair) || held(count));
-            }
-            Mend::Lossy => self.lossy.clear(),
-            Mend::Slow(host) => self.hosts[host].slow = 0,
-            Mend::Device(host) => self.hosts[host].device = Mode::Works,
-            Mend::Undrain(host) => {
-                let scope = Scope::Node(self.hosts[host].name.clone());
-                if !self.clear_overrides(&scope, |kind| matches!(kind, OverrideKind::Drain)) {
-                    self.at(1_000, What::Mend(Mend::Undrain(host)));
-                }
-            }
-            Mend::Unmaintain => {
-                if !self.clear_overrides(&Scope::Cluster, |kind| matches!(kind, OverrideKind::Maintenance)) {
-                    self.at(1_000, What::Mend(Mend::Unmaintain));
-                }
-            }
-            Mend::Add(name, resource) => {
-                self.told(|| format!("-- git has {name} again"));
-                self.spec.resources.insert(name, *resource);
-                let mut builder = super::build::Builder { spec: self.spec.clone() };
-                builder.order("db", "web");
-                self.spec = builder.spec;
-                self.push();
-            }
-            Mend::Unclone => {
-                if self.spec.clones.remove("webs").is_some() {
-                    self.told(|| "-- git has one web again".to_owned());
-                    self.push();
-                }
-            }
-            Mend::Cleanup => {
-                // Whoever was switched off late, or too often, or by an executor that is gone, is switched on by hand;
-                // and a boot that a device called off although it runs needs a hand, too.
-                for host in 0..self.hosts.len() {
-                    let boot = self.boot_id(host);
-                    let state = self.newest();
-                    let burnt = state.nodes.get(&self.hosts[host].name).is_some_and(|node| node.burnt.contains(&boot));
-                    if self.is_calm() && !self.hosts[host].stays_off {
-                        if !self.hosts[host].powered {
-                            self.power_on(host);
-                        } else if burnt && self.hosts[host].up {
-                            self.crash(host);
-                            self.power_on(host);
-                        }
-                    }
-                }
-                self.cleanup();
-            }
-        }
-    }
-
-    /// The last fault is over.
-    pub fn heal(&mut self) {
-        self.told(|| "-- the faults end".into());
-        self.healed = true;
-        self.calm_at = self.now;
-        self.cut.clear();
-        self.lossy.clear();
-        self.forgetful = 0;
-        for host in 0..self.hosts.len() {
-            let machine = &mut self.hosts[host];
-            machine.broken.clear();
-            machine.device = Mode::Works;
-            machine.slow = 0;
-            (machine.paused_until, machine.stalled_until, machine.disk_until) = (0, 0, 0);
-            let boot = machine.boot;
-            if !machine.up && !machine.stays_off {
-                self.power_on(host);
-            }
-            self.at(3_000, What::DaemonStart { host, boot });
-        }
-        for delay in [6_000, 20_000, 45_000, 70_000, 95_000] {
-            self.at(delay, What::Mend(Mend::Cleanup));
-            self.at(delay + 10, What::Mend(Mend::Unmaintain));
-            for host in 0..self.hosts.len() {
-                self.at(delay + 10, What::Mend(Mend::Undrain(host)));
-            }
-        }
     }
 
     /// A commit of what git has now; again until somebody takes it.

@@ -5,7 +5,7 @@
 //! network, log, disks, machines, agents and fencing devices. The world knows what truly runs where; only the checkers
 //! see it. After the faults the cluster has to reach what its plan wants, and rest.
 //!
-//! Files: `schedule` what a seed stands for · `faults` what goes wrong · `world` the queue · `machines`, `links`, `log`,
+//! Files: `schedule` what a seed stands for · `faults` what goes wrong · `mends` what is undone · `world` the queue · `machines`, `links`, `log`,
 //! `agents`, `devices` the parts · `check/` a file per invariant · `shrink` fewer faults, same violation · `mutants`
 //! faults planted in the code, and who must find them · `script/` situations written as prose.
 //!
@@ -20,6 +20,7 @@ mod forge;
 mod links;
 mod log;
 mod machines;
+mod mends;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod rng;

@@ -43,6 +43,7 @@ pub const FOUND_BY: &[(Planted, &[Invariant])] = &[
     (Planted::StartsUntold, &[I::Notices]),
     (Planted::KeepsWithoutQuorum, &[I::Quorum]),
     (Planted::OtherEndForgotten, &[I::Evidence, I::Limits, I::Claims]),
+    (Planted::FencesNoSilentNode, &[I::Fixpoint]),
 ];
 
 /// What a search found.

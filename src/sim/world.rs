@@ -5,10 +5,11 @@
 
 use super::agents::{Mode, Thing};
 use super::check::{Checks, Invariant, Violation};
-use super::faults::{Fault, Mend};
+use super::faults::Fault;
 use super::forge::Forge;
 use super::log::{Log, Proposer};
 use super::machines::Host;
+use super::mends::Mend;
 use super::rng::Rng;
 use super::schedule::{Planned, Schedule};
 use crate::model::*;
@@ -25,6 +26,8 @@ pub const WALL: u64 = 1_000_000_000;
 pub const BEAT: u64 = 400;
 /// The fixpoint must be reached this long after the last fault, ms. Fencing may be quarantined, failures expire.
 const PATIENCE: u64 = 150_000;
+/// Whom nobody has heard since they started is missed only after this, ms: the grace for joins.
+const GRACE: u64 = 120_000;
 /// Peace has to last this long, ms.
 const REST: u64 = 1_500;
 /// In so many seeds of a hundred peace is watched for [`LONG_REST`], and nothing may be written to the log meanwhile.
@@ -309,11 +312,9 @@ impl Sim {
                     return self.wrong.take().map_or_else(|| Ok(self.stats.clone()), Err);
                 }
                 (None, Some(_)) => {}
-                (Some(left), _) if self.now > self.calm_at + PATIENCE => {
-                    self.violated(
-                        Invariant::Fixpoint,
-                        format!("no rest {} s after the last fault: {left}", PATIENCE / 1000),
-                    );
+                (Some(left), _) if self.now > self.calm_at + self.patience() => {
+                    let within = self.patience() / 1_000;
+                    self.violated(Invariant::Fixpoint, format!("no rest {within} s after the last fault: {left}"));
                 }
                 (Some(_), _) => settled = None,
             }
@@ -322,6 +323,11 @@ impl Sim {
             }
         }
         Err(Violation { at: self.now, invariant: Invariant::Fixpoint, what: "the queue ran dry".into() })
+    }
+
+    fn patience(&self) -> u64 {
+        let lost = self.hosts.iter().any(|host| host.stays_off);
+        if lost { PATIENCE + GRACE } else { PATIENCE }
     }
 
     /// Runs until a time, for scripts. What is wrong is an error.
