@@ -136,6 +136,8 @@ impl Sim {
         for delay in [6_000, 20_000, 45_000, 70_000, 95_000] {
             self.at(delay, What::Mend(Mend::Cleanup));
             self.at(delay + 10, What::Mend(Mend::Unmaintain));
+            // A push that looked while an earlier one was on its way may have been overtaken by it.
+            self.at(delay + 20, What::Push);
             for host in 0..self.hosts.len() {
                 self.at(delay + 10, What::Mend(Mend::Undrain(host)));
             }

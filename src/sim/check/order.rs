@@ -84,7 +84,9 @@ impl Sim {
             let needs = state.claims_of(then).find(|(key, claim)| {
                 let other = self.host_of(&key.node);
                 let thing = thing_of(then, &spec.resources[then]);
-                let alive = self.hosts[other].up && self.hosts[other].services.contains_key(&thing);
+                // What somebody started by hand after it was stopped here needs nothing that is promised.
+                let service = self.hosts[other].services.get(&thing);
+                let alive = self.hosts[other].up && service.is_some_and(|service| !service.is_nobodys());
                 let online = act.isolated || state.nodes[&key.node].membership == Membership::Online;
                 // On another node what the log has just granted may not be known yet here.
                 let settled = claim.phase == Phase::Running && claim.failure.is_none() && other == act.host;
