@@ -13,7 +13,7 @@
 use super::datagram::{Beat, Heard, Refused};
 use super::peers::LinkState;
 use crate::model::{BootId, Incarnation, NodeId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A link is down when this many beats in a row were missed, and a bit.
@@ -104,24 +104,6 @@ impl Contacts {
         let contact = self.peers.get(node)?;
         let heard = contact.boot(boot).map_or(contact.since, |boot| boot.last_heard);
         Some(self.as_of.saturating_sub(heard.max(self.listening_since)))
-    }
-
-    /// Those to whom a boot of `node` was silent for `threshold` or longer: this node, and peers that say so in a
-    /// recent report. Peers that say nothing recent, or hear another boot of it, are not among them: not known.
-    pub fn silent_to(&self, node: &NodeId, boot: &BootId, threshold: Duration) -> BTreeSet<NodeId> {
-        let mut silent = BTreeSet::new();
-        if self.silent_for(node, boot).is_some_and(|silence| silence >= threshold) {
-            silent.insert(self.me.clone());
-        }
-        for (peer, contact) in self.peers.iter().filter(|(peer, _)| *peer != node) {
-            let Some(report) = contact.reports.get(node) else { continue };
-            let recent = self.as_of.saturating_sub(report.reported_at) <= self.patience();
-            let same_boot = report.incarnation.as_ref().is_none_or(|incarnation| &incarnation.boot == boot);
-            if recent && same_boot && self.as_of.saturating_sub(report.heard_at) >= threshold {
-                silent.insert(peer.clone());
-            }
-        }
-        silent
     }
 
     /// Whether a boot of a peer answered a beat of this daemon with the number `seq` or a later one (a nonce: see
@@ -486,28 +468,6 @@ mod tests {
         assert_eq!((contacts.listening_since, table.changes()), (ms(6000), changes + 1));
         assert!(contacts.peers["n2"].links.iter().all(|link| link.state == LinkState::Up));
         assert!(table.heard().iter().all(|heard| heard.age_ms == 0), "nor does it tell the others so");
-    }
-
-    #[test]
-    fn a_quorum_is_counted_from_recent_reports_about_the_same_boot() {
-        let threshold = ms(1500);
-        let silent_to = |reported: Heard, reported_at: u64| {
-            let mut table = table();
-            arrive(&mut table, 1100, &beat("n3", "victim", 1, 0)).unwrap();
-            for at in (1200..=2700).step_by(100) {
-                let heard = if at == reported_at { vec![reported.clone()] } else { Vec::new() };
-                arrive(&mut table, at, &Beat { heard, ..beat("n2", "b", at, 0) }).unwrap();
-            }
-            let names = table.contacts().silent_to(&"n3".into(), &"victim".into(), threshold);
-            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(silent_to(heard("n3", "victim", 1, 1600), 2700), "me n2");
-        assert_eq!(silent_to(heard("n3", "victim", 1, 1450), 2600), "me n2");
-        assert_eq!(silent_to(heard("n3", "victim", 1, 300), 2700), "me", "n2 heard it lately");
-        assert_eq!(silent_to(heard("n3", "other", 1, 1600), 2700), "me", "n2 hears another boot");
-        assert_eq!(silent_to(heard("n3", "victim", 1, 1600), 2200), "me", "the report is old");
-        let never = Heard { incarnation: None, ..heard("n3", "", 0, 60_000) };
-        assert_eq!(silent_to(never, 2700), "me n2", "n2 listens for a minute in vain");
     }
 
     #[test]

@@ -75,12 +75,12 @@ impl Contacts {
     }
 
     /// Whether `voter` says that it heard this boot of `peer` within the given time. None: it says nothing, or hears
-    /// another boot of it.
+    /// another boot of it. One that it heard last, longer ago, is no excuse: then it hears none.
     pub fn says_heard(&self, voter: &NodeId, peer: &NodeId, boot: &BootId, within: Duration) -> Option<bool> {
         let contact = self.peers.get(voter).filter(|contact| contact.age <= within)?;
         let (heard, age) = contact.heard.get(peer)?;
         match heard {
-            Some(heard) if heard != boot => None,
+            Some(heard) if heard != boot => (*age > within).then_some(false),
             Some(_) => Some(*age <= within),
             None => Some(false),
         }
@@ -108,6 +108,22 @@ mod tests {
         assert!(deaf("w", 0, 1501, 1501), "who does not vote needs two of three");
         assert!(!deaf("w", 0, 1501, 0), "it said nothing of n2");
         assert!(!Contacts::default().is_deaf(&"n2".into(), &"b".into(), &voters, millis(1500)));
+    }
+
+    #[test]
+    fn what_a_voter_heard_last_excuses_nobody_for_longer_than_it_hears_that() {
+        let millis = Duration::from_millis;
+        let says = |boot: Option<&str>, age: u64| {
+            let heard = [("n3".into(), (boot.map(Into::into), millis(age)))].into();
+            let contact = Contact { boot: "a".into(), age: millis(0), echoed: None, others: BTreeMap::new(), heard };
+            let contacts = Contacts { sent: 1, peers: [("n2".into(), contact)].into() };
+            contacts.says_heard(&"n2".into(), &"n3".into(), &"b".into(), millis(1500))
+        };
+        assert_eq!(says(Some("b"), 1500), Some(true));
+        assert_eq!(says(Some("b"), 1501), Some(false));
+        assert_eq!(says(Some("c"), 1500), None, "another boot lives");
+        assert_eq!(says(Some("c"), 1501), Some(false), "that one booted, and is gone too");
+        assert_eq!(says(None, 0), Some(false));
     }
 
     #[test]

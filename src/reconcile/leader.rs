@@ -305,7 +305,11 @@ impl Node {
                     // Never heard by this daemon: it may not have looked for long enough.
                     let silent = match age {
                         Some(age) => age.min(joined) > within,
-                        None => self.now.saturating_sub(self.started) > grace || self.others_lost(name, boot, within),
+                        // Nor may the others have: what they say of a boot that has just joined is of its predecessor.
+                        None => {
+                            let long = self.now.saturating_sub(self.started) > grace;
+                            joined > within && (long || self.others_lost(name, boot, within))
+                        }
                     };
                     // Its own word is enough: by it, it has lost the quorum and stops what others could run.
                     // The first that comes after both were cut off tells of the past: it must go on saying so.
