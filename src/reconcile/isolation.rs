@@ -8,7 +8,7 @@ use super::{Effect, Node};
 use crate::model::planted::{Planted, planted};
 use crate::model::{Epoch, OnFail, OpName, QuorumLoss, Role};
 use crate::plan::{self, StepKind};
-use crate::state::{Claim, ClaimKey, Command, Membership, OverrideKind, Phase, State};
+use crate::state::{Claim, ClaimKey, Membership, OverrideKind, Phase, State};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -93,12 +93,7 @@ impl Node {
         for (key, epoch) in stopped {
             match self.own_claim(&key).filter(|claim| claim.epoch == epoch) {
                 Some(claim) if claim.phase != Phase::Stopping => {
-                    let command = Command::Advance {
-                        key: key.clone(),
-                        epoch,
-                        incarnation: self.config.incarnation.clone(),
-                        to: Phase::Stopping,
-                    };
+                    let command = self.advance(key.clone(), epoch, Phase::Stopping);
                     self.propose_once(Tag::Op(key), command);
                 }
                 Some(_) | None => {

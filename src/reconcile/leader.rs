@@ -5,7 +5,9 @@ use super::{Contacts, Effect, Node};
 use crate::model::planted::{Planted, planted};
 use crate::model::{AttemptId, BootId, DeviceId, FencingDevice, LogIndex, NodeId};
 use crate::plan;
-use crate::state::{Attempt, Command, FEATURE_LEVEL, FenceOutcome, Membership, OverrideKind, Scope, State, SwitchOn};
+use crate::state::{
+    Attempt, Command, FEATURE_LEVEL, FenceOutcome, Membership, OverrideKind, SEEN_LEVEL, Scope, State, SwitchOn,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,8 +17,6 @@ const TICK: Duration = Duration::from_secs(30);
 const SWITCH_ON: Duration = Duration::from_secs(60);
 /// How long a daemon that said it restarts may be silent. Longer than any start, shorter than a person would wait.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
-/// The feature level from which assignments say what they were planned from.
-const SEEN_LEVEL: u32 = 2;
 /// An attempt's own work ends this much before its deadline, so that its result can still be committed.
 const RESULT_MARGIN: Duration = Duration::from_secs(1);
 

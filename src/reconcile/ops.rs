@@ -11,7 +11,7 @@ use crate::model::{
     ActionKind, AgentRequest, Definition, Epoch, ExecStatus, InstanceId, LogIndex, OpName, Outcome, Reading, Role,
 };
 use crate::plan::StepKind;
-use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, State, Told};
+use crate::state::{Claim, ClaimKey, Command, OpReport, Phase, SEEN_LEVEL, State, Told};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,13 +221,16 @@ impl Node {
         {
             self.start_op(key, claim, kind);
         } else {
-            let command = Command::Advance {
-                key: key.clone(),
-                epoch: claim.epoch,
-                incarnation: self.config.incarnation.clone(),
-                to: phase,
-            };
+            let command = self.advance(key.clone(), claim.epoch, phase);
             self.propose_once(Tag::Op(key), command);
+        }
+    }
+
+    pub(super) fn advance(&self, key: ClaimKey, epoch: Epoch, to: Phase) -> Command {
+        let (incarnation, seen) = (self.config.incarnation.clone(), self.state.index);
+        match self.state.feature_level >= SEEN_LEVEL {
+            true => Command::AdvanceSeen { key, epoch, incarnation, seen, to },
+            false => Command::Advance { key, epoch, incarnation, to },
         }
     }
 

@@ -86,6 +86,10 @@ impl State {
                 self.apply_migrate(ctx, key, (*epoch, incarnation), to, *assignment)
             }
             Command::Advance { key, epoch, incarnation, to } => self.apply_advance(ctx, key, *epoch, incarnation, *to),
+            Command::AdvanceSeen { key, epoch, incarnation, seen, to } => {
+                self.check_rested_on(key, *to, *seen)?;
+                self.apply_advance(ctx, key, *epoch, incarnation, *to)
+            }
             Command::Release { key, epoch, incarnation } => self.apply_release(ctx, key, *epoch, incarnation),
             Command::Report(report) => self.apply_report(ctx, report),
             Command::Probe(report) => self.apply_probe(ctx, report),

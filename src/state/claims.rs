@@ -159,6 +159,25 @@ impl State {
         }
     }
 
+    /// What rests on a claim, and was granted or is promoted since `seen`, was not thought of when its end was decided.
+    pub(super) fn check_rested_on(&self, key: &ClaimKey, to: Phase, seen: LogIndex) -> Result<(), Refusal> {
+        if !matches!(to, Phase::Stopping | Phase::Demoting) {
+            return Ok(());
+        }
+        let rests = |(other, claim): (&ClaimKey, &Claim)| {
+            let granted = claim.granted_at > seen && claim.after.contains(&key.instance);
+            let assigned = || self.assignment.get(&other.instance);
+            let promoted = claim.phase == Phase::Promoting && claim.changed_at > seen;
+            let after_promote =
+                || assigned().is_some_and(|a| a.to.after_promote.iter().any(|f| f.instance == key.instance));
+            other != key && (granted || (promoted && after_promote()))
+        };
+        match self.claims.iter().any(rests) {
+            true => Err(Refusal::StaleObservation),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn apply_advance(
         &mut self,
         ctx: &mut Ctx<'_>,

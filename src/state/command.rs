@@ -293,7 +293,19 @@ pub enum Command {
         seen: LogIndex,
         changes: Vec<AssignChange>,
     },
+    /// As [`Command::Advance`], decided from the state of the entry `seen`: a stop or demotion is refused if something that
+    /// rests on it was granted since. A word that comes late would take it away below what runs by now.
+    AdvanceSeen {
+        key: ClaimKey,
+        epoch: Epoch,
+        incarnation: Incarnation,
+        seen: LogIndex,
+        to: Phase,
+    },
 }
+
+/// From this feature level on commands name the entry from which they were decided.
+pub const SEEN_LEVEL: u32 = 2;
 
 impl Command {
     /// The format of stored bytes in which it first appeared.
@@ -310,6 +322,7 @@ impl Command {
                 | Self::NoteStatus { .. }
                 | Self::StatusSent { .. }
                 | Self::AssignSeen { .. }
+                | Self::AdvanceSeen { .. }
                 | Self::Migrate { .. }
         );
         let of_report = if let Self::Report(report) = self { report.action.format() } else { 1 };

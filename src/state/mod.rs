@@ -44,7 +44,7 @@ mod watchdog;
 
 pub use command::{
     AssignChange, Assigned, Command, Entry, Fact, FactPhase, FailureKind, FenceOutcome, JoinFacts, OpReport,
-    ProbeReport, Refusal,
+    ProbeReport, Refusal, SEEN_LEVEL,
 };
 pub use document::{DocumentError, StateDocument};
 pub use durations::Durations;

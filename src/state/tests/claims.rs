@@ -492,3 +492,21 @@ fn how_long_the_last_actions_took_is_kept_and_bounded() {
     let kept = crate::state::snapshot::decode(&crate::state::snapshot::encode(&case.state)).unwrap();
     assert_eq!(kept.durations, before);
 }
+
+#[test]
+fn the_end_of_what_something_rests_on_since_then_is_refused() {
+    let fact = Fact { instance: id("db"), node: None, phase: FactPhase::Running };
+    for to in [Phase::Stopping, Phase::Demoting, Phase::Reloading] {
+        let mut case = Case::new();
+        case.run("db@n1");
+        let seen = case.state.index;
+        case.assign_after("web@n1", Role::Started, vec![fact.clone()], Vec::new());
+        case.claim("web@n1").unwrap();
+        let (epoch, incarnation) = (case.held("db@n1").epoch, incarnation("n1", 1, 1));
+        let ends = |seen| Command::AdvanceSeen { key: key("db@n1"), epoch, incarnation: incarnation.clone(), seen, to };
+        let refused = case.ask(ends(seen)) == Err(Refusal::StaleObservation);
+        assert_eq!(refused, to != Phase::Reloading, "{to:?}");
+        let now = case.state.index;
+        assert_ne!(case.ask(ends(now)), Err(Refusal::StaleObservation), "it was decided with that in view");
+    }
+}

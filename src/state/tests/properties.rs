@@ -81,7 +81,13 @@ fn command(case: &mut Case, dice: [u16; 5]) -> Command {
             let assignment = state.assignment.get(&key.instance).map_or(LogIndex(0), |assigned| assigned.index);
             Command::Claim { key, incarnation, assignment }
         }
-        7..=9 => Command::Advance { key, epoch, incarnation: owner, to: PHASES[b % PHASES.len()] },
+        7..=9 => {
+            let to = PHASES[b % PHASES.len()];
+            match odd % 3 {
+                0 => Command::Advance { key, epoch, incarnation: owner, to },
+                _ => Command::AdvanceSeen { key, epoch, incarnation: owner, seen: began, to },
+            }
+        }
         10 => Command::Release { key, epoch, incarnation: owner },
         11..=13 => Command::Report(OpReport {
             key,
