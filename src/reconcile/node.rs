@@ -194,16 +194,14 @@ impl Node {
     pub fn next_wake(&self) -> Option<Duration> {
         let held_up = |key: &ClaimKey| self.isolation.has_stopped(key) || self.is_proposed(&Tag::Op(key.clone()));
         let refused = self.refused.values().min().copied();
-        // A daemon that is to end begins nothing: what is due then would wake it for nothing.
-        let due = match self.restarting {
-            Some(_) => [None; 4],
-            None => [
-                self.ops.next_due(held_up),
-                self.probes.next_due(),
-                self.checks.next_due(self.now),
-                self.courier.next_due(&self.state, self.now).filter(|_| self.leadership.is_self),
-            ],
+        // A daemon that is to end, has not joined, or whose boot was proven off begins none of these: what is due then would
+        // wake it for nothing, again and again.
+        let due = match self.restarting.is_none() && self.has_joined() && !self.is_burnt() {
+            true => [self.ops.next_due(held_up), self.probes.next_due(), self.checks.next_due(self.now)],
+            false => [None; 3],
         };
+        let leads = self.leadership.is_self && self.restarting.is_none();
+        let due = due.into_iter().chain([self.courier.next_due(&self.state, self.now).filter(|_| leads)]);
         let times = [self.retry_at, self.lead_again_at, refused, self.next_lease()].into_iter().chain(due);
         times.flatten().min().map(|at| at.max(self.now + SHORTEST_SLEEP))
     }

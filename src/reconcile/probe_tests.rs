@@ -136,3 +136,19 @@ fn a_report_that_was_lost_is_made_again_with_what_was_found_since() {
     let entries = reported(&node.step(wake, 0, Event::Tick));
     assert_eq!(entries.iter().map(|(_, commands)| commands.len()).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn a_boot_that_was_proven_off_is_not_woken_by_a_probe_that_it_will_not_repeat() {
+    let mut state = pushed(&["db".into()]);
+    let (mut node, effects) = follower(&state);
+    let [(op, _)] = begun(&effects)[..] else { panic!("{effects:?}") };
+    let (status, duration) = (ExecStatus::TimedOut, Duration::from_secs(20));
+    node.step(NOW, 0, Event::Finished { op, outcome: Outcome { status, output: String::new(), duration } });
+    assert!(node.next_wake().is_some_and(|at| at < NOW + Duration::from_secs(60)), "it is unsure, and tries again");
+    state.nodes.get_mut("n2").unwrap().burnt.insert(BootId::new("b"));
+    state.index.0 += 1;
+    node.step(NOW, 0, Event::Committed(Arc::new(state)));
+    let later = NOW + Duration::from_secs(120);
+    node.step(later, 0, Event::Tick);
+    assert!(node.next_wake().is_none_or(|at| at > later + Duration::from_secs(1)), "{:?}", node.next_wake());
+}
