@@ -17,6 +17,13 @@ impl Sim {
         if !missing.is_empty() {
             return Some(format!("not everybody is online: {missing:?}"));
         }
+        let unnoticed = |name: &NodeId| {
+            let known = self.newest().nodes.get(name).map(|node| node.membership);
+            matches!(known, Some(Membership::Online | Membership::Joining))
+        };
+        if let Some(gone) = self.hosts.iter().find(|host| host.stays_off && !host.up && unnoticed(&host.name)) {
+            return Some(format!("{} is gone, and nobody has noticed", gone.name));
+        }
         let newest = self.states.len() - 1;
         for (place, host) in self.hosts.iter().enumerate().filter(|(_, host)| !host.stays_off) {
             let joined = self.newest().nodes.get(&host.name).map(|node| &node.incarnation);
