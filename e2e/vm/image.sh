@@ -12,7 +12,7 @@ if [ -e "$DIR/base.ext4" ] && [ -e "$DIR/initrd.gz" ] && [ -z "${FORCE:-}" ]; th
 
 [ "$(id -u)" = 0 ] || { echo "make vm-test needs root, to install packages and to make a network for the VMs" >&2; exit 1; }
 missing=
-for pair in qemu-system-x86:qemu-system-x86_64 qemu-utils:qemu-img debootstrap:debootstrap busybox-static:busybox \
+for pair in qemu-system-x86:qemu-system-x86_64 debootstrap:debootstrap busybox-static:busybox \
     cpio:cpio kmod:modprobe socat:socat e2fsprogs:mkfs.ext4; do
     command -v "${pair#*:}" >/dev/null || missing="$missing ${pair%%:*}"
 done

@@ -33,7 +33,7 @@ vm_payload() {
 # vm_start I WATCHDOG [fresh]: starts machine I; `fresh` forgets what its disk held.
 vm_start() {
     local i=$1 dog=$2 r=$RUN/n$1 device=() cpu=Nehalem
-    [ "${3:-}" != fresh ] || qemu-img create -q -f qcow2 -F raw -b "$DIR/base.ext4" "$r.qcow2"
+    [ "${3:-}" != fresh ] || cp --sparse=always --reflink=auto "$DIR/base.ext4" "$r.img"
     [ "$dog" != i6300esb ] || device=(-device i6300esb -action watchdog=poweroff)
     # A timer of a guest's kernel is refused as evidence. This guest says that it is none, and nobody pauses it.
     [ "$dog" != softdog ] || cpu=Nehalem,-hypervisor
@@ -44,7 +44,7 @@ vm_start() {
     ip netns exec "$NS" nice -n "${VM_NICE:-0}" qemu-system-x86_64 -name "hafen-n$i" -accel tcg -M q35 -cpu "$cpu" -m 512 -nodefaults \
         -display none -no-reboot -kernel "$KERNEL" -initrd "$DIR/initrd.gz" \
         -append "console=ttyS0 quiet root=/dev/vda mitigations=off tsc=unstable clocksource=hpet no_timer_check cryptomgr.notests random.trust_cpu=on audit=0 selinux=0 apparmor=0 net.ifnames=0 vm.host=n$i vm.ip=$NET.$i vm.watchdog=$dog" \
-        -drive "file=$r.qcow2,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 \
+        -drive "file=$r.img,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 \
         -drive "file=$RUN/payload.ext4,format=raw,if=none,id=d1,read-only=on" -device virtio-blk-pci,drive=d1 \
         -netdev "tap,id=nn,ifname=n$i,script=no,downscript=no" \
         -device "virtio-net-pci,netdev=nn,mac=52:54:00:79:07:0$i,romfile=" -device virtio-rng-pci \
