@@ -457,7 +457,7 @@ fn a_longer_lease_is_gone_by_when_it_is_agreed_and_a_shorter_one_before() {
     core.step(20, Event::Lease { sent: ms(20) });
     assert_eq!(core.petted_until(), Some(3_520), "the others wait for as long as was agreed");
     let report = Some(WatchdogReport { facts: facts(), timing: wide });
-    assert_eq!(reported(&core.take()), [report.clone()]);
+    assert_eq!(reported(&core.take()), std::slice::from_ref(&report));
     log.apply(Command::Watchdog { node: "n2".into(), incarnation: incarnation("n2"), report });
     core.step(30, Event::Committed(Arc::new(log.0.clone())));
     core.answer();
