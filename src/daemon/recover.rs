@@ -1,7 +1,7 @@
 //! Going on alone: offline, what an operator states; at the next start, the same as a command of the log.
 //!
-//! Order: log and snapshot are looked at, and refused unchanged if they would not start; then the statement is on disk, then the log is changed in one transaction, then, once this node leads, the statement
-//! is committed as evidence. A power cut in between leaves either nothing done (and a statement of a generation that never
+//! Order: log and snapshot are looked at, and refused unchanged if they would not start; then the statement is on disk;
+//! then the log is changed in one transaction; then, once this node leads, the statement is committed as evidence. A power cut in between leaves either nothing done (and a statement of a generation that never
 //! came, which is ignored), or all of it to be gone on with.
 //!
 //! Invariants: nothing is committed while a node that was stated to be off is heard; before it is, nobody is taken into

@@ -1,8 +1,9 @@
 //! Before a voter takes part again it asks the others what it had acknowledged.
 //!
 //! At every start all other voters are asked for this node's floor (`known`). Until then it answers no vote and no append,
-//! sends none, does not stand for election, and takes no proposal, although openraft may think that it leads. It goes on when all have answered, or a majority (itself included) and [`PATIENCE`] is over:
-//! one that is off may stay off. Asking needs no leader and no log, so a whole cluster can start at once.
+//! sends none, does not stand for election, and takes no proposal, although openraft may think that it leads. It goes on
+//! when all have answered, or a majority (itself included) and [`PATIENCE`] is over: one that is off may stay off.
+//! Asking needs no leader and no log, so a whole cluster can start at once.
 //!
 //! A voter whose disk is below its floor writes that down, stops, and never starts on this disk again.
 

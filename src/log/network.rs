@@ -1,8 +1,9 @@
 //! RPCs between the nodes of the log, over a [`Transport`] that somebody else provides.
 //!
 //! A request is one frame: format byte, eight bytes that stand for the cluster and its generation, what the sender knows of all
-//! voters (`known`), the request, both postcard. Raft's own requests leave only after this node was admitted (`admission`). A frame of another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries: Raft
-//! does, with a short back-off.
+//! voters (`known`), the request, both postcard. Raft's own requests leave only after this node was admitted (`admission`).
+//! A frame of another cluster, generation or format is refused unread. An answer is plain postcard. Nothing here retries:
+//! Raft does, with a short back-off.
 
 use super::elections::Elections;
 use super::error::HandleError;

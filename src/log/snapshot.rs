@@ -26,7 +26,8 @@ const HEADER: usize = MAGIC.len() + 32 + 4;
 /// The snapshot of one data directory; written by the builder and by the receiver, one at a time.
 pub(super) struct SnapshotFile {
     dir: PathBuf,
-    /// The last entry that is in what is durable. Who waits for it learns that nobody will write any more, too: the sender is gone.
+    /// The last entry that is in what is durable. Who waits for it learns that nobody will write any more, too: the sender is
+    /// gone.
     covers: watch::Sender<Option<LogId>>,
     writing: Mutex<()>,
 }

@@ -73,7 +73,7 @@ pub(super) struct Res<'a> {
     pub unprobed: Vec<usize>,
     /// What nodes said that lack its agent, in order of node.
     pub not_installed: Vec<(usize, &'a Probe)>,
-    /// Whether the manifests let it run on more than one node; asked seldom.
+    /// The nodes where the manifests alone let it run; asked seldom.
     pub homes: OnceCell<Vec<usize>>,
     pub history: Vec<(usize, &'a OpRecord)>,
     pub locations: Vec<(&'a str, &'a Location)>,

@@ -13,7 +13,7 @@
 //!
 //! Files, in reading order: `nodes` who may run anything · `reach` the same of nodes behind a resource · `instances` the
 //! indexed problem · `ties` what belongs together · `score` how much a node suits a resource · `place` and `copies` who
-//! goes where, `room` what fits, `reasons` why · `roles` who is promoted · `needs` what cannot run alone · `fencing` whom to fence · `assign` these as
+//! goes where, `pinned` what stays, `room` what fits, `reasons` why · `roles` who is promoted · `needs` what cannot run alone · `fencing` whom to fence · `assign` these as
 //! steps · `want` what each claim needs · `links` order constraints resolved · `order` the graph · `graph` its questions ·
 //! `explain`, `obstacles`, `otherwise`, `predict` and `timeline` for people · `transition` one plan to its end, `told` in people's names.
 
@@ -31,6 +31,7 @@ mod nodes;
 mod obstacles;
 mod order;
 mod otherwise;
+mod pinned;
 mod place;
 mod predict;
 #[cfg(test)]

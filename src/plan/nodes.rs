@@ -261,7 +261,7 @@ fn asked_by_hand(state: &State) -> BTreeMap<&NodeId, String> {
     asked
 }
 
-/// What failed on nodes so that they must be fenced. A resource that only one node may run blocks instead.
+/// What failed on nodes so that they must be fenced. A resource that no other node may run blocks instead.
 fn failed_for_good(world: &World<'_>) -> BTreeMap<usize, String> {
     let always = world.spec.cluster.fencing.when == FenceWhen::Always;
     let mut failed = BTreeMap::new();

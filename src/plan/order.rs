@@ -242,11 +242,10 @@ impl Builder<'_, '_> {
         let Some(step) = made.filter(|made| made.kind == kind && made.node == node).map(|made| made.at).next() else {
             return;
         };
-        match fate {
-            _ if self.world.nodes[source].class != Class::Online => self.wait_for_fencing(source, step),
-            Some(Fate::Lost) => self.wait_for_fencing(source, step),
-            Some(Fate::Stuck(why)) => self.block(step, Verdict::Blocked(why.clone())),
-            Some(Fate::Stay | Fate::Stop(_) | Fate::Found) | None => {}
+        if self.world.nodes[source].class != Class::Online || matches!(fate, Some(Fate::Lost)) {
+            self.wait_for_fencing(source, step);
+        } else if let Some(Fate::Stuck(why)) = fate {
+            self.block(step, Verdict::Blocked(why.clone()));
         }
     }
 

@@ -1,9 +1,10 @@
 //! Restarts in place, without a quorum: how far their mark reaches.
 
+use super::life_tests::facts;
 use super::*;
 use crate::model::{ActionKind, BootId, Digest, ExecStatus, LogIndex, OpName, QuorumLoss, Revision};
 use crate::plan::testing::{self, World, key};
-use crate::state::{FEATURE_LEVEL, Target};
+use crate::state::Target;
 
 const BEGAN: Duration = Duration::from_secs(1000);
 const MONITORED: Duration = Duration::from_secs(60);
@@ -30,14 +31,7 @@ impl Lone {
         let revision = Revision::new("a".repeat(40));
         let (spec, by) = (Digest::default(), "ann".into());
         state.target = Some(Target { revision, spec, accepted_at: state.index, accepted_ms: 0, by });
-        let facts = JoinFacts {
-            addresses: Vec::new(),
-            port: 7470,
-            version: "0".into(),
-            feature_level: FEATURE_LEVEL,
-            recipient: None,
-        };
-        let config = Config { node: "n1".into(), incarnation: testing::incarnation("n1"), facts, cores: 2 };
+        let config = Config { node: "n1".into(), incarnation: testing::incarnation("n1"), facts: facts(), cores: 2 };
         let node = Node::new(config, BEGAN);
         let mut lone = Self { node, state: state.clone(), now: BEGAN, heard: false, asked: Vec::new() };
         let voters = ["n1", "n2", "n3"].map(NodeId::new).into();

@@ -135,15 +135,12 @@ impl Node {
             let (devices, gone) = self.devices(&attempt.node, &attempt.devices);
             let target = attempt.node.clone();
             self.duties.heed(id, attempt.outcome.is_some());
+            // Off by some of its devices is not off: a machine may have another supply.
+            if let Some(gone) = gone.filter(|_| attempt.outcome.is_none()) {
+                let outcome = FenceOutcome::Failed(format!("{gone} is no device of {target} any more"));
+                self.duties.executing.entry(id).or_insert(Execution::Fenced { outcome, proposed: false });
+            }
             match self.duties.executing.get_mut(&id) {
-                // Off by some of its devices is not off: a machine may have another supply.
-                None if attempt.outcome.is_none() && gone.is_some() => {
-                    let why = format!("{} is no device of {target} any more", gone.unwrap_or_default());
-                    let outcome = FenceOutcome::Failed(why);
-                    self.duties.executing.insert(id, Execution::Fenced { outcome: outcome.clone(), proposed: true });
-                    let executor = self.config.incarnation.clone();
-                    self.propose_report(id, Command::FenceResult { attempt: id, executor, outcome });
-                }
                 None if attempt.outcome.is_none() => {
                     let left = attempt.deadline_ms.saturating_sub(self.state.now_ms);
                     let timeout = Duration::from_millis(left).saturating_sub(RESULT_MARGIN).max(RESULT_MARGIN);

@@ -7,6 +7,9 @@
 //! and seen to be so, when `selfStopAfter` and `stopBudget` are over is ended by the watchdog. A node that holds nothing
 //! goes on petting: the loss of a switch reboots nobody.
 //!
+//! What a node has said of its watchdog is what the others count by, until it is agreed otherwise: it withdraws that before
+//! it lets go of the device or sets it anew, and pets for longer only after it was agreed.
+//!
 //! The leader. A heartbeat is acknowledged only after a round of the voters that began after it had come in; a suspect is
 //! not acknowledged. The count begins with the first round that acknowledged the last heartbeat of a boot, or with the application
 //! of this leader's own `LeaderStart`, whichever is later; then [`Command::WatchdogElapsed`].

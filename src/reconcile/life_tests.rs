@@ -12,7 +12,7 @@ fn incarnation(boot: &str) -> Incarnation {
     Incarnation { boot: BootId::new(boot), counter: 1 }
 }
 
-fn facts() -> JoinFacts {
+pub(super) fn facts() -> JoinFacts {
     JoinFacts { addresses: Vec::new(), port: 7470, version: "0".into(), feature_level: FEATURE_LEVEL, recipient: None }
 }
 

@@ -226,6 +226,7 @@ impl Node {
         }
     }
 
+    /// The next phase of a claim of this node, as decided from the newest state.
     pub(super) fn advance(&self, key: ClaimKey, epoch: Epoch, to: Phase) -> Command {
         let (incarnation, seen) = (self.config.incarnation.clone(), self.state.index);
         match self.state.feature_level >= SEEN_LEVEL {

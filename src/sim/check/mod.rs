@@ -113,7 +113,8 @@ pub struct Checks {
     pub(super) ahead: Option<i64>,
     /// What a reload may have changed although nobody can know: with which parameters it runs.
     pub(super) half_reloaded: BTreeSet<(usize, Thing)>,
-    /// Hosts where an agent of a thing was made to go wrong in a stop, or in a look at what is to stop: nobody can promise when it is stopped there.
+    /// Hosts where an agent of a thing was made to go wrong in a stop, or in a look at what is to stop: nobody can promise
+    /// when it is stopped there.
     pub troubled: BTreeSet<(usize, Thing)>,
 }
 
