@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, SOON, UNDISTURBED, quickstart};
-use crate::lab::{Link, PduMode};
+use crate::lab::{Link, Loss, PduMode};
 
 /// Cuts the power of a node while clients ask, and returns what they saw.
 fn power_cut(cluster: &Cluster, victim: &str) -> Duration {
@@ -39,6 +39,7 @@ fn a_power_cut_of_the_active_node_moves_the_service_and_the_node_comes_back() {
     }
     the_leader_is_cut(&cluster);
     a_node_cut_off_from_the_others_is_fenced(&cluster);
+    a_node_that_is_heard_and_hears_nobody_is_fenced(&cluster);
 }
 
 /// Another node serves: nobody notices.
@@ -77,6 +78,34 @@ fn a_node_cut_off_from_the_others_is_fenced(cluster: &Cluster) {
     });
     eprintln!("{victim} was cut off from the others: outage {} ms", gap.as_millis());
     cluster.lab.heal();
+    wait_for_all(cluster, &victim);
+    assert_ne!(cluster.lab.node(&victim).boot_id(), boot, "it was not fenced");
+}
+
+/// Its beats go on saying that it is there: that it hears no majority is its own word, and enough.
+fn a_node_that_is_heard_and_hears_nobody_is_fenced(cluster: &Cluster) {
+    let leader = cluster.leader("n1").expect("somebody leads");
+    if cluster.served_by().as_ref() == Some(&leader) {
+        let to = cluster.other_than(&leader);
+        cluster.hafen(&to, &format!("move web --to {to}")).ok();
+        cluster.settle();
+    }
+    let victim = cluster.served_by().expect("served");
+    let others = cluster.lab.nodes().into_iter().map(|node| node.name().to_owned()).filter(|name| *name != victim);
+    let losses = others.map(|other| Loss { from: Some(other), to: Some(victim.clone()), link: None, percent: 100 });
+    let (losses, boot) = (losses.collect::<Vec<_>>(), cluster.lab.node(&victim).boot_id());
+    let gap = cluster.gap_while(|probe| {
+        let cut = Instant::now();
+        cluster.lab.set_losses(&losses);
+        cluster
+            .lab
+            .wait_until(SOON, "another node answers", || probe.who_after(cut).is_some_and(|who| who.trim() != victim));
+    });
+    eprintln!("{victim} hears nobody: outage {} ms", gap.as_millis());
+    assert!(gap < Duration::from_secs(10), "an outage of {gap:?}");
+    let told = cluster.events(&cluster.other_than(&victim));
+    assert!(told.contains("it hears too few of the voters"), "{told}");
+    cluster.lab.set_losses(&[]);
     wait_for_all(cluster, &victim);
     assert_ne!(cluster.lab.node(&victim).boot_id(), boot, "it was not fenced");
 }

@@ -7,10 +7,10 @@ use super::effects::Performer;
 use super::transport::PeerTransport;
 use crate::agent::Death;
 use crate::log::{RaftLog, Stand};
-use crate::model::{Detection, DeviceId, NodeId};
-use crate::net::{self, Heartbeats, Peers, clock};
+use crate::model::{Detection, DeviceId};
+use crate::net::{Heartbeats, Peers, clock};
 use crate::plan::Graph;
-use crate::reconcile::{Checked, Config, Contact, Contacts, Effect, Event, LONGEST_REST, Node};
+use crate::reconcile::{Checked, Config, Contacts, Effect, Event, LONGEST_REST, Node};
 use crate::state::port::Log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,10 +89,10 @@ pub(super) async fn run(
                     changes.borrow_and_update();
                     inputs.peers.follow(&inputs.heartbeats.contacts());
                 }
-                Event::Contacts(contacts(&inputs.heartbeats.contacts()))
+                Event::Contacts(Contacts::of(&inputs.heartbeats.contacts()))
             }
-            _ = rest.tick() => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
-            Ok(()) = readings.changed(), if !settled => Event::Contacts(contacts(&inputs.heartbeats.contacts())),
+            _ = rest.tick() => Event::Contacts(Contacts::of(&inputs.heartbeats.contacts())),
+            Ok(()) = readings.changed(), if !settled => Event::Contacts(Contacts::of(&inputs.heartbeats.contacts())),
             () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => Event::Tick,
         };
         if let Event::Contacts(heard) = &first {
@@ -176,27 +176,4 @@ fn with_the_rest(
         all.insert(0, Event::Committed(states.borrow_and_update().clone()));
     }
     all
-}
-
-/// What the heartbeats say, as ages at one moment.
-fn contacts(heard: &net::Contacts) -> Contacts {
-    let peers = heard.peers.iter().filter_map(|(name, contact)| {
-        let current = contact.current()?;
-        let heard_by: BTreeMap<NodeId, _> = contact
-            .reports
-            .iter()
-            .map(|(node, report)| {
-                let boot = report.incarnation.as_ref().map(|incarnation| incarnation.boot.clone());
-                (node.clone(), (boot, heard.as_of.saturating_sub(report.heard_at)))
-            })
-            .collect();
-        // Silence is not counted from before this node itself began to listen.
-        let age = heard.as_of.saturating_sub(current.last_heard.max(heard.listening_since));
-        let (boot, echoed) = (current.incarnation.boot.clone(), current.echoed);
-        let others = contact.boots.iter().filter(|other| other.incarnation.boot != boot);
-        let silence = |at: Duration| heard.as_of.saturating_sub(at.max(heard.listening_since));
-        let others = others.map(|other| (other.incarnation.boot.clone(), silence(other.last_heard))).collect();
-        Some((name.clone(), Contact { boot, age, echoed, others, heard: heard_by }))
-    });
-    Contacts { sent: heard.sent, peers: peers.collect() }
 }

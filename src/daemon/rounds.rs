@@ -5,11 +5,9 @@
 
 use super::transport::PeerTransport;
 use crate::log::RaftLog;
-use crate::model::{Incarnation, NodeId};
 use crate::net::{Heartbeats, clock};
 use crate::reconcile::Event;
 use crate::state::port::Log;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,15 +30,7 @@ pub(super) async fn confirm(
         if !leadership.is_self || !leased() {
             continue;
         }
-        let contacts = heartbeats.contacts();
-        let heard: BTreeMap<NodeId, (Incarnation, u64)> = contacts
-            .peers
-            .iter()
-            .filter_map(|(name, contact)| {
-                let current = contact.current()?;
-                Some((name.clone(), (current.incarnation.clone(), current.seq)))
-            })
-            .collect();
+        let heard = heartbeats.contacts().newest();
         let began = clock::boot_time();
         if log.confirm_leadership().await && events.send(Event::Round { term: leadership.term, began, heard }).is_err()
         {

@@ -4,6 +4,10 @@
 //! returns. Every record carries a checksum over its key and bytes, redb checks its pages when the file is opened, and
 //! the whole log is read once then: a flipped byte is an error of opening, never a shorter log.
 //!
+//! What is read at the start is durable: the file is written anew, elsewhere on the disk, before it is opened. After an
+//! fsync that failed the kernel shows what it could not write as if it were written, to the next process too, and the
+//! next fsync reports success; a daemon that was restarted after such an error would rest on it.
+//!
 //! Does not notice: a last transaction that was damaged by the same crash that left the file unclean; redb goes back
 //! to the transaction before, as after a torn write, which the two cannot be told apart from.
 
@@ -17,13 +21,18 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Name of the log file in the data directory.
 pub(super) const LOG_FILE: &str = "log.redb";
+/// Where it is written anew.
+pub(super) const COPY_FILE: &str = "log.redb.new";
 const LOCK_FILE: &str = "log.lock";
 
+/// Read and written at once when the file is written anew.
+const COPY_BYTES: usize = 1 << 20;
 /// redb's page cache. The log is at most some tens of MiB and mostly served from memory before it gets here.
 const CACHE_BYTES: usize = 4 << 20;
 /// The first byte of every record: its format.
@@ -106,6 +115,9 @@ impl Disk {
     ) -> Result<(Self, Loaded), LogError> {
         let path = dir.join(LOG_FILE);
         let existed = path.metadata().is_ok_and(|meta| meta.len() > 0);
+        if existed {
+            write_anew(dir)?;
+        }
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(existed);
         let db = create(&builder, &path).map_err(|error| open_error(&path, error))?;
@@ -368,6 +380,32 @@ impl Disk {
 /// Makes what happened in a directory (a new file, a rename) durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
     File::open(dir).and_then(|handle| handle.sync_all()).map_err(|error| LogError::from_io(dir, &error))
+}
+
+/// Replaces the file by a copy of what a reader of it sees, all of it fsynced. What an earlier attempt left is overwritten.
+fn write_anew(dir: &Path) -> Result<(), LogError> {
+    let (path, copy) = (dir.join(LOG_FILE), dir.join(COPY_FILE));
+    let written = (|| {
+        let mut from = File::open(&path)?;
+        let mut to = File::create(&copy)?;
+        to.set_permissions(from.metadata()?.permissions())?;
+        // Not `io::copy`: where the kernel clones blocks of the disk, it clones what is on them.
+        let mut buffer = vec![0; COPY_BYTES];
+        loop {
+            match from.read(&mut buffer)? {
+                0 => break,
+                length => to.write_all(&buffer[..length])?,
+            }
+        }
+        to.sync_all()?;
+        std::fs::rename(&copy, &path)
+    })();
+    written.map_err(|error: std::io::Error| {
+        // On a full disk it would only be in the way; that it fails as well changes nothing.
+        let _ = std::fs::remove_file(&copy);
+        LogError::from_io(&copy, &error)
+    })?;
+    sync_dir(dir)
 }
 
 fn lock(path: &Path) -> Result<File, LogError> {

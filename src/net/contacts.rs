@@ -12,6 +12,7 @@
 
 use super::datagram::{Beat, Heard, Refused};
 use super::peers::LinkState;
+use crate::model::planted::{Planted, planted};
 use crate::model::{BootId, Incarnation, NodeId};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub struct Contact {
     pub boots: Vec<BootContact>,
     /// By number of link.
     pub links: Vec<LinkContact>,
-    /// What it last said about the others.
+    /// What it last said about the others, this node included.
     pub reports: BTreeMap<NodeId, Report>,
 }
 
@@ -106,6 +107,15 @@ impl Contacts {
         Some(self.as_of.saturating_sub(heard.max(self.listening_since)))
     }
 
+    /// The newest beat of whoever was heard: what a round of a leader is about.
+    pub fn newest(&self) -> BTreeMap<NodeId, (Incarnation, u64)> {
+        let newest = |(name, contact): (&NodeId, &Contact)| {
+            let current = contact.current()?;
+            Some((name.clone(), (current.incarnation.clone(), current.seq)))
+        };
+        self.peers.iter().filter_map(newest).collect()
+    }
+
     /// Whether a boot of a peer answered a beat of this daemon with the number `seq` or a later one (a nonce: see
     /// [`crate::net::Heartbeats::nonce`]), and so was alive after that beat was sent.
     pub fn answered(&self, node: &NodeId, boot: &BootId, seq: u64) -> bool {
@@ -120,6 +130,7 @@ impl Contacts {
 }
 
 /// The table behind [`Contacts`], kept by the heartbeat thread.
+#[derive(Debug, Clone)]
 pub struct Table {
     contacts: Contacts,
     stall_after: Duration,
@@ -167,7 +178,8 @@ impl Table {
         for (node, links) in peers.iter().filter(|(node, _)| **node != self.contacts.me) {
             let contact = table.entry(node.clone()).or_insert_with(|| Contact { since: now, ..Contact::default() });
             contact.links.resize(*links, LinkContact { last_heard: None, state: LinkState::Up });
-            contact.reports.retain(|node, _| peers.contains_key(node));
+            let me = &self.contacts.me;
+            contact.reports.retain(|node, _| node == me || peers.contains_key(node));
         }
     }
 
@@ -190,7 +202,9 @@ impl Table {
             return Err(Refused::OwnName);
         }
         let peers = &mut self.contacts.peers;
-        let about = beat.heard.iter().filter(|heard| heard.node != beat.from && peers.contains_key(&heard.node));
+        // What it heard of this node counts, too: who hears nobody has not heard this one either.
+        let known = |node: &NodeId| node == own.0 || peers.contains_key(node);
+        let about = beat.heard.iter().filter(|heard| heard.node != beat.from && known(&heard.node));
         let about: Vec<&Heard> = about.collect();
         let contact = peers.get_mut(&beat.from).ok_or(Refused::Stranger)?;
         let news = contact.take(beat, now)?;
@@ -202,7 +216,10 @@ impl Table {
             boot.echoed = boot.echoed.max(Some(echo.seq));
             // The lease runs from when that beat was sent, however long the way back was.
             let sent = |seq: u64| self.sent_at.iter().find(|(sent, _)| *sent == seq).map(|(_, at)| *at);
-            self.contacts.lease = self.contacts.lease.max(echo.acknowledged.and_then(sent));
+            let acknowledged = echo.acknowledged.and_then(sent);
+            let from_receipt = planted(Planted::LeaseFromReceipt);
+            let acknowledged = acknowledged.map(|sent| if from_receipt { now } else { sent });
+            self.contacts.lease = self.contacts.lease.max(acknowledged);
         }
         let first_proof = !was_proven && boot.echoed.is_some();
         if news == News::NewIncarnation || first_proof {
@@ -408,6 +425,26 @@ mod tests {
         }
         let boot = table.contacts().peers["n2"].current().unwrap().clone();
         assert_eq!((boot.seq, boot.last_heard), (5, ms(1020)));
+    }
+
+    /// Who hears nobody says so of this node as well: with three voters it is half of what makes it deaf.
+    #[test]
+    fn what_a_peer_says_of_this_node_is_kept_like_what_it_says_of_others() {
+        let mut table = table();
+        let said = |seq, age_ms| Beat {
+            heard: vec![heard("me", "mine", 1, age_ms), heard("n3", "c", 1, age_ms), heard("n2", "b", 1, 0)],
+            ..beat("n2", "b", seq, 0)
+        };
+        assert_eq!(arrive(&mut table, 1900, &said(1, 800)), Ok(()));
+        let reports = &table.contacts().peers["n2"].reports;
+        let heard_at = |node: &str| reports.get(&NodeId::from(node)).map(|report| report.heard_at);
+        assert_eq!(heard_at("me"), Some(ms(1100)));
+        assert_eq!(heard_at("n3"), Some(ms(1100)));
+        assert_eq!(heard_at("n2"), None, "of itself it says nothing");
+        // Nor is that forgotten when the cluster changes.
+        table.set_peers(&[("me".into(), 2), ("n2".into(), 2)].into(), ms(2000));
+        let reports = &table.contacts().peers["n2"].reports;
+        assert_eq!(reports.keys().map(|node| node.as_str()).collect::<Vec<_>>(), ["me"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who is heard: this node's own ears, and what other voters say of theirs.
 
 use crate::model::{BootId, NodeId};
+use crate::net::contacts as kept;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,6 +33,25 @@ pub struct Contact {
 const LATE_BEATS: u32 = 4;
 
 impl Contacts {
+    /// What the table of heartbeats says, as ages at the moment of its last reading.
+    pub fn of(table: &kept::Contacts) -> Self {
+        // Silence is not counted from before this node itself began to listen.
+        let silence = |at: Duration| table.as_of.saturating_sub(at.max(table.listening_since));
+        let contact = |(name, contact): (&NodeId, &kept::Contact)| {
+            let current = contact.current()?;
+            let said = |report: &kept::Report| {
+                let boot = report.incarnation.as_ref().map(|incarnation| incarnation.boot.clone());
+                (boot, table.as_of.saturating_sub(report.heard_at))
+            };
+            let (boot, echoed) = (current.incarnation.boot.clone(), current.echoed);
+            let others = contact.boots.iter().filter(|other| other.incarnation.boot != boot);
+            let others = others.map(|other| (other.incarnation.boot.clone(), silence(other.last_heard))).collect();
+            let heard = contact.reports.iter().map(|(node, report)| (node.clone(), said(report))).collect();
+            Some((name.clone(), Contact { boot, age: silence(current.last_heard), echoed, others, heard }))
+        };
+        Self { sent: table.sent, peers: table.peers.iter().filter_map(contact).collect() }
+    }
+
     /// Whether nobody's silence is on its way to `suspect_after`: everybody was heard lately, by this node and by
     /// whoever says so, or not for so long that everything was decided. Until then a reading now and then is enough.
     pub fn is_settled(&self, heartbeat: Duration, suspect_after: Duration) -> bool {

@@ -113,8 +113,10 @@ pub enum Fault {
     PushClone {
         back: u64,
     },
-    Drain {
-        host: usize,
+    /// An operator overrides git, and takes it back.
+    Wish {
+        scope: Scope,
+        kind: OverrideKind,
         ms: u64,
     },
     Move {
@@ -122,9 +124,6 @@ pub enum Fault {
         host: usize,
     },
     Cleanup,
-    Maintenance {
-        ms: u64,
-    },
     FenceAsked {
         host: usize,
     },
@@ -159,8 +158,7 @@ impl Fault {
             | Self::Slow { ms, .. }
             | Self::DiskStalls { ms, .. }
             | Self::Device { ms, .. }
-            | Self::Drain { ms, .. }
-            | Self::Maintenance { ms } => *ms,
+            | Self::Wish { ms, .. } => *ms,
             Self::DaemonRestart { .. }
             | Self::LeaderSteps
             | Self::LostReplies { .. }
@@ -220,13 +218,36 @@ impl fmt::Display for Fault {
             Self::PushRemoval { back } => write!(f, "git removes web, for {back} ms"),
             Self::PushRename => write!(f, "git renames web"),
             Self::PushClone { back } => write!(f, "git makes a clone of web, for {back} ms"),
-            Self::Drain { host, ms: lasts } => write!(f, "{} is drained{}", n(host), ms(lasts)),
+            Self::Wish { scope, kind, ms: lasts } => write!(f, "{}{}", Wished(scope, kind), ms(lasts)),
             Self::Move { resource, host } => write!(f, "{resource} is moved to {}", n(host)),
             Self::Cleanup => write!(f, "failures are cleaned up"),
-            Self::Maintenance { ms: lasts } => write!(f, "the cluster is in maintenance{}", ms(lasts)),
             Self::FenceAsked { host } => write!(f, "somebody asks for {} to be fenced", n(host)),
             Self::Leaves { host } => write!(f, "{} is asked to leave", n(host)),
             Self::Upgrade { host } => write!(f, "{} gets a newer program", n(host)),
+        }
+    }
+}
+
+/// In the words of the story.
+struct Wished<'a>(&'a Scope, &'a OverrideKind);
+
+impl fmt::Display for Wished<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Scope::Cluster => write!(f, "the cluster ")?,
+            Scope::Node(node) => write!(f, "{node} ")?,
+            Scope::Resource(resource) => write!(f, "{resource} ")?,
+        }
+        match self.1 {
+            OverrideKind::Drain => write!(f, "is drained"),
+            OverrideKind::Maintenance => write!(f, "is in maintenance"),
+            OverrideKind::Ban { node } => write!(f, "is kept off {node}"),
+            OverrideKind::Stop => write!(f, "is to be stopped"),
+            OverrideKind::Disarm => write!(f, "lets its watchdog go"),
+            OverrideKind::Suspend => write!(f, "follows no other commit"),
+            OverrideKind::Move { to } => write!(f, "is moved to {to}"),
+            OverrideKind::Shutdown => write!(f, "goes down"),
+            OverrideKind::Fence | OverrideKind::TestFence { .. } => write!(f, "is to be fenced"),
         }
     }
 }
@@ -336,9 +357,13 @@ impl Sim {
                     self.at(back, What::Mend(Mend::Unclone));
                 }
             }
-            Fault::Drain { host, ms } => {
-                if self.override_now(Scope::Node(self.hosts[host].name.clone()), OverrideKind::Drain) {
-                    self.at(ms, What::Mend(Mend::Undrain(host)));
+            Fault::Wish { scope, kind, ms } => {
+                let scope = match scope {
+                    Scope::Resource(name) => Scope::Resource(whole(&self.spec, &name)),
+                    Scope::Cluster | Scope::Node(_) => scope,
+                };
+                if self.override_now(scope.clone(), kind.clone()) {
+                    self.at(ms, What::Mend(Mend::Lift(scope, kind)));
                 }
             }
             Fault::Move { resource, host } => {
@@ -346,11 +371,6 @@ impl Sim {
                 _ = self.override_now(Scope::Resource(name), OverrideKind::Move { to });
             }
             Fault::Cleanup => self.cleanup(),
-            Fault::Maintenance { ms } => {
-                if self.override_now(Scope::Cluster, OverrideKind::Maintenance) {
-                    self.at(ms, What::Mend(Mend::Unmaintain));
-                }
-            }
             Fault::FenceAsked { host } => {
                 _ = self.override_now(Scope::Node(self.hosts[host].name.clone()), OverrideKind::Fence);
             }
@@ -416,11 +436,10 @@ impl Sim {
         self.operator(vec![Command::SetOverride { scope, kind, by, reason, expires_ms: None }])
     }
 
-    pub(super) fn clear_overrides(&mut self, scope: &Scope, which: impl Fn(&OverrideKind) -> bool) -> bool {
-        let overrides: Vec<_> =
-            self.newest().overrides_of(scope).filter(|(_, o)| which(&o.kind)).map(|(id, _)| id).collect();
-        let commands: Vec<_> =
-            overrides.into_iter().map(|id| Command::ClearOverride { id, by: "ann".into() }).collect();
+    /// False: nobody took it.
+    pub(super) fn clear_overrides(&mut self, which: impl Fn(&Scope, &OverrideKind) -> bool) -> bool {
+        let chosen = self.newest().overrides.iter().filter(|(_, o)| which(&o.scope, &o.kind)).map(|(id, _)| *id);
+        let commands: Vec<_> = chosen.map(|id| Command::ClearOverride { id, by: "ann".into() }).collect();
         commands.is_empty() || self.operator(commands)
     }
 

@@ -2,12 +2,14 @@
 
 use super::agents::{Doing, Mode, Service, Thing, thing_of};
 use super::check::Invariant;
-use super::links::Heard;
+use super::links::Ear;
 use super::rng::Rng;
 use super::watchdogs::Dog;
 use super::world::{Sim, WALL, What};
 use crate::model::planted::{Planted, planted};
 use crate::model::*;
+use crate::net::contacts::Table;
+use crate::net::datagram::Beat;
 use crate::reconcile::{Config, Effect, Event, Node};
 use crate::state::{FEATURE_LEVEL, JoinFacts, Phase};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,14 +58,14 @@ pub struct Host {
     pub device: Mode,
     /// Devices of it that behave in their own way, for scripts.
     pub devices: BTreeMap<DeviceId, Mode>,
-    pub beats: u64,
-    pub heard: BTreeMap<usize, Heard>,
+    /// Heartbeats on their way to it, each with when it comes in.
+    pub inbox: Vec<(u64, Arc<Beat>)>,
+    /// Whom it hears, as the checkers see it.
+    pub ears: BTreeMap<usize, Ear>,
     /// A device said that this boot is off, and lied: nobody can keep what it runs from running twice.
     pub lied_off: Option<u64>,
     /// The watchdog of the machine, if it is armed.
     pub watchdog: Option<Dog>,
-    /// When its last heartbeats were sent, by its own clock.
-    pub sent: BTreeMap<u64, Duration>,
     /// Comes back no more by itself.
     pub stays_off: bool,
 }
@@ -73,6 +75,10 @@ pub struct Daemon {
     pub life: u64,
     pub node: Node,
     pub incarnation: Incarnation,
+    /// Who was heard when, as the heartbeat thread keeps it.
+    pub table: Table,
+    /// The lease it was told of last: when the heartbeat was sent that earned it.
+    pub lease: Option<Duration>,
     /// The state it has taken in, by index.
     pub seen: usize,
     wake: Option<u64>,
@@ -106,11 +112,10 @@ impl Host {
             always: BTreeMap::new(),
             device: Mode::Works,
             devices: BTreeMap::new(),
-            beats: 0,
-            heard: BTreeMap::new(),
+            inbox: Vec::new(),
+            ears: BTreeMap::new(),
             lied_off: None,
             watchdog: None,
-            sent: BTreeMap::new(),
             stays_off: false,
         }
     }
@@ -165,10 +170,8 @@ impl Sim {
         machine.daemon = None;
         let lost = std::mem::take(&mut machine.services);
         machine.ops.clear();
-        machine.heard.clear();
-        machine.beats = 0;
+        machine.ears.clear();
         machine.watchdog = None;
-        machine.sent.clear();
         (machine.paused_until, machine.stalled_until) = (0, 0);
         self.forget_unsynced(host);
         self.checks.forget(host);
@@ -207,11 +210,12 @@ impl Sim {
         self.forget_reloads(host);
         self.serial += 1;
         let (life, boot, now) = (self.serial, self.boot_id(host), self.now);
+        let table = self.new_table(host, self.hosts[host].counter + 1);
         let machine = &mut self.hosts[host];
         machine.counter += 1;
-        machine.heard.clear();
-        machine.beats = 0;
-        machine.sent.clear();
+        machine.ears.clear();
+        // Nobody listened for what came before.
+        machine.inbox.retain(|(at, _)| *at > now);
         let incarnation = Incarnation { boot, counter: machine.counter };
         let facts = JoinFacts {
             addresses: Vec::new(),
@@ -223,7 +227,18 @@ impl Sim {
         let config = Config { node: machine.name.clone(), incarnation: incarnation.clone(), facts, cores: 2 };
         let node = Node::new(config, machine.monotonic(now));
         let (watched, spins, seen) = (BTreeSet::new(), (0, 0), machine.applied);
-        machine.daemon = Some(Daemon { life, node, incarnation, seen, wake: None, started: now, watched, spins });
+        machine.daemon = Some(Daemon {
+            life,
+            node,
+            incarnation,
+            table,
+            lease: None,
+            seen,
+            wake: None,
+            started: now,
+            watched,
+            spins,
+        });
         self.say(|| format!("the daemon of n{} starts", host + 1));
         // What its own disk has, however old.
         let (state, graph) = (Arc::clone(&self.states[seen]), self.graph(seen));
@@ -324,7 +339,11 @@ impl Sim {
                 let target = self.host_of(&target);
                 self.at(100, What::PowerOn { host, life, attempt, target });
             }
-            Effect::Acknowledge { acks } => self.acknowledge(host, &acks),
+            Effect::Acknowledge { acks } => {
+                if let Some(daemon) = self.daemon(host, life) {
+                    daemon.table.acknowledge(acks);
+                }
+            }
             Effect::Arm { timeout, .. } => self.arm(host, life, timeout),
             Effect::Pet { until } => self.pet(host, until),
             Effect::Disarm => self.hosts[host].watchdog = None,

@@ -15,8 +15,9 @@ pub enum Mend {
     Lossy,
     Slow(usize),
     Device(usize),
-    Undrain(usize),
-    Unmaintain,
+    /// An operator takes an override back.
+    Lift(Scope, OverrideKind),
+    LiftAll,
     Add(ResourceId, Box<Resource>),
     Unclone,
     Cleanup,
@@ -35,16 +36,16 @@ impl Sim {
             Mend::Lossy => self.lossy.clear(),
             Mend::Slow(host) => self.hosts[host].slow = 0,
             Mend::Device(host) => self.hosts[host].device = Mode::Works,
-            Mend::Undrain(host) => {
-                let scope = Scope::Node(self.hosts[host].name.clone());
-                if !self.clear_overrides(&scope, |kind| matches!(kind, OverrideKind::Drain)) {
-                    self.at(1_000, What::Mend(Mend::Undrain(host)));
+            Mend::Lift(scope, kind) => {
+                if !self.clear_overrides(|known, of| *known == scope && *of == kind) {
+                    self.at(1_000, What::Mend(Mend::Lift(scope, kind)));
                 }
             }
-            Mend::Unmaintain => {
-                if !self.clear_overrides(&Scope::Cluster, |kind| matches!(kind, OverrideKind::Maintenance)) {
-                    self.at(1_000, What::Mend(Mend::Unmaintain));
-                }
+            Mend::LiftAll => {
+                // A move stays a move.
+                _ = self.clear_overrides(|_, kind| {
+                    !matches!(kind, OverrideKind::Move { .. } | OverrideKind::Fence | OverrideKind::Shutdown)
+                });
             }
             Mend::Add(name, resource) => {
                 self.told(|| format!("-- git has {name} again"));
@@ -135,12 +136,9 @@ impl Sim {
         }
         for delay in [6_000, 20_000, 45_000, 70_000, 95_000] {
             self.at(delay, What::Mend(Mend::Cleanup));
-            self.at(delay + 10, What::Mend(Mend::Unmaintain));
+            self.at(delay + 10, What::Mend(Mend::LiftAll));
             // A push that looked while an earlier one was on its way may have been overtaken by it.
             self.at(delay + 20, What::Push);
-            for host in 0..self.hosts.len() {
-                self.at(delay + 10, What::Mend(Mend::Undrain(host)));
-            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::build::Builder;
 use super::faults::Fault;
 use super::rng::Rng;
 use crate::model::*;
+use crate::state::{OverrideKind, Scope};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -181,7 +182,7 @@ pub fn operations_of(resource: &mut Resource) {
 }
 
 /// Something moves while it runs, and an agent, a node or a cable goes wrong meanwhile.
-fn on_the_move(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
+fn on_the_move(spec: &Spec, resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     let kind = *rng.pick(&[ActionKind::MigrateTo, ActionKind::MigrateTo, ActionKind::MigrateFrom]);
     let mode = *rng.pick(&[Mode::Hangs, Mode::Hangs, Mode::Fails, Mode::Lies, Mode::Slow]);
     let agent = |host| Planned { at: at + 50, fault: Fault::Agent { host, resource: resource.clone(), kind, mode } };
@@ -192,7 +193,7 @@ fn on_the_move(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> V
         0 | 1 => Fault::PowerCut { host, back },
         2 => Fault::DaemonKilled { host, back },
         3 => Fault::Alone { host, ms: rng.range(1_000, 9_000) },
-        4 => Fault::Drain { host, ms: rng.range(1_000, 9_000) },
+        4 => drained(spec, host, rng.range(1_000, 9_000)),
         5 => Fault::Move { resource: resource.clone(), host },
         _ => return faults,
     };
@@ -200,19 +201,70 @@ fn on_the_move(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> V
     faults
 }
 
-/// A link that becomes very slow before it is cut; a node that goes on hearing the others when they hear it no more, and
-/// cannot stop what it runs; a daemon that is killed while an agent of it hangs in a start; or something that was started by hand while nobody looked, is not seen at once, and is
-/// needed elsewhere.
+/// Something goes back and forth while answers of the log are lost: what a node said of it is written down late, when it
+/// holds a new claim.
+fn said_late(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
+    let (first, second) = (rng.below(count), rng.below(count));
+    let to = |after: u64, host| Planned { at: at + after, fault: Fault::Move { resource: resource.clone(), host } };
+    let lost = |after: u64, rng: &mut Rng| Planned {
+        at: at + after,
+        fault: Fault::LostReplies { count: rng.range(2, 9) as u32 },
+    };
+    let back = rng.range(900, 2_500);
+    let mut faults = vec![to(100, first), lost(rng.range(110, 600), rng), to(back, second)];
+    if rng.one_in(2) {
+        faults.push(lost(back + rng.range(20, 600), rng));
+    }
+    faults.push(to(back + rng.range(900, 2_500), first));
+    faults
+}
+
+/// Something dies just when it is to be stopped, and the stop takes long: a monitor says that it is gone meanwhile.
+fn dies_stopping(resource: &ResourceId, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
+    let mode = *rng.pick(&[Mode::Hangs, Mode::Slow, Mode::Slow]);
+    let (kind, resource) = (ActionKind::Stop, resource.clone());
+    let agent = |host| Fault::Agent { host, resource: resource.clone(), kind, mode };
+    let mut faults: Vec<Planned> = (0..count).map(|host| Planned { at: at + 50, fault: agent(host) }).collect();
+    let moved = Fault::Move { resource: resource.clone(), host: rng.below(count) };
+    faults.push(Planned { at: at + 100, fault: moved });
+    faults.push(Planned { at: at + rng.range(60, 700), fault: Fault::Dies { resource } });
+    faults
+}
+
+/// A node that lives is cut off, and of the devices that only count together one does nothing.
+fn half_off(spec: &Spec, at: u64, rng: &mut Rng) -> Option<Vec<Planned>> {
+    let together = |node: &&Node| node.fencing.iter().any(|level| level.len() > 1);
+    let hosts: Vec<usize> =
+        spec.nodes.values().enumerate().filter(|(_, n)| together(n)).map(|(host, _)| host).collect();
+    let host = (!hosts.is_empty()).then(|| *rng.pick(&hosts))?;
+    let ms = rng.range(8_000, 20_000);
+    let faults = [Fault::Device { host, mode: Mode::Half, ms }, Fault::Alone { host, ms }];
+    Some(faults.into_iter().map(|fault| Planned { at: at + 50, fault }).collect())
+}
+
+/// What chance would hardly find: something that moves while it runs; what is said late; what dies while it is stopped; devices that only
+/// count together, one of which does nothing; a link
+/// that becomes very slow before it is cut; a node that goes on hearing the others when they hear it no more, and cannot
+/// stop what it runs; a daemon that is killed while an agent of it hangs in a start; or something that was started by hand
+/// while nobody looked, is not seen at once, and is needed elsewhere.
 fn story(spec: &Spec, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     let (host, other) = (rng.below(count), rng.below(count));
     let planned = |after: u64, fault: Fault| Planned { at: at + after, fault };
     let names: Vec<&ResourceId> = spec.resources.keys().collect();
     let resource = (*rng.pick(&names)).clone();
     let movable: Vec<&ResourceId> = spec.resources.iter().filter(|(_, r)| r.migratable).map(|(name, _)| name).collect();
-    match rng.range(0, 6) {
+    let dogs = spec.devices.values().any(FencingDevice::is_watchdog);
+    // Leases are all about what is long on its way.
+    let which = if dogs && rng.one_in(2) { 0 } else { rng.range(0, 9) };
+    if let Some(faults) = (which == 8).then(|| half_off(spec, at, rng)).flatten() {
+        return faults;
+    }
+    match which {
+        7 => said_late(&resource, count, at, rng),
+        6 => dies_stopping(&resource, count, at, rng),
         5 if !movable.is_empty() => {
             let resource = *rng.pick(&movable);
-            on_the_move(resource, count, at, rng)
+            on_the_move(spec, resource, count, at, rng)
         }
         0 => {
             let by = rng.range(3_000, 9_000);
@@ -253,13 +305,37 @@ fn story(spec: &Spec, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     }
 }
 
+fn name_of(spec: &Spec, host: usize) -> NodeId {
+    spec.nodes.keys().nth(host).cloned().unwrap_or_default()
+}
+
+fn drained(spec: &Spec, host: usize, ms: u64) -> Fault {
+    Fault::Wish { scope: Scope::Node(name_of(spec, host)), kind: OverrideKind::Drain, ms }
+}
+
+/// What operators override now and then.
+fn wish(spec: &Spec, host: usize, resource: ResourceId, rng: &mut Rng) -> Fault {
+    let node = name_of(spec, host);
+    let dogs = spec.devices.values().any(FencingDevice::is_watchdog);
+    let (scope, kind) = match rng.range(0, 7) {
+        0 | 1 => (Scope::Cluster, OverrideKind::Maintenance),
+        2 => (Scope::Resource(resource), OverrideKind::Maintenance),
+        3 => (Scope::Resource(resource), OverrideKind::Ban { node }),
+        4 => (Scope::Resource(resource), OverrideKind::Stop),
+        5 => (Scope::Cluster, OverrideKind::Suspend),
+        _ if dogs => (Scope::Node(node), OverrideKind::Disarm),
+        _ => (Scope::Node(node), OverrideKind::Drain),
+    };
+    Fault::Wish { scope, kind, ms: rng.range(500, 6_000) }
+}
+
 fn fault(spec: &Spec, levels: &BTreeMap<NodeId, u32>, count: usize, rng: &mut Rng) -> Fault {
     let host = rng.below(count);
     let other = rng.below(count);
     let names: Vec<&ResourceId> = spec.resources.keys().collect();
     let resource = (*rng.pick(&names)).clone();
     let ms = |rng: &mut Rng| if rng.one_in(6) { rng.range(15_000, 22_000) } else { rng.range(300, 8_000) };
-    match rng.range(0, 38) {
+    match rng.range(0, 39) {
         0..=2 => Fault::PowerCut { host, back: rng.range(1_000, 9_000) },
         3 => Fault::AllPowerCut { back: rng.range(1_000, 4_000) },
         4 | 5 => Fault::DaemonKilled { host, back: rng.range(100, 3_000) },
@@ -308,14 +384,14 @@ fn fault(spec: &Spec, levels: &BTreeMap<NodeId, u32>, count: usize, rng: &mut Rn
             1 => Fault::PushRename,
             _ => Fault::PushClone { back: rng.range(500, 6_000) },
         },
-        33 => Fault::Drain { host, ms: rng.range(1_000, 9_000) },
+        33 => drained(spec, host, rng.range(1_000, 9_000)),
         34 => Fault::Move { resource, host },
-        35 => match rng.range(0, 3) {
+        35 | 36 => match rng.range(0, 4) {
             0 => Fault::Cleanup,
-            1 => Fault::Maintenance { ms: rng.range(500, 6_000) },
+            1 | 2 => wish(spec, host, resource, rng),
             _ => Fault::FenceAsked { host },
         },
-        36 => Fault::Leaves { host },
+        37 => Fault::Leaves { host },
         _ if !levels.is_empty() => Fault::Upgrade { host },
         _ => Fault::PowerCut { host, back: rng.range(1_000, 9_000) },
     }

@@ -5,10 +5,8 @@
 //! has named, and never beyond; a daemon that is killed leaves it armed.
 
 use super::world::{Sim, What};
-use crate::model::planted::{Planted, planted};
-use crate::model::{Incarnation, NodeId, WatchdogFacts, WatchdogKind};
+use crate::model::{WatchdogFacts, WatchdogKind};
 use crate::reconcile::Event;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An armed watchdog.
@@ -20,9 +18,6 @@ pub struct Dog {
     /// Numbers what it was told last.
     word: u64,
 }
-
-/// Sent heartbeats that are remembered: those of many seconds.
-const REMEMBERED: u64 = 100;
 
 impl Sim {
     pub fn arm(&mut self, host: usize, life: u64, timeout: Duration) {
@@ -62,48 +57,11 @@ impl Sim {
         }
     }
 
-    /// A heartbeat leaves.
-    pub fn remember_beat(&mut self, host: usize) {
-        let machine = &mut self.hosts[host];
-        let sent = machine.monotonic(self.now);
-        let number = machine.beats;
-        machine.sent.insert(number, sent);
-        machine.sent.retain(|old, _| old + REMEMBERED > number);
-    }
-
     /// A leader with a majority confirms that it leads.
-    pub fn confirm(&mut self, host: usize) -> Option<Event> {
+    pub fn confirm(&self, host: usize) -> Option<Event> {
         let leads = self.log.leader == Some(host) && self.has_majority(host);
-        if !leads {
-            return None;
-        }
+        let daemon = self.hosts[host].daemon.as_ref().filter(|_| leads)?;
         let began = self.hosts[host].monotonic(self.now);
-        let heard = self.hosts[host].heard.iter().filter_map(|(peer, heard)| {
-            Some((self.hosts[*peer].name.clone(), (heard.incarnation.clone()?, heard.number)))
-        });
-        Some(Event::Round { term: self.log.term, began, heard: heard.collect() })
-    }
-
-    /// A leader tells nodes which of their heartbeats count.
-    pub fn acknowledge(&mut self, from: usize, acks: &BTreeMap<NodeId, (Incarnation, u64)>) {
-        for (name, (incarnation, number)) in acks {
-            let to = self.host_of(name);
-            if self.linked(from, to) && !self.is_lossy(from, to) {
-                let delay = self.travel(from, to);
-                let (incarnation, number) = (incarnation.clone(), *number);
-                self.at(delay, What::Acknowledged { host: to, incarnation, number });
-            }
-        }
-    }
-
-    pub fn acknowledged(&mut self, host: usize, incarnation: &Incarnation, number: u64) {
-        let machine = &self.hosts[host];
-        let mine = machine.daemon.as_ref().is_some_and(|daemon| daemon.incarnation == *incarnation);
-        let sent = machine.sent.get(&number).copied().filter(|_| mine);
-        let now = machine.monotonic(self.now);
-        if let Some(sent) = sent {
-            let sent = if planted(Planted::LeaseFromReceipt) { now } else { sent };
-            self.step(host, [Event::Lease { sent }]);
-        }
+        Some(Event::Round { term: self.log.term, began, heard: daemon.table.contacts().newest() })
     }
 }

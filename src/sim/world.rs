@@ -39,6 +39,7 @@ const IDLE_ENTRIES: usize = 8;
 #[derive(Debug, Clone)]
 pub enum What {
     Beat,
+    Look,
     Deliver { host: usize, life: u64 },
     Wake { host: usize, life: u64 },
     Arrive { to: usize, commands: Vec<Command>, term: Option<u64>, proposer: Option<Proposer> },
@@ -54,7 +55,6 @@ pub enum What {
     Reported { host: usize, life: u64, number: u64, status: CommitStatus, delivery: Delivery },
     Armed { host: usize, life: u64, facts: WatchdogFacts },
     Fires { host: usize, boot: u64, word: u64 },
-    Acknowledged { host: usize, incarnation: Incarnation, number: u64 },
     Boot { host: usize, boot: u64 },
     DaemonStart { host: usize, boot: u64 },
     Fault(usize),
@@ -75,11 +75,11 @@ impl What {
             | Self::FenceDone { host, .. }
             | Self::Stored { host, .. }
             | Self::Armed { host, .. }
-            | Self::Acknowledged { host, .. }
             | Self::Reported { host, .. }
             | Self::Checked { host, .. } => Some(*host),
             Self::Arrive { to, .. } => Some(*to),
             Self::Beat
+            | Self::Look
             | Self::Report { .. }
             | Self::PowerOff { .. }
             | Self::PowerOn { .. }
@@ -361,6 +361,7 @@ impl Sim {
         }
         match what {
             What::Beat => self.beat(),
+            What::Look => self.look(),
             What::Deliver { host, life } => self.deliver(host, life),
             What::Wake { host, life } => self.wake(host, life),
             What::Arrive { to, commands, term, proposer } => self.arrive(to, commands, term, proposer),
@@ -404,7 +405,6 @@ impl Sim {
                 }
             }
             What::Fires { host, boot, word } => self.fires(host, boot, word),
-            What::Acknowledged { host, incarnation, number } => self.acknowledged(host, &incarnation, number),
             What::Boot { host, boot } => self.boot(host, boot),
             What::DaemonStart { host, boot } => self.start_daemon(host, boot),
             What::Fault(number) => self.fault(number),

@@ -6,6 +6,7 @@
 use super::super::disk::{Disk, LOG_FILE, Loaded, Record};
 use super::super::error::LogError;
 use super::super::known::{Floor, Floors};
+use super::super::raft::Identity;
 use super::super::types::{Entry, Proposal, Vote};
 use super::identity;
 use openraft::RaftLogId as _;
@@ -13,9 +14,11 @@ use openraft::entry::FromAppData as _;
 use openraft::testing::log_id;
 use redb::{BackendError, StorageBackend};
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+const EIO: i32 = 5;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -46,7 +49,7 @@ impl Op {
     }
 }
 
-/// A file in memory that remembers how it came to be, and fails from one operation on if it is told to.
+/// A file in memory that remembers how it came to be, and fails from one write or one read on if it is told to.
 #[derive(Debug, Clone, Default)]
 struct Medium(Arc<Mutex<Content>>);
 
@@ -55,6 +58,9 @@ struct Content {
     bytes: Vec<u8>,
     ops: Vec<Op>,
     fails_at: Option<(usize, i32)>,
+    reads: usize,
+    /// Which reads fail.
+    unreadable: Option<RangeInclusive<usize>>,
 }
 
 impl Medium {
@@ -64,6 +70,14 @@ impl Medium {
 
     fn failing(at: usize, errno: i32) -> Self {
         Self(Arc::new(Mutex::new(Content { fails_at: Some((at, errno)), ..Content::default() })))
+    }
+
+    fn unreadable(bytes: Vec<u8>, reads: RangeInclusive<usize>) -> Self {
+        Self(Arc::new(Mutex::new(Content { bytes, unreadable: Some(reads), ..Content::default() })))
+    }
+
+    fn reads(&self) -> usize {
+        self.0.lock().expect("lock").reads
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -96,7 +110,12 @@ impl StorageBackend for Medium {
         Ok(self.0.lock().expect("lock").bytes.len() as u64)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let content = self.0.lock().expect("lock");
+        let mut content = self.0.lock().expect("lock");
+        let number = content.reads;
+        content.reads += 1;
+        if content.unreadable.as_ref().is_some_and(|reads| reads.contains(&number)) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let at = usize::try_from(offset).expect("fits");
         let part = content.bytes.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(part);
@@ -128,16 +147,28 @@ impl StorageBackend for Medium {
     }
 }
 
-fn open(dir: &Path, medium: &Medium) -> Result<(Disk, Loaded), LogError> {
+fn open_as(dir: &Path, medium: &Medium, identity: &Identity) -> Result<(Disk, Loaded), LogError> {
     // Whether there is a file is asked of the folder.
     let there = if medium.bytes().is_empty() { Vec::new() } else { vec![1] };
     std::fs::write(dir.join(LOG_FILE), there).expect("writes");
-    Disk::open_with(dir, &identity("n1"), |builder, _| builder.create_with_backend(medium.clone()))
+    Disk::open_with(dir, identity, |builder, _| builder.create_with_backend(medium.clone()))
+}
+
+fn open(dir: &Path, medium: &Medium) -> Result<(Disk, Loaded), LogError> {
+    open_as(dir, medium, &identity("n1"))
+}
+
+/// Whose log it is after `recover`.
+fn recovered() -> Identity {
+    Identity { generation: 2, ..identity("n1") }
 }
 
 /// Everything a log holds that was ever acknowledged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct Held {
+    /// It must not be used again: nothing else is told of it.
+    condemned: bool,
+    generation: u64,
     vote: Option<Vote>,
     purged: Option<openraft::LogId<u64>>,
     entries: Vec<Vec<u8>>,
@@ -145,10 +176,27 @@ struct Held {
 }
 
 fn held(dir: &Path, image: Vec<u8>) -> Result<Held, LogError> {
-    let (disk, loaded) = open(dir, &Medium::of(image))?;
+    held_on(dir, &Medium::of(image))
+}
+
+fn held_on(dir: &Path, medium: &Medium) -> Result<Held, LogError> {
+    let mut identity = identity("n1");
+    let opened = match open_as(dir, medium, &identity) {
+        Err(LogError::OtherIdentity { .. }) => {
+            identity = recovered();
+            open_as(dir, medium, &identity)
+        }
+        other => other,
+    };
+    let (disk, loaded) = match opened {
+        Err(LogError::Reverted { .. }) => return Ok(Held { condemned: true, ..Held::default() }),
+        other => other?,
+    };
     let entries = disk.read(0..=u64::MAX)?;
     let bytes = |entry: &Entry| postcard::to_stdvec(entry).expect("encodes");
     Ok(Held {
+        condemned: false,
+        generation: identity.generation,
         vote: loaded.vote,
         purged: loaded.purged,
         entries: entries.iter().map(bytes).collect(),
@@ -165,7 +213,7 @@ fn record(term: u64, index: u64, text: &str) -> Record {
 type Step = fn(&mut Disk) -> Result<(), LogError>;
 
 /// A short life with every kind of write.
-const LIFE: [Step; 9] = [
+const LIFE: [Step; 12] = [
     |disk| disk.save_vote(&Vote::new(1, 7)),
     |disk| disk.append(&[record(1, 0, "zero"), record(1, 1, "one"), record(1, 2, &"two".repeat(500))]),
     |disk| {
@@ -179,14 +227,22 @@ const LIFE: [Step; 9] = [
     |disk| disk.purge(log_id(1, 0, 1)),
     |disk| disk.append(&[record(2, 5, "five")]),
     |disk| disk.save_vote(&Vote::new(3, 7)),
+    |disk| disk.replace(&recovered(), &Vote::new(4, 7), &record(4, 6, "alone"), None),
+    |disk| disk.replace(&recovered(), &Vote::new(5, 7), &record(5, 9, "alone again"), Some(log_id(2, 0, 8))),
+    |disk| disk.append(&[record(5, 10, "ten")]),
 ];
+
+/// The same, and it ends as a log that went back in time.
+fn ends_condemned() -> Vec<Step> {
+    LIFE.into_iter().chain([(|disk| disk.condemn("it lost its tail")) as Step]).collect()
+}
 
 /// The writes of that life, and what it held after each step: the number of writes by then, and the contents.
 fn lived(dir: &Path) -> (Vec<Op>, Vec<(usize, Held)>) {
     let medium = Medium::default();
     let (mut disk, _) = open(dir, &medium).expect("opens");
     let mut acknowledged = vec![(medium.count(), held_beside(&medium))];
-    for step in LIFE {
+    for step in ends_condemned() {
         step(&mut disk).expect("writes");
         acknowledged.push((medium.count(), held_beside(&medium)));
     }
@@ -247,11 +303,11 @@ fn whenever_the_power_goes_everything_acknowledged_is_there_and_nothing_torn_is_
 fn whenever_the_disk_fails_nothing_more_is_acknowledged_and_all_that_was_is_there() {
     let dir = tempfile::tempdir().expect("temp dir");
     let (ops, acknowledged) = lived(dir.path());
-    for errno in [5, 28, 30] {
+    for errno in [EIO, 28, 30] {
         for fails_at in acknowledged[0].0..ops.len() {
             let medium = Medium::failing(fails_at, errno);
             let (mut disk, _) = open(dir.path(), &medium).expect("opens");
-            let done = LIFE.iter().take_while(|step| step(&mut disk).is_ok()).count();
+            let done = ends_condemned().iter().take_while(|step| step(&mut disk).is_ok()).count();
             let known = acknowledged.iter().rposition(|(writes, _)| *writes <= fails_at).expect("the first");
             assert!(done <= known, "write {fails_at} failed, and step {done} was acknowledged");
             drop(disk);
@@ -260,6 +316,30 @@ fn whenever_the_disk_fails_nothing_more_is_acknowledged_and_all_that_was_is_ther
             assert!(allowed.iter().any(|(_, held)| *held == found), "write {fails_at}, step {done}: {found:?}");
         }
     }
+}
+
+#[test]
+fn a_read_that_fails_is_an_error_and_never_a_shorter_log() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let running = Medium::default();
+    let (mut disk, _) = open(dir.path(), &running).expect("opens");
+    LIFE.iter().for_each(|step| step(&mut disk).expect("writes"));
+    let unclosed = running.bytes();
+    drop(disk);
+    let mut refused = 0;
+    for image in [unclosed, running.bytes()] {
+        let medium = Medium::of(image.clone());
+        let whole = held_on(dir.path(), &medium).expect("opens");
+        for read in 0..medium.reads() {
+            for last in [read, usize::MAX] {
+                match held_on(dir.path(), &Medium::unreadable(image.clone(), read..=last)) {
+                    Ok(same) => assert_eq!(same, whole, "read {read}"),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 /// Places in a file: all of the header, and a share of the rest that no page size divides.

@@ -1,6 +1,6 @@
 //! The store alone: openraft's own suite, damage, other identities, full disks, crashes.
 
-use super::super::disk::{Disk, LOG_FILE};
+use super::super::disk::{COPY_FILE, Disk, LOG_FILE};
 use super::super::error::LogError;
 use super::super::machine::{Machine, Published};
 use super::super::snapshot::SNAPSHOT_FILE;
@@ -17,8 +17,9 @@ use openraft::{RaftLogId as _, RaftLogReader as _};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,36 @@ pub(super) async fn filled(dir: &Path, last: u64) {
     let mut store = Store::open(dir, &identity("n1"), &Halt::new()).expect("opens");
     store.blocking_append((0..=last).map(|index| entry(index, &format!("marker-{index}!")))).await.expect("appends");
     store.close().await;
+}
+
+/// After an fsync that failed the kernel goes on showing what it never wrote, and says no more of it.
+#[tokio::test]
+async fn what_a_start_reads_was_written_and_synced_by_that_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    filled(dir.path(), 3).await;
+    let path = dir.path().join(LOG_FILE);
+    let inode = || path.metadata().expect("is there").ino();
+    let (before, bytes) = (inode(), std::fs::read(&path).expect("reads"));
+    let older = std::fs::File::open(&path).expect("opens");
+    // What a start left that the power interrupted.
+    std::fs::write(dir.path().join(COPY_FILE), "half of a lo").expect("writes");
+    filled(dir.path(), 4).await;
+    assert_ne!(inode(), before);
+    assert!(!dir.path().join(COPY_FILE).exists());
+    let mut kept = Vec::new();
+    (&older).read_to_end(&mut kept).expect("reads");
+    assert!(kept == bytes, "the old file was written to");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_anew_is_not_opened_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    filled(dir.path(), 3).await;
+    let bytes = std::fs::read(dir.path().join(LOG_FILE)).expect("reads");
+    std::fs::create_dir(dir.path().join(COPY_FILE)).expect("creates");
+    let error = open_error(dir.path(), "n1").expect("refused").to_string();
+    assert!(error.contains(COPY_FILE), "{error}");
+    assert!(std::fs::read(dir.path().join(LOG_FILE)).expect("reads") == bytes);
 }
 
 fn open_error(dir: &Path, name: &str) -> Option<LogError> {

@@ -2,6 +2,8 @@
 
 use super::Invariant;
 use crate::model::Incarnation;
+use crate::sim::faults::Fault;
+use crate::sim::schedule::Planned;
 use crate::sim::world::Sim;
 use crate::state::{Command, Entry, Membership, Refusal, State};
 
@@ -47,7 +49,7 @@ impl Sim {
     pub(super) fn check_suspicions(&mut self, before: &State, state: &State) {
         // Where messages get lost, what a voter says of another may be older than what it knows.
         // And what was decided long ago, and committed with the next leader, is taken back by that one.
-        if !self.lossy.is_empty() || self.now - self.checks.written > LATE {
+        if !self.lossy.is_empty() || self.words_are_old() || self.now - self.checks.written > LATE {
             return;
         }
         for (name, node) in &state.nodes {
@@ -71,5 +73,14 @@ impl Sim {
                 return self.violated(Invariant::Suspicion, format!("{name} is suspect although it hears most voters"));
             }
         }
+    }
+
+    /// Whether what some node says of others is so long on its way that it may be older than what it knows.
+    fn words_are_old(&self) -> bool {
+        let slow = |planned: &Planned| match planned.fault {
+            Fault::Slow { by, ms, .. } => by > LATE && (planned.at..=planned.at + ms + by).contains(&self.now),
+            _ => false,
+        };
+        self.faults.iter().any(slow)
     }
 }
