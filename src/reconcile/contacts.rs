@@ -83,15 +83,16 @@ impl Contacts {
         self.peers.get(peer).is_some_and(|contact| contact.age <= within)
     }
 
-    /// Whether a boot of a peer, by its own last words, has not heard half of the voters within the given time: then it has
-    /// lost the quorum, and stops what needs one, although it is heard. What has passed since those words does not count.
-    pub fn is_deaf(&self, peer: &NodeId, boot: &BootId, voters: &[NodeId], within: Duration) -> bool {
-        let Some(contact) = self.peers.get(peer).filter(|contact| &contact.boot == boot) else { return false };
-        let missed = |voter: &&NodeId| {
-            let said = contact.heard.get(*voter).map(|(_, age)| age.saturating_sub(contact.age));
-            *voter != peer && said.is_some_and(|age| age > within)
+    /// How many of these voters a boot of a peer, by its own last words, has not heard within the given time. Where they are half
+    /// of all, it has lost the quorum, and stops what needs one, although it is heard. What has passed since those words
+    /// does not count.
+    pub fn misses(&self, peer: &NodeId, boot: &BootId, voters: &[&NodeId], within: Duration) -> usize {
+        let Some(contact) = self.peers.get(peer).filter(|contact| &contact.boot == boot) else { return 0 };
+        let missed = |voter: &&&NodeId| {
+            let said = contact.heard.get(**voter).map(|(_, age)| age.saturating_sub(contact.age));
+            **voter != peer && said.is_some_and(|age| age > within)
         };
-        voters.iter().filter(missed).count() * 2 >= voters.len().max(1)
+        voters.iter().filter(missed).count()
     }
 
     /// Whether `voter` says that it heard this boot of `peer` within the given time. None: it says nothing, or hears
@@ -112,22 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_hears_half_of_the_voters_or_fewer_is_deaf_by_its_own_last_words() {
+    fn whom_a_peer_misses_is_by_its_own_last_words() {
         let millis = Duration::from_millis;
         let voters = ["n1", "n2", "n3"].map(NodeId::new);
-        let deaf = |peer: &str, age: u64, n1: u64, n3: u64| {
+        let voters: Vec<&NodeId> = voters.iter().collect();
+        let missed = |peer: &str, age: u64, n1: u64, n3: u64| {
             let heard = [("n1", n1), ("n3", n3)];
             let heard = heard.map(|(name, age)| (NodeId::new(name), (Some("b".into()), millis(age)))).into();
             let contact = Contact { boot: "b".into(), age: millis(age), echoed: None, others: BTreeMap::new(), heard };
             let contacts = Contacts { sent: 1, peers: [(peer.into(), contact)].into() };
-            contacts.is_deaf(&peer.into(), &"b".into(), &voters, millis(1500))
+            contacts.misses(&peer.into(), &"b".into(), &voters, millis(1500))
         };
-        assert!(deaf("n2", 100, 1601, 1601));
-        assert!(!deaf("n2", 100, 100, 9000), "it hears one other, that is two of three");
-        assert!(!deaf("n2", 100, 1600, 1600), "what has passed since then does not count");
-        assert!(deaf("w", 0, 1501, 1501), "who does not vote needs two of three");
-        assert!(!deaf("w", 0, 1501, 0), "it said nothing of n2");
-        assert!(!Contacts::default().is_deaf(&"n2".into(), &"b".into(), &voters, millis(1500)));
+        assert_eq!(missed("n2", 100, 1601, 1601), 2);
+        assert_eq!(missed("n2", 100, 100, 9000), 1);
+        assert_eq!(missed("n2", 100, 1600, 1600), 0, "what has passed since then does not count");
+        assert_eq!(missed("w", 0, 1501, 1501), 2);
+        assert_eq!(missed("w", 0, 1501, 0), 1, "it said nothing of n2");
+        assert_eq!(missed("n1", 0, 1501, 1501), 1, "not itself");
+        assert_eq!(Contacts::default().misses(&"n2".into(), &"b".into(), &voters, millis(1500)), 0);
     }
 
     #[test]

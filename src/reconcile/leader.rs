@@ -349,11 +349,18 @@ impl Node {
         commands
     }
 
-    /// Notes who is heard and says that it hears too few of the voters.
+    /// Notes who is heard and says that it hears too few of the voters. A voter that has just begun, this one included, is
+    /// heard by nobody yet but as its earlier boot.
     fn note_deaf(&mut self) {
-        let (within, voters) = (self.suspect_after(), &self.leadership.voters);
+        let (within, voters, me) = (self.suspect_after(), &self.leadership.voters, &self.config.node);
+        let begun = |voter: &NodeId| match voter == me {
+            true => self.now.saturating_sub(self.started),
+            false => self.duties.since_join(voter, self.now),
+        };
+        let may_be_heard: Vec<&NodeId> = voters.iter().filter(|voter| begun(voter) >= within).collect();
         let is_deaf = |name: &NodeId, boot: &BootId| {
-            self.contacts.hears(name, within) && self.contacts.is_deaf(name, boot, voters, within)
+            self.contacts.hears(name, within)
+                && self.contacts.misses(name, boot, &may_be_heard, within) * 2 >= voters.len().max(1)
         };
         let deaf = self.state.nodes.iter().filter(|(name, node)| is_deaf(name, &node.incarnation.boot));
         let since = |name: &NodeId| self.duties.deaf.get(name).copied().unwrap_or(self.now);
