@@ -2,18 +2,25 @@
 //!
 //! A fence agent that prints whatever it is told, on both outputs, is used for everything fence agents are used for, with a
 //! password in a file and a token that real `age` sealed; a resource's agent of the same sort gets a value of a file of real
-//! `sops`; tokens of every role are made and used. Then every file, log, output and command line is read.
+//! `sops`; a forge repeats the token that it was told; a webhook is signed; tokens of every role are made and used. Then every
+//! file, log, output and command line is read, for these and for the keys of the nodes.
 
 use crate::cluster::{Cluster, SOON, quickstart};
-use crate::lab::Node;
-use std::io::Write;
+use crate::lab::{CLIENT, Node};
+use std::io::{BufRead as _, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 const PASSWORD: &str = "Pl4nted-in-4-file-And-nowhere";
 const TOKEN: &str = "Pl4nted-with-age-In-the-manifest";
 const PASSWD: &str = "Pl4nted-with-sops-Beside-it";
+const FORGE: &str = "Pl4nted-for-the-forge-Of-us-all";
+const WEBHOOK: &str = "Pl4nted-for-a-webhook-Alone";
 const FILE: &str = "/etc/hafen-secrets/pdu";
+/// Where the forge listens.
+const FORGE_PORT: u16 = 3001;
 
 /// Prints its input and how it was called, then does what `fence_lab` does; fails when told.
 const LEAKY: &str = r#"#!/bin/bash
@@ -125,7 +132,11 @@ fn no_log_output_or_file_has_a_secret() {
              chmod 755 /usr/lib/ocf/resource.d/lab/leaky"
         ))
         .ok();
-        node.sh(&format!("mkdir -m 700 -p /etc/hafen-secrets && echo '{PASSWORD}' >{FILE} && chmod 600 {FILE}")).ok();
+        node.sh(&format!(
+            "mkdir -m 700 -p /etc/hafen-secrets && cd /etc/hafen-secrets && umask 077 && echo '{PASSWORD}' >pdu && \
+             echo '{FORGE}' >forge && echo '{WEBHOOK}' >webhook"
+        ))
+        .ok();
         let leaky = LEAKY.replace("SHA_OF_TOKEN", &sha256(TOKEN));
         node.sh(&format!("cat >/usr/sbin/fence_leaky <<'AGENT'\n{leaky}\nAGENT\nchmod 755 /usr/sbin/fence_leaky")).ok();
         // Everything that can be logged.
@@ -138,12 +149,19 @@ fn no_log_output_or_file_has_a_secret() {
     let to: Vec<&str> = recipients.iter().flat_map(|recipient| ["-r", recipient.as_str()]).collect();
     let armor = filter(age, &[&["--armor"], to.as_slice()].concat(), TOKEN);
     let armor: String = armor.lines().map(|line| format!("        {line}\n")).collect();
+    let asked = parrot(lab.client_listen(FORGE_PORT));
+    let source = format!(
+        "spec: {{ source: {{ url: \"file:///srv/none.git\", interval: 1h, webhook: {{ secret: {{ file: \
+         /etc/hafen-secrets/webhook }} }}, report: {{ provider: Gitea, url: \"http://{CLIENT}:{FORGE_PORT}\", project: \
+         ops/cluster, token: {{ file: /etc/hafen-secrets/forge }} }} }} }}"
+    );
     for text in manifests.values_mut() {
         let secret = format!(
             "  agent: fence_leaky\n  retries: 0\n  check: 1s\n  secrets:\n    password: {{ file: {FILE} }}\n    token:\n      \
              age: |\n{armor}"
         );
         *text = text.replace("  agent: fence_lab", secret.trim_end());
+        *text = text.replace("spec: {}", &source);
     }
     let plain = format!("leaky:\n  passwd: {PASSWD}\n  other: 5\n");
     let options =
@@ -191,6 +209,17 @@ fn no_log_output_or_file_has_a_secret() {
     let done = said.run(n1, &ask(&tokens[1], "POST", "/v1/operate", drain));
     assert!(done.contains("draining n3"), "{done}");
 
+    // A forge that refuses repeats what it was told.
+    lab.wait_until(SOON, "the forge has its token", || asked.lock().expect("no panic").contains(FORGE));
+    let signed = |secret: &str| {
+        format!(
+            "curl -sk -o /dev/null -w '%{{http_code}}' -X POST -H \"X-Gitea-Signature: $(printf %s '{{}}' | \
+             openssl dgst -sha256 -hmac {secret} -r | cut -d' ' -f1)\" -d '{{}}' https://10.77.0.11:7443/v1/webhook"
+        )
+    };
+    let heeded = n1.sh(&signed(WEBHOOK)).ok();
+    assert_ne!(heeded.trim(), n1.sh(&signed("another")).ok().trim(), "the secret of the webhook is used");
+
     // The device works, and fails, and says everything it knows.
     cluster.settle();
     said.run(n1, "hafen fence test n3 --yes");
@@ -234,11 +263,17 @@ fn no_log_output_or_file_has_a_secret() {
     for given in ["given\n", "token\n", "passwd-start-", "passwd-monitor-"] {
         assert!(text.contains(given), "no agent ever had it, so nothing is proved: {given}");
     }
-    let mut secrets = [PASSWORD, TOKEN, PASSWD].map(shapes).concat();
-    // The keys themselves stay in their files.
+    let mut secrets = [PASSWORD, TOKEN, PASSWD, FORGE, WEBHOOK].map(shapes).concat();
+    // The keys themselves stay in their files; of one in PEM, the line that is its own.
     for node in lab.nodes().into_iter().filter(|node| node.is_up()) {
         let key = node.sh("grep -o 'AGE-SECRET-KEY-.*' /etc/hafen/age.key").ok();
         secrets.push(key.trim().to_owned());
+        for key in ["node.key", "ca.key"] {
+            let pem = node.sh(&format!("cat /var/lib/hafen/identity/{key}")).ok();
+            let own = pem.lines().nth(2).filter(|line| line.len() > 40 && !line.starts_with('-'));
+            secrets.push(own.unwrap_or_else(|| panic!("{key} has lines of its own")).to_owned());
+        }
+        secrets.push(node.sh("cat /var/lib/hafen/identity/heartbeat.key").ok().trim().to_owned());
     }
     secrets.extend(tokens.iter().map(|token| token.trim().trim_start_matches("hafen1.").to_owned()));
     let mut found = Vec::new();
@@ -264,12 +299,36 @@ fn no_log_output_or_file_has_a_secret() {
     let called = std::fs::read_to_string(lab.shared().join("called")).unwrap_or_default();
     assert!(called.contains("fence_leaky"), "{called}");
     found.extend(secrets.iter().filter(|secret| called.contains(secret.as_str())).map(|_| "a command line".to_owned()));
-    for home in ["/hafen-secrets/pdu", "/hafen/age.key"] {
+    let identity = ["/identity/node.key", "/identity/ca.key", "/identity/heartbeat.key"];
+    let files = ["/hafen-secrets/pdu", "/hafen-secrets/forge", "/hafen-secrets/webhook", "/hafen/age.key"];
+    for home in files.into_iter().chain(identity) {
         let own = found.iter().filter(|found| found.ends_with(home)).count();
         assert!(own >= 2, "the search finds what is there: {found:?}");
         found.retain(|found| !found.ends_with(home));
     }
     assert!(found.is_empty(), "secrets were found in:\n{}", found.join("\n"));
+}
+
+/// A forge that refuses everything, and repeats in its answer what it was told: all that was said to it.
+fn parrot(listener: TcpListener) -> Arc<Mutex<String>> {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let all = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = String::new();
+            let mut reader = BufReader::new(&stream);
+            // Who hangs up in the middle is no concern here.
+            while matches!(reader.read_line(&mut head), Ok(length) if length > 2) {}
+            let body = head.replace('\r', "");
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            all.lock().expect("no panic").push_str(&head);
+        }
+    });
+    heard
 }
 
 /// Tokens that were used, or have expired, let nobody in, and say why.

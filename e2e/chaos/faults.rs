@@ -32,21 +32,17 @@ pub fn prepare(lab: &Lab) {
     lab.set_stack(&stack());
 }
 
-/// The daemon, with a wall clock that can be stepped where that is possible. Its other clocks are the kernel's.
+/// The daemon, with a wall clock that can be stepped. Its other clocks are the kernel's.
 fn stack() -> String {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let library = folders.map(|folder| folder.path().join(FAKETIME)).find(|path| path.exists());
-    let fake = if let Some(library) = library {
-        format!(
-            "LD_PRELOAD={} DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1 \
-             FAKETIME_TIMESTAMP_FILE=/srv/shared/.lab/$(hostname).clock ",
-            library.display()
-        )
-    } else {
-        eprintln!("clocks are not stepped: {FAKETIME} is missing (`make deps`)");
-        String::new()
-    };
-    format!("env {fake}HAFEN_LOG=info,openraft=error hafen agent")
+    // Without it a step would be told and not be made.
+    let library = library.unwrap_or_else(|| panic!("{FAKETIME} is missing: `make deps` installs it"));
+    format!(
+        "env LD_PRELOAD={} DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1 \
+         FAKETIME_TIMESTAMP_FILE=/srv/shared/.lab/$(hostname).clock HAFEN_LOG=info,openraft=error hafen agent",
+        library.display()
+    )
 }
 
 fn set_clock(lab: &Lab, node: &str, seconds: i64) {

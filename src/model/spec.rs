@@ -102,12 +102,16 @@ impl Spec {
         traits.reload(&old.told(), &new.told())
     }
 
-    /// Whether two resources are one service under two names ([`AgentTraits::is_same`]).
+    /// Whether two resources are one service under two names ([`AgentTraits::is_same`]). Of an agent that says nothing of
+    /// itself they may be as soon as they have anything in common.
     pub fn is_same_service(&self, old: &Resource, new: &Resource) -> bool {
         old.agent == new.agent
             && match self.agents.get(&new.agent) {
                 Some(traits) => traits.is_same(&old.params, &new.params),
-                None => old.params == new.params,
+                None => {
+                    let shared = |(name, value): (&String, &String)| new.params.get(name) == Some(value);
+                    old.params == new.params || old.params.iter().any(shared)
+                }
             }
     }
 

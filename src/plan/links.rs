@@ -3,7 +3,7 @@
 //! Input: the [`World`]. Output: [`Link`]s in a fixed order, each with how its instances pair up.
 //!
 //! A group is up with its last member and begins to stop with its last one too, so an order constraint on a group binds
-//! one end of it; the members in between follow by the links of the group.
+//! one end of it; the members in between follow by the links of the group. What a group needs to start all of its members wait for.
 
 use super::instances::World;
 use crate::model::{Order, OrderAction, OrderEnd, OrderStrength};
@@ -83,7 +83,9 @@ pub(super) fn links(world: &World<'_>) -> Vec<Link> {
     for (number, order) in world.spec.orders.values().enumerate() {
         let either = (!order.or.is_empty()).then_some(number);
         for end in std::iter::once(&order.first).chain(&order.or) {
-            links.extend(link(world, order, end, either));
+            let Some(link) = link(world, order, end, either) else { continue };
+            links.push(link);
+            links.extend(later_members(world, order, link));
         }
     }
     links
@@ -110,6 +112,15 @@ fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>)
         enough,
         direct: [&end.resource, &order.then.resource].into_iter().all(|name| world.spec.resources.contains_key(name)),
     })
+}
+
+/// What a group needs each of its members waits for: an earlier one may run already, found or kept, without it. Stops follow
+/// by the links of the group.
+fn later_members<'w>(world: &'w World<'_>, order: &'w Order, link: Link) -> impl Iterator<Item = Link> + 'w {
+    let starts = link.is_need() && link.then_action == OrderAction::Start;
+    let members = if starts { world.members(&order.then.resource) } else { Vec::new() };
+    let later = members.into_iter().filter(move |member| *member != link.then && *member != link.first);
+    later.map(move |then| Link { then, symmetric: false, direct: false, ..link })
 }
 
 /// What is needed, one way or another: each set holds if one of its links does.

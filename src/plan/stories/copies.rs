@@ -107,6 +107,20 @@ fn what_follows_the_promoted_copy_moves_with_it() {
     assert_eq!(w.play(), "Stop fs@n1, Demote db:0@n1, Stop db:0@n1, Promote db:1@n2, Start fs@n2");
 }
 
+/// An earlier member that runs already, found or kept, is no proof that what the group needs is there.
+#[test]
+fn every_member_of_a_group_waits_for_what_the_group_needs() {
+    let mut w = three();
+    promotable(&mut w);
+    w.resources(&["fs", "ip"]).group("g", &["fs", "ip"]).order("c.Promote", "g");
+    w.spec.clones.get_mut(&ResourceId::new("c")).unwrap().max = Some(2);
+    w.colocate("g", "c", Strength::Required, 0).with.role = Some(Role::Promoted);
+    w.attribute("n2", "master-db", "3");
+    w.runs(&["db:1@n1", "db:0@n3", "fs@n2"]).suspect("n3");
+    w.attempt("n3", 0, "n1");
+    assert_eq!(w.steps(), "Start db:0@n2, Start ip@n2, Promote db:0@n2, Fence n3", "nothing can be done yet");
+}
+
 #[test]
 fn unpromoted_by_target_role_or_after_a_failed_demote() {
     let mut w = two();

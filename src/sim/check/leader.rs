@@ -49,7 +49,7 @@ impl Sim {
     pub(super) fn check_suspicions(&mut self, before: &State, state: &State) {
         // Where messages get lost, what a voter says of another may be older than what it knows.
         // And what was decided long ago, and committed with the next leader, is taken back by that one.
-        if !self.lossy.is_empty() || self.words_are_old() || self.now - self.checks.written > LATE {
+        if self.words_are_old() || self.now - self.checks.written > LATE {
             return;
         }
         for (name, node) in &state.nodes {
@@ -75,12 +75,14 @@ impl Sim {
         }
     }
 
-    /// Whether what some node says of others is so long on its way that it may be older than what it knows.
+    /// Whether what some node says of others gets lost, or is so long on its way, that it may be older than what it knows;
+    /// or was until a moment ago.
     fn words_are_old(&self) -> bool {
-        let slow = |planned: &Planned| match planned.fault {
-            Fault::Slow { by, ms, .. } => by > LATE && (planned.at..=planned.at + ms + by).contains(&self.now),
-            _ => false,
+        let late = |planned: &Planned| match planned.fault {
+            Fault::Slow { by, ms, .. } if by > LATE => Some(planned.at + ms + by),
+            Fault::Lossy { ms, .. } => Some(planned.at + ms + LATE),
+            _ => None,
         };
-        self.faults.iter().any(slow)
+        self.faults.iter().any(|planned| planned.at <= self.now && late(planned).is_some_and(|until| self.now <= until))
     }
 }

@@ -410,6 +410,34 @@ fn a_rename_is_told_by_what_the_agent_calls_unique() {
     case.claim("dbx@n2").unwrap();
 }
 
+/// Of an agent that says nothing of itself: what has anything in common may be the same; what has nothing is another.
+#[test]
+fn a_rename_with_other_parameters_waits_where_nobody_knows_what_is_unique() {
+    for (params, waits) in [(["state=/run/db", "size=9"], true), (["state=/run/other", "size=9"], false)] {
+        let mut case = Case::new();
+        let set = |resource: &mut Resource, params: [&str; 2]| {
+            let pairs = params.iter().filter_map(|pair| pair.split_once('='));
+            resource.params = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        };
+        set(case.world.resource("db"), ["state=/run/db", "size=1"]);
+        case.push("2");
+        for node in ["n1", "n2", "n3"] {
+            case.ok(case.probe_command("db", node, Reading::Stopped));
+        }
+        case.run("db@n1");
+        let mut renamed = case.world.spec.resources.remove("db").unwrap();
+        set(&mut renamed, params);
+        case.world.spec.resources.insert("dbx".into(), renamed);
+        case.push("3");
+        for node in ["n1", "n2", "n3"] {
+            case.ok(case.probe_command("dbx", node, Reading::Stopped));
+        }
+        case.assign("dbx@n2", Role::Started);
+        let claimed = case.claim("dbx@n2");
+        assert_eq!(matches!(claimed, Err(Refusal::NotAllowed { .. })), waits, "{params:?}: {claimed:?}");
+    }
+}
+
 /// `web` inside of a container of the bundle `box`.
 fn bundled(case: &mut Case) {
     let bundle = Bundle {
