@@ -2,9 +2,10 @@
 
 use super::life_tests::facts;
 use super::*;
-use crate::model::{ActionKind, BootId, Digest, ExecStatus, LogIndex, OpName, QuorumLoss, Revision};
+use crate::model::{ActionKind, BootId, Digest, ExecStatus, LogIndex, OpName, QuorumLoss, Revision, Role};
 use crate::plan::testing::{self, World, key};
-use crate::state::Target;
+use crate::state::port::ProposeError;
+use crate::state::{Phase, Target};
 
 const BEGAN: Duration = Duration::from_secs(1000);
 const MONITORED: Duration = Duration::from_secs(60);
@@ -17,15 +18,24 @@ struct Lone {
     heard: bool,
     /// What an agent was asked for and has not been answered yet.
     asked: Vec<(OpId, ActionKind)>,
+    /// Proposals without an answer.
+    proposed: Vec<ProposalId>,
 }
 
 impl Lone {
     fn new() -> Self {
+        Self::of(|w| {
+            w.runs(&["log@n1"]);
+        })
+    }
+
+    /// What it runs is said by `claimed`.
+    fn of(claimed: impl FnOnce(&mut World)) -> Self {
         let mut w = World::new(&["n1", "n2", "n3"]);
         let log = w.resources(&["log"]).resource("log");
         log.quorum_loss = QuorumLoss::Freeze;
         log.operations.entry(OpName::Monitor).and_modify(|monitor| monitor.interval = MONITORED);
-        w.probe_all().runs(&["log@n1"]);
+        claimed(w.probe_all());
         let mut state = w.state.clone();
         state.specs.insert(Digest::default(), Arc::new(w.spec.clone()));
         let revision = Revision::new("a".repeat(40));
@@ -33,7 +43,8 @@ impl Lone {
         state.target = Some(Target { revision, spec, accepted_at: state.index, accepted_ms: 0, by });
         let config = Config { node: "n1".into(), incarnation: testing::incarnation("n1"), facts: facts(), cores: 2 };
         let node = Node::new(config, BEGAN);
-        let mut lone = Self { node, state: state.clone(), now: BEGAN, heard: false, asked: Vec::new() };
+        let (asked, proposed) = (Vec::new(), Vec::new());
+        let mut lone = Self { node, state: state.clone(), now: BEGAN, heard: false, asked, proposed };
         let voters = ["n1", "n2", "n3"].map(NodeId::new).into();
         lone.step(Event::Leadership(Leadership { voters, ..Leadership::default() }));
         lone.step(Event::Committed(Arc::new(state)));
@@ -42,8 +53,10 @@ impl Lone {
 
     fn step(&mut self, event: Event) {
         for effect in self.node.step(self.now, 0, event) {
-            if let Effect::Run { op, request } = effect {
-                self.asked.push((op, request.kind));
+            match effect {
+                Effect::Run { op, request } => self.asked.push((op, request.kind)),
+                Effect::Propose { id, .. } => self.proposed.push(id),
+                _ => {}
             }
         }
     }
@@ -152,4 +165,27 @@ fn what_must_be_stopped_by_the_time_it_is_stopped_stays_so() {
     lone.ends(ActionKind::Probe, 7);
     lone.pass(1_000);
     assert_eq!(lone.kinds(), []);
+}
+
+/// What it said last of a reload was committed or lost; it stopped the service meanwhile, and has to say so first.
+#[test]
+fn what_was_stopped_without_a_quorum_is_not_reloaded_because_an_answer_was_lost() {
+    let mut lone = Lone::of(|w| {
+        w.resource("log").quorum_loss = QuorumLoss::Stop;
+        w.assigned("log@n1", Role::Started).claim("log@n1", Phase::Reloading, Role::Started);
+        let digest = w.state.claims[&key("log@n1")].definition;
+        w.state.reloads.insert(key("log@n1"), digest);
+    });
+    lone.meets_the_others();
+    lone.ends(ActionKind::Reload, 0);
+    lone.loses_the_others();
+    lone.ends(ActionKind::Stop, 0);
+    lone.ends(ActionKind::Probe, 7);
+    lone.meets_the_others();
+    for id in std::mem::take(&mut lone.proposed) {
+        lone.step(Event::Answered { id, result: Err(ProposeError::Unknown("the answer was lost".into())) });
+    }
+    lone.pass(3_000);
+    assert_eq!(lone.kinds(), [], "it is settled first");
+    assert!(!lone.proposed.is_empty());
 }

@@ -137,8 +137,10 @@ impl Node {
             if busy.is_some_and(|op| !over(op)) || self.isolation.since.is_some() {
                 continue;
             }
-            // What was stopped without a quorum still looks as if it ran: nothing may be built on it until it is settled.
-            if matches!(kind, StepKind::Start | StepKind::Promote) && self.isolation.is_settling() {
+            // What was stopped without a quorum still looks as if it ran: nothing may be built on it until it is settled, and
+            // nothing be done to it but that.
+            let builds = matches!(kind, StepKind::Start | StepKind::Promote) && self.isolation.is_settling();
+            if builds || self.isolation.has_stopped(&key) {
                 continue;
             }
             let claim = self.own_claim(&key).cloned();
