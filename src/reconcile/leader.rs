@@ -26,13 +26,21 @@ pub(super) struct LeaderDuties {
     assigned: Option<(u64, LogIndex)>,
     last_tick: Option<(u64, Duration)>,
     executing: BTreeMap<AttemptId, Execution>,
-    /// When each node was seen to have joined, and by which entry.
-    joined: BTreeMap<NodeId, (LogIndex, Duration)>,
+    joined: BTreeMap<NodeId, Joined>,
     /// Boots known to be proven off, each with a number that only a boot that lives after that can echo.
     proven_off: BTreeMap<NodeId, (BootId, u64)>,
     /// Since when each node that is heard says that it hears too few.
     deaf: BTreeMap<NodeId, Duration>,
     pub(super) watch: super::trial::Watch,
+}
+
+/// That a node was seen to have joined.
+#[derive(Debug, Clone)]
+struct Joined {
+    by: LogIndex,
+    at: Duration,
+    /// A number that only who lives after that can echo; None: until the next reading.
+    nonce: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,15 +67,23 @@ impl LeaderDuties {
         self.joined.retain(|name, _| state.nodes.contains_key(name));
         for (name, node) in &state.nodes {
             match self.joined.get(name) {
-                Some((index, _)) if *index == node.joined_at => {}
-                Some(_) | None => _ = self.joined.insert(name.clone(), (node.joined_at, seen)),
+                Some(joined) if joined.by == node.joined_at => {}
+                Some(_) | None => {
+                    let joined = Joined { by: node.joined_at, at: seen, nonce: None };
+                    self.joined.insert(name.clone(), joined);
+                }
             }
         }
     }
 
     /// How long ago the current boot of a node was seen to have joined, or its daemon to have joined again.
     pub fn since_join(&self, name: &NodeId, now: Duration) -> Duration {
-        self.joined.get(name).map_or(Duration::MAX, |(_, at)| now.saturating_sub(*at))
+        self.joined.get(name).map_or(Duration::MAX, |joined| now.saturating_sub(joined.at))
+    }
+
+    /// What a boot must have echoed to be alive after the current one was seen to have joined. None: not known yet.
+    pub fn after_join(&self, name: &NodeId) -> Option<u64> {
+        self.joined.get(name)?.nonce
     }
 
     pub fn reported(&mut self, attempt: AttemptId) {
@@ -88,6 +104,9 @@ impl LeaderDuties {
         self.proven_off.retain(|name, (boot, _)| fenced.get(name) == Some(&&*boot));
         for (name, boot) in fenced {
             self.proven_off.entry(name.clone()).or_insert_with(|| (boot.clone(), contacts.sent + 1));
+        }
+        for joined in self.joined.values_mut() {
+            joined.nonce.get_or_insert(contacts.sent + 1);
         }
     }
 

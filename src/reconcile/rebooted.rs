@@ -4,7 +4,8 @@
 //! the new one may join. And what people must know where it cannot be said: two machines with one identity.
 //!
 //! Invariants: nothing is said of a boot that was heard within `suspectAfter`, by this node or by a voter that says so;
-//! nothing before this daemon has listened for [`LISTEN`]; a new boot counts as there only once it has answered.
+//! nothing before this daemon has listened for [`LISTEN`]; a new boot counts as there only once it has answered what was
+//! sent after the old one had joined.
 //!
 //! Does not help where the old boot is alive and cut off from all who vote: that is what fencing is for.
 
@@ -60,9 +61,9 @@ impl Node {
         over.map(|(name, node)| (name.clone(), node.incarnation.boot.clone())).collect()
     }
 
-    /// Whether a node is there with a newer boot than this. Beats that answered nothing may be recordings. A boot that is
-    /// known to be over is an older one: its last beats may be younger than the join of its successor, whose own beats
-    /// are still on their way.
+    /// Whether a node is there with a newer boot than this: with one that was alive after this one was seen to have joined,
+    /// by what it answered. Beats that answered nothing, or something older, may be recordings, or have been long on their
+    /// way: those of a boot that was there for a moment before this one, and never joined, say nothing.
     fn is_back(&self, name: &NodeId, old: &BootId, within: Duration) -> bool {
         let newer = |boot: &BootId| {
             let known = self.state.nodes.get(name);
@@ -71,11 +72,10 @@ impl Node {
         if name == &self.config.node {
             return newer(&self.config.incarnation.boot);
         }
-        // One that was there for a moment, and never joined, is known to nobody: what was heard of it before its successor
-        // joined says nothing.
-        let since = self.duties.since_join(name, self.now).min(within);
+        let nonce = self.duties.after_join(name);
+        let lives = |boot: &BootId| nonce.is_some_and(|nonce| self.contacts.answered(name, boot, nonce));
         let contact = self.contacts.peers.get(name);
-        contact.is_some_and(|contact| newer(&contact.boot) && contact.age < since && contact.echoed.is_some())
+        contact.is_some_and(|contact| newer(&contact.boot) && contact.age < within && lives(&contact.boot))
     }
 
     /// Whether this node, or a voter that is heard, lately heard this boot.
