@@ -3,7 +3,7 @@
 //! Input: the [`World`]. Output: [`Link`]s in a fixed order, each with how its instances pair up.
 //!
 //! A group is up with its last member and begins to stop with its last one too, so an order constraint on a group binds
-//! one end of it; the members in between follow by the links of the group. What a group needs to start all of its members wait for.
+//! one end of it; the members in between follow by the links of the group. What a group needs all of its members wait for, and go before.
 
 use super::instances::World;
 use crate::model::{Order, OrderAction, OrderEnd, OrderStrength};
@@ -114,13 +114,13 @@ fn link(world: &World<'_>, order: &Order, end: &OrderEnd, either: Option<usize>)
     })
 }
 
-/// What a group needs each of its members waits for: an earlier one may run already, found or kept, without it. Stops follow
-/// by the links of the group.
+/// What a group needs each of its members waits for, and is gone before: an earlier one may run already, found or kept, without
+/// it, or may have been stopped before the others.
 fn later_members<'w>(world: &'w World<'_>, order: &'w Order, link: Link) -> impl Iterator<Item = Link> + 'w {
     let starts = link.is_need() && link.then_action == OrderAction::Start;
     let members = if starts { world.members(&order.then.resource) } else { Vec::new() };
     let later = members.into_iter().filter(move |member| *member != link.then && *member != link.first);
-    later.map(move |then| Link { then, symmetric: false, direct: false, ..link })
+    later.map(move |then| Link { then, direct: false, ..link })
 }
 
 /// What is needed, one way or another: each set holds if one of its links does.

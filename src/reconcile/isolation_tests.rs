@@ -189,3 +189,27 @@ fn what_was_stopped_without_a_quorum_is_not_reloaded_because_an_answer_was_lost(
     assert_eq!(lone.kinds(), [], "it is settled first");
     assert!(!lone.proposed.is_empty());
 }
+
+/// The stop was begun when nobody could be asked, and goes on: what stands on that is not started meanwhile.
+#[test]
+fn nothing_is_built_on_what_is_still_being_stopped_when_the_quorum_comes_back() {
+    let mut web = None;
+    let mut lone = Lone::of(|w| {
+        w.runs(&["log@n1"]).resource("log").quorum_loss = QuorumLoss::Stop;
+        w.resources(&["web"]).order("log", "web");
+        let digest = w.state.claims[&key("log@n1")].definition;
+        Arc::make_mut(w.state.definitions.get_mut(&digest).expect("it is claimed")).resource.quorum_loss =
+            QuorumLoss::Stop;
+        w.probe_all().assigned("web@n1", Role::Started).claim("web@n1", Phase::Starting, Role::Started);
+        web = w.state.claims.remove(&key("web@n1"));
+    });
+    lone.loses_the_others();
+    lone.ends(ActionKind::Monitor, 0);
+    assert_eq!(lone.kinds(), [ActionKind::Stop]);
+    lone.meets_the_others();
+    lone.state.index = LogIndex(lone.state.index.0 + 1);
+    lone.state.claims.insert(key("web@n1"), web.expect("it was claimed"));
+    lone.step(Event::Committed(Arc::new(lone.state.clone())));
+    lone.pass(1_000);
+    assert_eq!(lone.kinds(), [ActionKind::Stop]);
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{BootId, FencingAction, LogIndex};
-use crate::state::{Attempt, Entry, FEATURE_LEVEL, FenceOutcome, Membership, Refusal, SwitchOn};
+use crate::state::{Attempt, Entry, FEATURE_LEVEL, FenceOutcome, Membership, OverrideKind, Refusal, Scope, SwitchOn};
 
 use std::collections::BTreeMap;
 
@@ -158,6 +158,23 @@ fn a_daemon_that_is_to_end_tells_first_and_is_not_kept_by_a_silent_log() {
     assert!(told.iter().any(|command| matches!(command, Command::Restarting { .. })), "{told:?}");
     let later = node.step(BEGAN + Duration::from_secs(2), 0, Event::Tick);
     assert!(later.iter().any(|effect| matches!(effect, Effect::Exit { clean: false })), "{later:?}");
+}
+
+/// Committed after the next daemon had joined, it would keep the node empty for good.
+#[test]
+fn a_daemon_takes_back_the_late_word_of_the_one_before_that_the_node_goes_down() {
+    let mut state = three_nodes();
+    let (scope, kind) = (Scope::Node("n2".into()), OverrideKind::Shutdown);
+    let (by, reason) = ("n2".into(), "the node goes down".into());
+    apply(&mut state, Command::SetOverride { scope, kind, by, reason, expires_ms: None });
+    let config = || Config { node: NodeId::new("n2"), incarnation: incarnation("b"), facts: facts(), cores: 2 };
+    let state = Arc::new(state);
+    let takes_back = |effects: &[Effect]| proposed(effects).iter().any(|c| matches!(c, Command::ClearOverride { .. }));
+    let mut node = Node::new(config(), BEGAN);
+    assert!(takes_back(&node.step(BEGAN, 0, Event::Committed(Arc::clone(&state)))));
+    let mut leaving = Node::new(config(), BEGAN);
+    leaving.step(BEGAN, 0, Event::Stop);
+    assert!(!takes_back(&leaving.step(BEGAN, 0, Event::Committed(state))), "its own word stays");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::model::NodeId;
 use crate::model::planted::{Planted, planted};
 use crate::plan::{self, Graph, StepKind};
 use crate::state::port::{Applied, Leadership, ProposeError};
-use crate::state::{ClaimKey, Command, Membership, OverrideKind, Scope, State};
+use crate::state::{ClaimKey, Command, Membership, Override, OverrideKind, Scope, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -425,7 +425,7 @@ impl Node {
     }
 
     fn leave_if_asked(&mut self) {
-        let Some(since) = self.leaving else { return };
+        let Some(since) = self.leaving else { return self.stay() };
         let me = self.config.node.clone();
         let scope = Scope::Node(me.clone());
         let drained = self.state.overrides_of(&scope).any(|(_, o)| matches!(o.kind, OverrideKind::Shutdown));
@@ -455,6 +455,16 @@ impl Node {
             self.exited = true;
             self.effects.push(Effect::Exit { clean: false });
         }
+    }
+
+    /// An earlier daemon here said that the node goes down, and its word was written down only after this one had joined.
+    fn stay(&mut self) {
+        let scope = Scope::Node(self.config.node.clone());
+        let is_late = |o: &Override| matches!(o.kind, OverrideKind::Shutdown);
+        let late = self.state.overrides_of(&scope).find(|(_, o)| is_late(o)).map(|(id, _)| id);
+        let Some(id) = late.filter(|_| self.has_joined() && self.restarting.is_none()) else { return };
+        let by = self.config.node.to_string();
+        self.propose_once(Tag::Shutdown, Command::ClearOverride { id, by });
     }
 
     /// Whether this node leads while others still have something to start or stop.

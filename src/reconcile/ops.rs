@@ -127,6 +127,7 @@ impl Node {
         }
         let sends = |key: &ClaimKey| ready.iter().any(|(kind, other)| *kind == StepKind::MigrateTo && other == key);
         self.ops.unheard.retain(|key, _| sends(key));
+        let settling = self.isolation.is_settling() || self.stops_alone();
         for (kind, key) in ready {
             let busy = self.ops.running.get(&key);
             let over = |op: &Op| {
@@ -139,7 +140,7 @@ impl Node {
             }
             // What was stopped without a quorum still looks as if it ran: nothing may be built on it until it is settled, and
             // nothing be done to it but that.
-            let builds = matches!(kind, StepKind::Start | StepKind::Promote) && self.isolation.is_settling();
+            let builds = matches!(kind, StepKind::Start | StepKind::Promote) && settling;
             if builds || self.isolation.has_stopped(&key) {
                 continue;
             }
@@ -182,6 +183,14 @@ impl Node {
             self.announce();
             self.report_ops();
         }
+    }
+
+    /// Whether something is being stopped here that nobody knows of: begun without a quorum, it goes on after that is back.
+    fn stops_alone(&self) -> bool {
+        self.ops.running.iter().any(|(key, op)| {
+            let claim = self.own_claim(key).filter(|claim| claim.epoch == op.epoch);
+            op.kind == ActionKind::Stop && claim.is_some_and(|claim| claim.phase != Phase::Stopping)
+        })
     }
 
     /// Whether what a claim was granted after still runs. A start that an earlier daemon began is begun again; what it

@@ -221,7 +221,9 @@ impl Sim {
         let Some(peer) = peer else { return };
         let Some(service) = self.hosts[host].services.remove(&thing) else { return };
         let there = self.hosts[peer].services.get(&thing);
-        if there.is_some_and(|there| !there.is_nobodys()) && !service.is_nobodys() {
+        // Who was said to be off, and lives, does what it had begun: that is the device's fault.
+        let over = self.hosts[host].lied_off == Some(self.hosts[host].boot);
+        if !over && there.is_some_and(|there| !there.is_nobodys()) && !service.is_nobodys() {
             self.violated(
                 Invariant::Limits,
                 format!("{thing} moves from n{} to n{}, where it runs", host + 1, peer + 1),

@@ -17,7 +17,7 @@ fn copies_keep_their_numbers_and_places() {
     let mut w = three();
     w.resources(&["a"]).cloned("c", "a").max = Some(2);
     w.runs(&["a:0@n3", "a:1@n2"]);
-    assert_eq!(w.steps(), "");
+    assert_eq!(w.steps(), "Start db:0@n2, Stop db:0@n1, !Stop ip@n1, Demote db:0@n1", "the address goes first");
     w.suspect("n3");
     assert_eq!(w.placed(), "a:0@n1 a:1@n2");
     assert_eq!(w.play(), "Fence n3, Start a:0@n1");
@@ -119,6 +119,16 @@ fn every_member_of_a_group_waits_for_what_the_group_needs() {
     w.runs(&["db:1@n1", "db:0@n3", "fs@n2"]).suspect("n3");
     w.attempt("n3", 0, "n1");
     assert_eq!(w.steps(), "Start db:0@n2, Start ip@n2, Promote db:0@n2, Fence n3", "nothing can be done yet");
+}
+
+/// Its first member may be gone before: stopped by hand, or by a node that was alone.
+#[test]
+fn every_member_of_a_group_is_gone_before_what_the_group_needs() {
+    let mut w = two();
+    promotable(&mut w);
+    w.resources(&["fs", "ip"]).group("g", &["fs", "ip"]).order("c.Promote", "g");
+    w.runs(&["ip@n1"]).promoted("db:0@n1").drain("n1");
+    assert_eq!(w.steps(), "Start db:0@n2, Stop db:0@n1, !Stop ip@n1, Demote db:0@n1", "the address goes first");
 }
 
 #[test]
