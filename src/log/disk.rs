@@ -273,6 +273,8 @@ impl Disk {
             return Ok(None);
         }
         let lock = lock(&dir.join(LOCK_FILE))?;
+        // To look is to write: redb does so when it opens a file, and when it closes one.
+        write_anew(dir)?;
         let look = std::panic::AssertUnwindSafe(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(CACHE_BYTES);

@@ -131,7 +131,7 @@ pub(super) fn needs(links: &[Link]) -> Vec<Vec<&Link>> {
         match link.either {
             None => sets.push(vec![link]),
             Some(number) => {
-                let place = *places.entry(number).or_insert(sets.len());
+                let place = *places.entry((number, link.then)).or_insert(sets.len());
                 if place == sets.len() {
                     sets.push(Vec::new());
                 }
@@ -148,5 +148,31 @@ fn pairing(world: &World<'_>, first: usize, then: usize) -> Pair {
         // What counts is the dependant's word (Pacemaker Explained, "interleave").
         (Some(_), Some(then)) if world.clones[then].spec.interleave => Pair::SameNode,
         (Some(_) | None, Some(_) | None) => Pair::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a` or `b`, then the members 2 and 3 of a group.
+    #[test]
+    fn each_member_of_a_group_has_the_alternatives_for_itself() {
+        let link = |first, then| Link {
+            first,
+            first_action: OrderAction::Start,
+            then,
+            then_action: OrderAction::Start,
+            strength: OrderStrength::Required,
+            symmetric: true,
+            pair: Pair::All,
+            either: Some(0),
+            enough: None,
+            direct: false,
+        };
+        let links = [link(0, 2), link(0, 3), link(1, 2), link(1, 3)];
+        let sets: Vec<Vec<(usize, usize)>> =
+            needs(&links).iter().map(|set| set.iter().map(|link| (link.first, link.then)).collect()).collect();
+        assert_eq!(sets, [[(0, 2), (1, 2)], [(0, 3), (1, 3)]]);
     }
 }

@@ -369,7 +369,8 @@ impl Node {
     }
 
     /// Notes who is heard and says that it hears too few of the voters. A voter that has just begun, this one included, is
-    /// heard by nobody yet but as its earlier boot.
+    /// heard by nobody yet but as its earlier boot. And nobody is lost by his own word on whom the quorum rests: without
+    /// him there would be none to go on.
     fn note_deaf(&mut self) {
         let (within, voters, me) = (self.suspect_after(), &self.leadership.voters, &self.config.node);
         let begun = |voter: &NodeId| match voter == me {
@@ -377,8 +378,11 @@ impl Node {
             false => self.duties.since_join(voter, self.now),
         };
         let may_be_heard: Vec<&NodeId> = voters.iter().filter(|voter| begun(voter) >= within).collect();
+        let is_there = |voter: &NodeId| voter == me || self.contacts.hears(voter, within);
+        let without = |name: &NodeId| voters.iter().filter(|voter| *voter != name && is_there(voter)).count();
         let is_deaf = |name: &NodeId, boot: &BootId| {
             self.contacts.hears(name, within)
+                && without(name) > voters.len() / 2
                 && self.contacts.misses(name, boot, &may_be_heard, within) * 2 >= voters.len().max(1)
         };
         let deaf = self.state.nodes.iter().filter(|(name, node)| is_deaf(name, &node.incarnation.boot));
