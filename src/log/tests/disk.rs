@@ -74,6 +74,10 @@ async fn what_a_start_reads_was_written_and_synced_by_that_start() {
     let mut kept = Vec::new();
     (&older).read_to_end(&mut kept).expect("reads");
     assert!(kept == bytes, "the old file was written to");
+    // To ask whose it is comes first, and writes, too.
+    let before = inode();
+    assert_eq!(Disk::identity_of(dir.path()), Ok(Some(identity("n1"))));
+    assert_ne!(inode(), before);
 }
 
 #[tokio::test]
