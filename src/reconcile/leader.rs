@@ -26,6 +26,7 @@ pub(super) struct LeaderDuties {
     assigned: Option<(u64, LogIndex)>,
     last_tick: Option<(u64, Duration)>,
     executing: BTreeMap<AttemptId, Execution>,
+    /// The last join of each node.
     joined: BTreeMap<NodeId, Joined>,
     /// Boots known to be proven off, each with a number that only a boot that lives after that can echo.
     proven_off: BTreeMap<NodeId, (BootId, u64)>,
@@ -97,7 +98,8 @@ impl LeaderDuties {
         self.assigned = None;
     }
 
-    /// Takes a reading of the heartbeats that was made after `state` was applied.
+    /// Takes a reading of the heartbeats; `state` was applied by then. A reading may be a moment older than that, which is nothing
+    /// to the time that a machine takes to boot.
     pub fn listen(&mut self, state: &State, contacts: &Contacts) {
         let fenced = state.nodes.iter().filter(|(_, node)| node.membership == Membership::Fenced);
         let fenced: BTreeMap<&NodeId, &BootId> = fenced.map(|(name, node)| (name, &node.incarnation.boot)).collect();

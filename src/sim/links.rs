@@ -25,7 +25,7 @@ pub struct Ear {
 const GAP: u64 = 1_000;
 /// Heartbeats of one round are looked at so long after they were sent, ms: all that are not late have come by then.
 const LOOK: u64 = 15;
-/// Heartbeats that wait for a daemon that does not read; more are lost, as in a full buffer of a socket.
+/// Heartbeats that wait for a daemon that does not read, or are on their way to it; more are lost, as in a full buffer.
 const INBOX: usize = 128;
 /// Where messages get lost, this many of a hundred heartbeats come twice, the second one up to [`STRAY`] ms later.
 const DOUBLED: u64 = 20;

@@ -1,7 +1,7 @@
 //! Simulated clusters: what hafen promises, tried against faults nobody would wait for.
 //!
 //! Input: a seed. Output: what happened, and which [`Invariant`] was broken, if one was. The same seed tells the same story
-//! everywhere. Inside run the real `State`, `plan::assign`, `plan::order` and `reconcile::Node`; simulated are time,
+//! everywhere. Inside run the real `State`, `plan::assign`, `plan::order`, `reconcile::Node` and table of heartbeats; simulated are time,
 //! network, log, disks, machines, agents and fencing devices. The world knows what truly runs where; only the checkers
 //! see it. After the faults the cluster has to reach what its plan wants, and rest.
 //!

@@ -242,11 +242,11 @@ fn half_off(spec: &Spec, at: u64, rng: &mut Rng) -> Option<Vec<Planned>> {
     Some(faults.into_iter().map(|fault| Planned { at: at + 50, fault }).collect())
 }
 
-/// What chance would hardly find: something that moves while it runs; what is said late; what dies while it is stopped; devices that only
-/// count together, one of which does nothing; a link
-/// that becomes very slow before it is cut; a node that goes on hearing the others when they hear it no more, and cannot
-/// stop what it runs; a daemon that is killed while an agent of it hangs in a start; or something that was started by hand
-/// while nobody looked, is not seen at once, and is needed elsewhere.
+/// What chance would hardly find: something that moves while it runs; what is said late; what dies while it is stopped;
+/// devices that only count together, one of which does nothing; a link that becomes very slow before it is cut; a node that
+/// goes on hearing the others when they hear it no more, and cannot stop what it runs; a daemon that is killed while an agent
+/// of it hangs in a start; or something that was started by hand while nobody looked, is not seen at once, and is needed
+/// elsewhere.
 fn story(spec: &Spec, count: usize, at: u64, rng: &mut Rng) -> Vec<Planned> {
     let (host, other) = (rng.below(count), rng.below(count));
     let planned = |after: u64, fault: Fault| Planned { at: at + after, fault };

@@ -1,4 +1,4 @@
-//! Watchdogs of machines, and the acknowledged heartbeats that keep them quiet.
+//! Watchdogs of machines, and the rounds of a leader by which heartbeats are acknowledged that keep them quiet (`links`).
 //!
 //! A watchdog is hardware: it fires also while its machine stands still. It fires when nobody petted it for its time-out,
 //! at the latest for twice that: some count in two stages. Whoever holds the device pets it up to a moment that the core
